@@ -1,0 +1,146 @@
+"""What a user chooses of an accelerator, and what follows from it."""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from .checks import integer
+from .formats import ACC, IntFormat, Mode
+
+_LIMITS = {  # smallest and largest value of each choice
+    "rows": (1, 256), "cols": (1, 256), "lanes": (1, 256), "scale_lanes": (1, 64),
+    "sram_kib": (1, 1 << 20), "bus_bytes": (1, 1024), "max_k": (1, 1 << 16),
+    "max_tokens": (1, 1 << 16), "max_channels": (1, 1 << 14), "range_entries": (1, 1 << 16),
+    "max_statistics": (1, 1 << 14), "max_projected": (1, 64), "max_monomials": (1, 1 << 12),
+    "max_sites": (1, 1 << 12),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorConfig:
+    """Shape of an accelerator: the same object parameterises golden model, RTL and estimator.
+
+    Attributes
+    ----------
+    rows, cols
+        Multipliers of the MAC array.
+    lanes
+        Elements per cycle behind the array: epilogue, range unit, requantizer.
+        Divides `cols`, so that an output beat never straddles a PE row.
+    scale_lanes
+        Multiply-accumulates per cycle of the scale unit.
+    sram_kib
+        On-chip scratchpad for activations, in KiB.
+    bus_bytes
+        Width of the external memory port, bytes per cycle.
+    max_k
+        Longest dot product. Accumulator widths follow from it.
+    max_tokens, max_channels
+        Largest activation tensor the range unit can watch.
+    range_entries
+        Running extremes the range unit can hold: chunks x (groups, or words of single channels).
+    max_statistics, max_projected, max_monomials, max_sites
+        Largest scale predictor: statistics in, projected variables, monomials, predicted sites.
+    """
+
+    rows: int = 8
+    cols: int = 16
+    lanes: int = 8
+    scale_lanes: int = 4
+    sram_kib: int = 384
+    bus_bytes: int = 4
+    max_k: int = 4096
+    max_tokens: int = 4096
+    max_channels: int = 2048
+    range_entries: int = 512
+    max_statistics: int = 1024
+    max_projected: int = 32
+    max_monomials: int = 512
+    max_sites: int = 256
+
+    def __post_init__(self):
+        for field in fields(self):
+            integer(field.name, getattr(self, field.name), *_LIMITS[field.name])
+        if self.cols % self.lanes:
+            raise ValueError(f"lanes must divide cols, but {self.lanes} does not divide {self.cols}")
+        for mode in Mode:
+            if self.product_sum(mode) > ACC.max:
+                raise ValueError(f"max_k must keep {mode.value} sums within {ACC.bits} bits, "
+                                 f"but {self.max_k} products can reach {self.product_sum(mode)}")
+
+    @classmethod
+    def for_array(cls, rows: int, cols: int, **choices) -> "AcceleratorConfig":
+        """Configuration of a `rows` x `cols` array with as many lanes as it needs.
+
+        ``rows * cols / 16`` lanes drain a W4A4 tile (four results per multiplier) in 64 cycles,
+        the shortest dot product of a ViT; the largest divisor of `cols` up to that is taken.
+        """
+        wanted = max(1, integer("rows", rows, 1) * integer("cols", cols, 1) // 16)
+        lanes = max(n for n in range(1, cols + 1) if cols % n == 0 and n <= wanted)
+        return cls(**{"rows": rows, "cols": cols, "lanes": lanes, **choices})
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the MAC array."""
+        return self.rows * self.cols
+
+    def tile_rows(self, mode: Mode) -> int:
+        """Logical rows (tokens) of one output tile."""
+        return self.rows * mode.row_slots
+
+    def tile_cols(self, mode: Mode) -> int:
+        """Logical columns (output channels) of one output tile."""
+        return self.cols * mode.col_slots
+
+    def product_sum(self, mode: Mode) -> int:
+        """Largest magnitude of a sum of ``max_k`` products, start value included.
+
+        The start value may be as large as the sum itself: it cancels the offset of unsigned
+        4-bit activations, ``8 * sum(weights)``.
+        """
+        return 2 * self.max_k * mode.operand.magnitude * mode.weight.magnitude
+
+    def accumulator(self, slot: int) -> IntFormat:
+        """Register behind the `slot`-th result of a multiplier (see :class:`~.formats.Mode`).
+
+        Slot 0 is used by every mode, slot 1 by W4A8 and W4A4, slots 2 and 3 by W4A4 alone, so
+        the later ones can be narrower without ever wrapping.
+        """
+        if slot == 0:
+            return ACC
+        limit = max(self.product_sum(mode) for mode in Mode if mode.macs > slot)
+        return IntFormat(limit.bit_length() + 1)
+
+
+CONFIGS = {
+    "4x4": AcceleratorConfig(4, 4, lanes=2, scale_lanes=1, sram_kib=128, max_k=1024,
+                             max_tokens=1024, max_channels=256, range_entries=256,
+                             max_statistics=256, max_projected=8, max_monomials=64,
+                             max_sites=128),
+    "8x16": AcceleratorConfig(),
+    "16x16": AcceleratorConfig.for_array(16, 16),
+    "16x32": AcceleratorConfig.for_array(16, 32),
+}
+"""Named configurations; ``8x16`` is the default."""
+
+
+def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
+    """Return `base` changed by the ``[accelerator]`` table of the TOML file `path`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no TOML, or names a choice that does not exist or makes no sense.
+    """
+    return config_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
+
+
+def config_from_table(table: dict, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
+    """Return `base` with the choices named in `table` replaced."""
+    unknown = sorted(set(table) - set(_LIMITS))
+    if unknown:
+        raise ValueError(f"accelerator choices must be among {', '.join(_LIMITS)}, "
+                         f"not {unknown[0]!r}")
+    return replace(base, **table)

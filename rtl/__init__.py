@@ -1,0 +1,1 @@
+"""The accelerator's units in Amaranth, bit-exact with the functions of the same names in golden."""
