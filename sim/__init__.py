@@ -1,0 +1,1 @@
+"""Models, recorded activations, estimates: the side of the project that may use floats."""

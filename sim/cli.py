@@ -1,0 +1,102 @@
+"""What the command lines share: one-line errors, argument types, whole-file writes."""
+
+import argparse
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Something the user can mend; the message is one line and needs no traceback."""
+
+
+def command(prog: str) -> Callable:
+    """Decorate a ``main(argv=None) -> int``: a :class:`UserError` ends it with exit status 2.
+
+    The message goes to stderr as ``prog: error: message``, as argparse prints its own. An
+    interrupt ends with 130, a closed output pipe (``... | head``) with 141, both in silence.
+    """
+    def decorate(main):
+        @functools.wraps(main)
+        def wrapped(argv: list[str] | None = None) -> int:
+            try:
+                status = main(argv)
+                sys.stdout.flush()
+            except UserError as error:
+                print(f"{prog}: error: {one_line(error)}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                return 130
+            except BrokenPipeError:
+                # Python flushes stdout once more at exit; give it somewhere to go.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 141
+            return status
+        return wrapped
+    return decorate
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return an error's message with its line breaks and runs of blanks made single blanks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def positive(text: str) -> int:
+    """Argument type: an integer of 1 or more."""
+    if not (text.isascii() and text.isdecimal()) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """Argument type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return value
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Argument type: one of `names`, in either case."""
+    def parse(text: str) -> str:
+        if text.lower() not in names:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, not {text!r}")
+        return text.lower()
+    return parse
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and put that file in its place at a clean exit.
+
+    Whatever goes wrong before leaves `path` as it was.
+
+    Raises
+    ------
+    UserError
+        If the directory cannot be written to.
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+import argparse
+
+import pytest
+
+from sim.cli import UserError, command, one_of, positive, positive_float, whole_file
+
+
+def test_user_error_is_one_line_and_status_2(capsys):
+    @command("python -m sim.thing")
+    def main(argv=None):
+        raise UserError("the file\n  is broken")
+
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "python -m sim.thing: error: the file is broken\n"
+    assert not captured.out
+
+
+def test_status_of_main_is_kept():
+    assert command("x")(lambda argv=None: 1)([]) == 1
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        command("x")(lambda argv=None: 1 // 0)([])
+
+
+def test_interrupt_is_quiet(capsys):
+    def main(argv=None):
+        raise KeyboardInterrupt
+
+    assert command("x")(main)([]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", "", "²"])
+def test_positive_refuses(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a positive integer, not"):
+        positive(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", ""])
+def test_positive_float_refuses(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a positive number, not"):
+        positive_float(text)
+
+
+def test_argument_types_accept():
+    assert positive("12") == 12
+    assert positive_float("1e3") == 1000.0
+    assert one_of("os", "ws")("OS") == "os"
+
+
+def test_one_of_lists_the_choices():
+    with pytest.raises(argparse.ArgumentTypeError, match="must be one of os, ws, not 'xs'"):
+        one_of("os", "ws")("xs")
+
+
+def test_whole_file_replaces_at_the_end(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whole_file_leaves_nothing_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_file_refuses_a_missing_directory(tmp_path):
+    with (pytest.raises(UserError, match=r"cannot write .*: No such file or directory"),
+          whole_file(tmp_path / "none" / "a.bin")):
+        pass
