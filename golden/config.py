@@ -62,7 +62,8 @@ class AcceleratorConfig:
         for field in fields(self):
             integer(field.name, getattr(self, field.name), *_LIMITS[field.name])
         if self.cols % self.lanes:
-            raise ValueError(f"lanes must divide cols, but {self.lanes} does not divide {self.cols}")
+            raise ValueError(f"lanes must divide cols, but {self.lanes} does not divide "
+                             f"{self.cols}")
         for mode in Mode:
             if self.product_sum(mode) > ACC.max:
                 raise ValueError(f"max_k must keep {mode.value} sums within {ACC.bits} bits, "

@@ -1,0 +1,57 @@
+# Everything is set up in .venv on first use; see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BOARD ?= icebreaker
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint doctor benchmark bitstream clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: $(VENV)/.run ## Estimate DeiT-Tiny on the default accelerator
+	@$(BIN)/python -m sim.estimate --model deit_t
+
+test: $(VENV)/.test ## Run the tests (about 15 minutes on two cores)
+	@$(BIN)/python -m pytest -q -m "not long"
+
+test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
+	@$(BIN)/python -m pytest -q -m long
+
+lint: $(VENV)/.test ## Check the code with ruff
+	@$(BIN)/ruff check .
+
+doctor: $(VENV)/.run ## Show what is installed, and what is missing
+	@$(BIN)/python -m sim.doctor
+
+benchmark: $(VENV)/.run ## Compare the golden GEMM with torch
+	@$(BIN)/python -m benchmarks.gemm
+
+bitstream: $(VENV)/.fpga ## Build a self-testing bitstream (BOARD=icebreaker)
+	@$(BIN)/python -m rtl.build --board $(BOARD)
+
+clean: ## Remove the environment and everything built
+	rm -rf $(VENV) build
+
+$(VENV)/.python:
+	@.ci/check-system $(PYTHON)
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "Installing the packages of make run into $(VENV) (a few minutes the first time)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "Installing the packages of make test into $(VENV)"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.fpga: $(VENV)/.run
+	@echo "Installing the FPGA tools into $(VENV)"
+	@$(PIP) --editable '.[fpga]'
+	@touch $@
