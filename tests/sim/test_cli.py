@@ -67,9 +67,13 @@ def test_whole_file_replaces_at_the_end(tmp_path):
 
 
 def test_whole_file_leaves_nothing_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), whole_file(tmp_path / "a.bin") as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+    def write():
+        with whole_file(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
     assert not list(tmp_path.iterdir())
 
 
