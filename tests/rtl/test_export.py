@@ -1,0 +1,87 @@
+import re
+import subprocess
+
+import pytest
+
+from golden.config import CONFIGS
+from rtl.export import UNITS, main, unit_verilog
+from rtl.files import write_whole
+from tests.verilate import VERILATOR_ARGS
+
+
+def test_writes_every_unit_with_a_stable_module_name(tmp_path, capsys):
+    out = tmp_path / "new" / "verilog"
+    assert main(["--config", "4x4", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"vernier_{unit}.v" for unit in UNITS)
+    printed = capsys.readouterr().out
+    for unit in UNITS:
+        path = out / f"vernier_{unit}.v"
+        text = path.read_text()
+        assert text.startswith(f"// vernier 0.1.0: {unit} ")
+        assert re.search(rf"^module vernier_{unit}\(", text, re.MULTILINE)
+        assert f"{path}  {path.stat().st_size:,} bytes\n" in printed
+
+
+def test_writes_only_the_named_units(tmp_path):
+    assert main(["--out", str(tmp_path), "exp2"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["vernier_exp2.v"]
+
+
+def test_configuration_changes_ports_and_header(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[accelerator]\nrows = 4\ncols = 12\nlanes = 3\n")
+    assert main(["--config", str(path), "--out", str(tmp_path), "requant"]) == 0
+    text = (tmp_path / "vernier_requant.v").read_text()
+    assert "// " in text
+    assert "lanes = 3" in text.partition("module")[0]
+    assert "output [47:0] o__payload;" in text
+
+
+def test_says_nothing_of_the_machine_it_was_made_on():
+    text = unit_verilog("requant", CONFIGS["4x4"])
+    assert "src =" not in text
+    assert ".py" not in text
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--config", "9x9x9"], "must be one of 4x4, 8x16, .* or a TOML file, not '9x9x9'"),
+    (["divider"], "must be among .*requant.*, not 'divider'"),
+    (["--config", "BAD"], r"cannot use .*: lanes must divide cols"),
+    (["--config", "NOT_TOML"], r"cannot use .*: "),
+    (["--config", "TEXT"], r"cannot use .*: rows must be an integer, not '4'"),
+    (["--out", "FILE/x"], r"cannot write to .*: Not a directory"),
+])
+def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys):
+    files = {"BAD": "[accelerator]\ncols = 16\nlanes = 5\n", "NOT_TOML": "rows: 4\n",
+             "TEXT": "[accelerator]\nrows = '4'\n", "FILE": ""}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    arguments = [re.sub(f"^({'|'.join(files)})", rf"{tmp_path}/\1", word) for word in arguments]
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as error:
+        main(["--out", str(out), *arguments])
+    assert error.value.code == 2
+    assert re.search(rf"^python -m rtl.export: error: .*{message}", capsys.readouterr().err,
+                     re.MULTILINE)
+    assert not out.exists()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "unit.v"
+    write_whole(path, b"old")
+    monkeypatch.setattr("os.replace", lambda *names: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["unit.v"]
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("unit", UNITS)
+def test_verilog_is_clean_under_lint(unit, tmp_path):
+    path = tmp_path / f"vernier_{unit}.v"
+    path.write_text(unit_verilog(unit, CONFIGS["4x4"]))
+    result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, path],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

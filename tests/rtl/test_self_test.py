@@ -1,0 +1,95 @@
+# amaranth: UnusedElaboratable=no
+
+import dataclasses
+
+import pytest
+
+from golden import self_test
+from rtl import requant as rtl_requant
+from rtl.pattern import PatternGenerator
+from rtl.self_test import SelfTest
+from rtl.stations import STATIONS
+from tests.configs import TEST_CONFIGS
+from tests.simulate import simulate
+from tests.streams import held, sink
+from tests.terminal import terminal
+
+DIVISOR = 2
+PAUSE = 100
+
+
+def printed(config, *, rounds=1):
+    """Return the text of the first rounds, and the outcome shown behind them."""
+    dut = SelfTest(config, divisor=DIVISOR, pause=PAUSE)
+    count = rounds * len(self_test.report(config))
+    received = bytearray()
+    outcome = {}
+
+    async def show(ctx):
+        await terminal(dut.tx, DIVISOR, received, count=count)(ctx)
+        outcome.update(passed=ctx.get(dut.passed), failed=ctx.get(dut.failed))
+
+    simulate(dut, show, max_cycles=60_000)
+    return received.decode(), outcome
+
+
+def verdicts(text):
+    """Return the last word of each printed line that has a verdict."""
+    return {line.split()[0]: line.split()[-1] for line in text.splitlines()[2:]}
+
+
+def test_prints_what_golden_expects_round_after_round():
+    config = TEST_CONFIGS["4x4"]
+    text, outcome = printed(config, rounds=2)
+    assert text == 2 * self_test.report(config)
+    assert outcome == {"passed": 1, "failed": 0}
+
+
+def test_a_wrong_expectation_prints_fail(monkeypatch):
+    def mutated(config, checks=self_test.checks):
+        exp2, *others = checks(config)
+        results = (*exp2.results[:-1], exp2.results[-1] ^ 1)
+        return (dataclasses.replace(exp2, results=results), *others)
+
+    config = TEST_CONFIGS["4x4"]
+    expected = self_test.report(config)
+    monkeypatch.setattr(self_test, "checks", mutated)
+    text, outcome = printed(config)
+    assert text == expected.replace("PASS", "FAIL", 1)[::-1].replace("SSAP", "LIAF", 1)[::-1]
+    assert outcome == {"passed": 0, "failed": 1}
+
+
+def test_a_wrong_unit_prints_fail(monkeypatch):
+    monkeypatch.setattr(rtl_requant, "round_shift", lambda value, bits: value >> bits)
+    text, _ = printed(TEST_CONFIGS["4x4"])
+    wrong = {name for name, verdict in verdicts(text).items() if verdict == "FAIL"}
+    assert wrong == {"requant", "result"}
+
+
+def test_every_check_has_a_station():
+    assert set(STATIONS) == {check.name for check in self_test.checks(TEST_CONFIGS["4x4"])}
+
+
+def test_pattern_is_the_sequence_of_golden_and_restarts():
+    dut = PatternGenerator(3)
+    expected = [list(beat) for beat in self_test.stimulus(3, 50)]
+
+    async def testbench(ctx):
+        await sink(dut.o, expected, list, stall=0.3)(ctx)
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        ctx.set(dut.restart, 0)
+        await sink(dut.o, expected, list)(ctx)
+
+    simulate(dut, testbench, monitors=[held(dut.o)])
+
+
+def test_refuses_wrong_arguments():
+    with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
+        SelfTest(8, divisor=2, pause=2)
+    with pytest.raises(ValueError, match="pause must be 1 or more, not 0"):
+        SelfTest(TEST_CONFIGS["4x4"], divisor=2, pause=0)
+    with pytest.raises(ValueError, match="divisor must be 1 or more, not 0"):
+        SelfTest(TEST_CONFIGS["4x4"], divisor=0, pause=2)
+    with pytest.raises(ValueError, match="words must be 1 or more, not 0"):
+        PatternGenerator(0)
