@@ -3,7 +3,7 @@
 The leading one gives the integer part; the five bits below it index a 32-entry table and the ten
 after those interpolate. Bits further down are dropped: they weigh less than 2**-15.
 
-Error: at most 0.75 / 1024, for every integer up to 2**40.
+Error: at most 0.75 / 1024, for every integer up to :data:`HIGHEST`, which is 2**31.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from .jit import kernel, round_shift
 
 REST_BITS = 10
 FRAC = 15  # fractional bits inside, before the one rounding to LOG2
-MAX_BITS = 40
+HIGHEST = 1 << (formats.LOG2.max >> formats.LOG2.frac)  # highest power of two that LOG2 holds
 
 
 def _sample(index: int) -> int:
@@ -65,14 +65,14 @@ def log2(value):
     Parameters
     ----------
     value : int array, shape (n,)
-        1 to ``2**40 - 1``.
+        1 to :data:`HIGHEST`.
 
     Returns
     -------
     int64 array, shape (n,)
         ``log2(value)`` in ``LOG2`` (10 fractional bits), within 0.75 units of the last place.
     """
-    value = integers("value", value, 1, (1 << MAX_BITS) - 1, shape=(None,))
+    value = integers("value", value, 1, HIGHEST, shape=(None,))
     out = np.empty_like(value)
     _log2(value, out)
     return out

@@ -22,7 +22,7 @@ from .checks import integer, integers
 from .config import AcceleratorConfig
 from .formats import ACT16, IntFormat
 from .jit import kernel, round_shift, saturate
-from .log2 import log2, log2_kernel
+from .log2 import HIGHEST, log2, log2_kernel
 
 LATENCY = 15
 """Cycles of a run besides beats, flush and the maximum over the lanes; see :func:`range_cycles`."""
@@ -79,7 +79,7 @@ def log_ranges(x, chunk_tokens: int, groups: int = 1):
     x : int array, shape (tokens, channels)
         Activations in ``ACT16``; at least one channel.
     chunk_tokens : int
-        Tokens per chunk, 1 or more.
+        Tokens per chunk, 1 or more; at most 65536 chunks.
     groups : int
         Contiguous groups of ``channels / groups`` channels: 1 for the whole tensor, `channels` for
         single channels.
@@ -93,6 +93,7 @@ def log_ranges(x, chunk_tokens: int, groups: int = 1):
     x = integers("x", x, ACT16.min, ACT16.max, shape=(None, None))
     integer("channels", x.shape[1], 1)
     chunk_tokens = integer("chunk_tokens", chunk_tokens, 1)
+    integer("chunks", -(-x.shape[0] // chunk_tokens), 0, HIGHEST // ACT16.magnitude)
     groups = _count_groups(groups, x.shape[1])
     out = np.empty(2 * groups, np.int64)
     _log_ranges(x, chunk_tokens, groups, np.zeros_like(out), out)

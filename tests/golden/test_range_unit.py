@@ -192,6 +192,7 @@ def test_cycles_are_beats_flush_and_latency(shape, flush):
     (np.empty((3, 0), int), (1,), ValueError, "channels must be 1 or more, not 0"),
     ([[1]], (0,), ValueError, "chunk_tokens must be 1 or more, not 0"),
     ([[1]], (2.0,), TypeError, "chunk_tokens must be an integer, not 2.0"),
+    (np.zeros((65537, 1), int), (1,), ValueError, "chunks must be within 0..65536, not 65537"),
     ([[1, 2]], (1, 0), ValueError, "groups must be 1 or more, not 0"),
     ([[1, 2, 3]], (1, 2), ValueError, "groups must divide the channels, but 2 does not divide 3"),
 ])
