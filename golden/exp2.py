@@ -4,9 +4,11 @@
 ``mantissa`` in :data:`~golden.formats.MANTISSA`, 32768..65535, and ``shift`` 0..63. The fraction
 of ``x`` goes through a 32-entry table with linear interpolation, its integer part moves the shift.
 
-Error: at most 9e-5 relative to the exact power, for every ``x`` within :data:`LOWEST` to
+Error: at most :data:`ERROR` relative to the exact power, for every ``x`` within :data:`LOWEST` to
 :data:`HIGHEST`, which is -48 <= x < 16; beyond, ``x`` is clamped.
 """
+
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,6 +21,9 @@ _FRAC = formats.EXPONENT.frac
 _MANTISSA_FRAC = formats.MANTISSA.frac
 LOWEST = (_MANTISSA_FRAC - formats.SHIFT.max) << _FRAC
 HIGHEST = ((_MANTISSA_FRAC + 1) << _FRAC) - 1
+
+ERROR = Fraction(9, 100_000)
+"""Largest relative error of ``mantissa / 2**shift``."""
 
 
 def _sample(index: int) -> int:
