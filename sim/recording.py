@@ -1,0 +1,84 @@
+"""File of recorded activations: safetensors, compressed with xz, all metadata in one JSON object.
+
+Tensors, by name:
+
+* ``pixels/{image}``: uint8 ``(H, W, 3)``, what the patch embedding is given.
+* ``residual/{image}``: int16 ``(tokens, channels)``, the residual stream at the tap, with the
+  static binary point ``tap.frac``.
+* ``range/tensor/{image}``, ``range/channels/{image}``: int16 in LOG2, what
+  :func:`golden.range_unit.log_ranges` gives for that residual stream, ``groups`` 1 and `channels`.
+* ``site/{block}/{site}/{bits}/{image}``: int8 or uint8 operands of a site of :mod:`sim.sites`.
+* ``codes/{block}/probs/{image}``: uint8 codes of the site recorded through a codebook.
+
+Images are counted from 0, in the order of the metadata.
+"""
+
+import json
+import lzma
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from .cli import UserError, whole_file
+
+FORMAT = "vernier-recording"
+VERSION = 1
+_KEY = "vernier"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Tensors and metadata of a recorded file."""
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict
+
+    def content(self) -> bytes:
+        """Return what the file holds, uncompressed: the same bytes for the same recording."""
+        about = {"format": FORMAT, "version": VERSION, **self.metadata}
+        return safetensors.numpy.save(dict(sorted(self.tensors.items())),
+                                      {_KEY: json.dumps(about, sort_keys=True)})
+
+
+def compress(content: bytes) -> bytes:
+    """Compress the content of a recording."""
+    return lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+
+
+def write(recording: Recording, path: Path | str) -> None:
+    """Write a recording, or nothing at all."""
+    data = compress(recording.content())
+    with whole_file(Path(path)) as temporary:
+        temporary.write_bytes(data)
+
+
+def read(path: Path | str) -> Recording:
+    """Read a recording.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is no recording, or one of another version.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        content = lzma.decompress(data)
+        tensors = safetensors.numpy.load(content)
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(json.loads(content[8:8 + size])["__metadata__"][_KEY])
+        kind, version = metadata.pop("format"), metadata.pop("version")
+    except (lzma.LZMAError, EOFError, safetensors.SafetensorError, ValueError, TypeError,
+            KeyError, AttributeError):
+        raise UserError(f"{path} is not a file of recorded activations, or is damaged") from None
+    if kind != FORMAT:
+        raise UserError(f"{path} is not a file of recorded activations, but {kind!r}")
+    if version != VERSION:
+        raise UserError(f"{path} has version {version} of the recorded format, and this program "
+                        f"reads version {VERSION}; record it again with python -m sim.record")
+    return Recording(tensors, metadata)
