@@ -156,7 +156,8 @@ def record(model, preprocess, pictures: list, choices: Choices,
         tensors |= arrays
     return Recording(tensors, {
         "blocks": list(numbers),
-        "choices": asdict(choices),
+        "choices": {name: list(value) if isinstance(value, tuple) else value
+                    for name, value in asdict(choices).items()},
         "images": [source.describe() for source, _ in pictures],
         "sites": entries,
         "tap": {"block": TAP, "frac": frac, "chunk_tokens": choices.chunk_tokens},

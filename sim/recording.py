@@ -39,8 +39,9 @@ class Recording:
     def content(self) -> bytes:
         """Return what the file holds, uncompressed: the same bytes for the same recording."""
         about = {"format": FORMAT, "version": VERSION, **self.metadata}
-        return safetensors.numpy.save(dict(sorted(self.tensors.items())),
-                                      {_KEY: json.dumps(about, sort_keys=True)})
+        # safetensors stores an array's memory as it lies, strided or not
+        tensors = {name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}
+        return safetensors.numpy.save(tensors, {_KEY: json.dumps(about, sort_keys=True)})
 
 
 def compress(content: bytes) -> bytes:
