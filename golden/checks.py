@@ -25,7 +25,9 @@ def integers(name: str, value, low: int, high: int, *, shape: tuple[int | None, 
             want is not None and got != want for got, want in zip(array.shape, shape, strict=True)):
         want = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape ({want}), not {array.shape}")
-    if array.size and (int(array.min()) < low or int(array.max()) > high):
+    limits = np.iinfo(array.dtype)
+    if (array.size and not low <= limits.min <= limits.max <= high  # else it cannot hold others
+            and (int(array.min()) < low or int(array.max()) > high)):
         at = tuple(int(i) for i in np.argwhere((array < low) | (array > high))[0])
         raise ValueError(f"{name}[{', '.join(map(str, at))}] = {array[at]} "
                          f"is outside {low}..{high}")

@@ -3,19 +3,22 @@
 ``y[m, n] = start[n] + sum_k a[m, k] * w[k, n]``, exact in 32 bits: shapes and start values that
 could make any accumulator wrap are refused. The functional model (:func:`gemm`) works on operand
 values; :func:`pack_activations`, :func:`pack_weights` and :func:`start_values` give what the
-hardware is fed for one tile, :func:`tiles` the order of the tiles and :func:`gemm_cycles` their cost.
+hardware is fed for one tile, :func:`tiles` the order of the tiles, :func:`gemm_cycles` their cost.
 """
 
 import enum
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numba import get_num_threads
 
 from . import formats
 from .checks import integer, integers
 from .config import CONFIGS, AcceleratorConfig
 from .formats import IntFormat, Mode
-from .jit import kernel
+from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
 
 FILL = 6
 """Cycles from the last operand beat of a tile to its first result beat."""
@@ -25,6 +28,7 @@ CODES = formats.CODE.max + 1
 
 _OFFSET = 1 << (Mode.W4A4.activation_bits - 1)  # taken off unsigned 4-bit activations
 _DEFAULT = CONFIGS["8x16"]
+_SERIAL = 1 << 19  # products in the time that starting the threads would take
 
 
 class Activation(enum.Enum):
@@ -35,6 +39,10 @@ class Activation(enum.Enum):
     CODE = "code"
 
 
+_KINDS = {"mode": Mode, "activation": Activation, "config": AcceleratorConfig}
+
+
+@cache
 def activation_format(mode: Mode, activation: Activation) -> IntFormat:
     """Format of the stored activations of a matrix product.
 
@@ -58,9 +66,8 @@ def start_limit(k: int, mode: Mode, activation: Activation,
     for any `k` products in the narrowest accumulator that `mode` uses.
     """
     k = integer("k", k, 1, config.max_k)
-    products = k * mode.operand.magnitude * mode.weight.magnitude
-    offset = k * _offset(mode, activation) * mode.weight.magnitude
-    return config.accumulator(mode.macs - 1).max - products - offset
+    term = (mode.operand.magnitude + _offset(mode, activation)) * mode.weight.magnitude
+    return config.accumulator(mode.macs - 1).max - k * term
 
 
 def _offset(mode: Mode, activation: Activation) -> int:
@@ -68,22 +75,38 @@ def _offset(mode: Mode, activation: Activation) -> int:
     return _OFFSET if mode is Mode.W4A4 and activation is Activation.UNSIGNED else 0
 
 
-def _check_kinds(mode, activation, config):
-    for name, value, kind in (("mode", mode, Mode), ("activation", activation, Activation),
-                              ("config", config, AcceleratorConfig)):
+def _check_kinds(**arguments):
+    for name, value in arguments.items():
+        kind = _KINDS[name]
         if not isinstance(value, kind):
             article = "an" if kind.__name__[0] in "AI" else "a"
             raise TypeError(f"{name} must be {article} {kind.__name__}, not {value!r}")
 
 
-@kernel
-def _gemm(a, w, start, out):
-    for row in range(a.shape[0]):
-        for col in range(w.shape[1]):
-            out[row, col] = start[col]
-        for k in range(a.shape[1]):
-            for col in range(w.shape[1]):
-                out[row, col] += a[row, k] * w[k, col]
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedWeights:
+    """Weights laid out for :func:`gemm`, made once by :func:`prepare_weights`."""
+
+    mode: Mode
+    shape: tuple[int, ...]
+    panels: np.ndarray
+
+
+def prepare_weights(w, mode: Mode) -> PreparedWeights:
+    """Return weights (k, n) or (batch, k, n) laid out for many calls of :func:`gemm`."""
+    _check_kinds(mode=mode)
+    w = _matrices("w", w, mode.weight)
+    batch, k, n = (1, *w.shape)[-3:]
+    panels = np.zeros((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
+    pack_panels(w.reshape(batch, k, n), panels)
+    return PreparedWeights(mode, w.shape, panels)
+
+
+def _matrices(name: str, value, fmt: IntFormat):
+    """Return a matrix, or a batch of matrices, as bytes."""
+    shape = (None,) * (3 if np.ndim(value) == 3 else 2)
+    return integers(name, value, fmt.min, fmt.max, shape=shape,
+                    dtype=np.int8 if fmt.signed else np.uint8)
 
 
 def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=None, start=None,
@@ -92,36 +115,76 @@ def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=
 
     Parameters
     ----------
-    a : int array, shape (m, k)
+    a : int array, shape (m, k) or (batch, m, k)
         Activations: values of the format of `mode` and `activation`, or codes 0..15.
-    w : int array, shape (k, n)
+    w : int array or PreparedWeights, shape (k, n) or (batch, k, n)
         Weights, in the weight format of `mode`.
     codebook : int array, shape (16,), optional
         Operand of each code, in ``OPERAND``; given exactly when `activation` is ``CODE``.
     start : int array, shape (n,), optional
         Start values of the accumulators, at most :func:`start_limit` in magnitude.
+    config : AcceleratorConfig
+        Its `max_k` and accumulators limit `k` and `start`; the result does not depend on it.
 
     Returns
     -------
-    int32 array, shape (m, n)
+    int32 array, shape (m, n) or (batch, m, n)
         ``start[n] + sum_k a[m, k] * w[k, n]``, exact.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer, out of its format, of a shape that does not fit the others,
+        longer than `max_k`, or could make an accumulator wrap.
     """
-    _check_kinds(mode, activation, config)
-    fmt = activation_format(mode, activation)
-    a = integers("a", a, fmt.min, fmt.max, shape=(None, None))
-    k = integer("k", a.shape[1], 1, config.max_k)
-    w = integers("w", w, mode.weight.min, mode.weight.max, shape=(k, None))
-    limit = start_limit(k, mode, activation, config)
-    start = np.zeros(w.shape[1], np.int64) if start is None else start
-    start = integers("start", start, -limit, limit, shape=(w.shape[1],))
+    _check_kinds(mode=mode, activation=activation, config=config)
+    a = _matrices("a", a, activation_format(mode, activation))
+    weights = w if isinstance(w, PreparedWeights) else prepare_weights(w, mode)
+    if weights.mode is not mode:
+        raise ValueError(f"w must be prepared for {mode.value}, not {weights.mode.value}")
+    if (*a.shape[:-2], a.shape[-1]) != weights.shape[:-1]:
+        raise ValueError(f"a and w must agree in batch and k, not be {a.shape} and {weights.shape}")
+    n = weights.shape[-1]
+    table = _table(activation, codebook)
+    padded = np.zeros(weights.panels.shape[1] * COLS, np.int32)
+    padded[:n] = _start(start, weights.shape[-2], n, mode, activation, config)
+
+    out = np.empty((*a.shape[:-1], n), np.int32)
+    if out.size:
+        _multiply(a.reshape(-1, *a.shape[-2:]), table, weights.panels, padded,
+                  out.reshape(-1, *out.shape[-2:]))
+    return out
+
+
+def _multiply(a, table, panels, start, out):
+    """Run the kernels on a batch, in parallel where that pays."""
+    batch, m, k = a.shape
+    mask = -1 if a.dtype == np.int8 else formats.UINT8.max
+    wide = np.empty((batch, -(-m // ROWS) * ROWS, 2 * panels.shape[2]), np.int16)
+    arguments = a.view(np.int8), mask, table, panels, start, wide
+    if out.size * k < _SERIAL:
+        multiply_share(*arguments, 0, 1, out)
+    else:
+        multiply(*arguments, get_num_threads(), out)
+
+
+def _table(activation, codebook):
+    """Operands of codes; none where activations are operands themselves."""
     if (activation is Activation.CODE) != (codebook is not None):
         raise ValueError("codebook must be given for codes, and only for them")
-    if codebook is not None:
-        a = integers("codebook", codebook, formats.OPERAND.min, formats.OPERAND.max,
-                     shape=(CODES,))[a]
-    out = np.empty((a.shape[0], w.shape[1]), np.int32)
-    _gemm(a, w, start, out)
-    return out
+    if codebook is None:
+        return np.empty(0, np.int16)
+    return integers("codebook", codebook, formats.OPERAND.min, formats.OPERAND.max, shape=(CODES,),
+                    dtype=np.int16)
+
+
+def _start(start, k, n, mode, activation, config):
+    """Start values, checked; zero if None."""
+    if start is None:
+        integer("k", k, 1, config.max_k)
+        return 0
+    limit = start_limit(k, mode, activation, config)
+    return integers("start", start, -limit, limit, shape=(n,))
 
 
 def _packed(values, slots: int, size: int):
@@ -149,7 +212,7 @@ def pack_activations(a, mode: Mode, activation: Activation,
         logical row ``2 * r`` in the low and ``2 * r + 1`` in the high nibble, unsigned ones with
         8 taken off.
     """
-    _check_kinds(mode, activation, config)
+    _check_kinds(mode=mode, activation=activation, config=config)
     fmt = activation_format(mode, activation)
     a = integers("a", a, fmt.min, fmt.max, shape=(None, None))
     integer("rows of a", a.shape[0], 1, config.tile_rows(mode))
@@ -170,7 +233,7 @@ def pack_weights(w, mode: Mode, config: AcceleratorConfig = _DEFAULT):
         Byte of each PE column in each cycle: an 8-bit weight; or, 4-bit, logical column ``2 * c``
         in the low and ``2 * c + 1`` in the high nibble.
     """
-    _check_kinds(mode, Activation.SIGNED, config)
+    _check_kinds(mode=mode, config=config)
     w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
     integer("columns of w", w.shape[1], 1, config.tile_cols(mode))
     return _packed(w, mode.col_slots, config.cols)
@@ -193,11 +256,9 @@ def start_values(w, mode: Mode, activation: Activation, start=None,
         `start`, and ``8 * sum_k w[k, n]`` added where W4A4 stores unsigned activations with 8
         taken off.
     """
-    _check_kinds(mode, activation, config)
+    _check_kinds(mode=mode, activation=activation, config=config)
     w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
-    limit = start_limit(w.shape[0], mode, activation, config)
-    start = np.zeros(w.shape[1], np.int64) if start is None else start
-    start = integers("start", start, -limit, limit, shape=(w.shape[1],))
+    start = _start(start, *w.shape, mode, activation, config)
     return start + _offset(mode, activation) * w.sum(axis=0)
 
 
