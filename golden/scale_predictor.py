@@ -207,29 +207,37 @@ def monomials_of(variables: int, degree: int) -> list[tuple[int, ...]]:
             for term in combinations_with_replacement(range(variables), d)]
 
 
+def monomial_error_bounds(projected: bool) -> dict[int, Fraction]:
+    """Return for each degree the largest error of a monomial against real arithmetic."""
+    reach = Fraction(STATISTIC.max, STATISTIC.one)
+    variable = Fraction(projected, 2 * STATISTIC.one)
+    bounds = {1: variable}
+    for degree in range(2, MAX_DEGREE + 1):
+        rounding = Fraction(1, 2 * MONOMIAL[degree].one)
+        bounds[degree] = reach * bounds[degree - 1] + reach ** (degree - 1) * variable + rounding
+    return bounds
+
+
 def lambda_error_bound(predictor: ScalePredictor) -> list[Fraction]:
     """Return for each site the largest error of lambda against real arithmetic."""
-    reach = Fraction(STATISTIC.max, STATISTIC.one)
-    variable = Fraction(predictor.projection is not None, 2 * STATISTIC.one)
+    errors = monomial_error_bounds(predictor.shape.projected)
     bounds = [Fraction(1, 2 * LAMBDA.one)] * predictor.constant.size
-    error = Fraction(0)
     for degree, coefficients in enumerate(predictor.coefficients, start=1):
-        rounding = Fraction(degree > 1, 2 * MONOMIAL[degree].one)
-        error = reach * error + reach ** (degree - 1) * variable + rounding
+        unit = errors[degree] / COEFFICIENT[degree].one
         sums = np.abs(coefficients).sum(axis=1).tolist()
-        bounds = [bound + Fraction(total, COEFFICIENT[degree].one) * error
-                  for bound, total in zip(bounds, sums, strict=True)]
+        bounds = [bound + total * unit for bound, total in zip(bounds, sums, strict=True)]
     return bounds
 
 
 def scale_error_bound(predictor: ScalePredictor) -> list[Fraction]:
     """Return for each site the largest relative error of its scale against real arithmetic.
 
-    It is ``(1 + ERROR) * 2**d - 1`` for an error ``d`` of lambda, with ``1 + x + x**2`` at
-    ``x = f * ln(2)`` as the upper bound of ``2**f`` for the fraction ``f`` of ``d``.
+    It is ``(1 + ERROR) * 2**d - 1`` for an error ``d`` of lambda, with
+    ``1 + x + x**2 / 2 + x**3`` at ``x = f * ln(2)`` for the upper bound of ``2**f``, ``f`` being
+    the fraction of ``d``.
     """
     bounds = []
     for bound in lambda_error_bound(predictor):
         x = bound % 1 * _LN2
-        bounds.append((1 + exp2.ERROR) * (1 << bound // 1) * (1 + x + x * x) - 1)
+        bounds.append((1 + exp2.ERROR) * (1 << bound // 1) * (1 + x + x**2 / 2 + x**3) - 1)
     return bounds
