@@ -11,7 +11,7 @@ from rtl.self_test import SelfTest
 from rtl.stations import STATIONS
 from tests.configs import TEST_CONFIGS
 from tests.simulate import simulate
-from tests.streams import held, sink
+from tests.streams import sink
 from tests.terminal import terminal
 
 DIVISOR = 2
@@ -81,7 +81,7 @@ def test_pattern_is_the_sequence_of_golden_and_restarts():
         ctx.set(dut.restart, 0)
         await sink(dut.o, expected, list)(ctx)
 
-    simulate(dut, testbench, monitors=[held(dut.o)])
+    simulate(dut, testbench)
 
 
 def test_refuses_wrong_arguments():

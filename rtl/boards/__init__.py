@@ -1,0 +1,6 @@
+"""Boards that :mod:`rtl.build` knows, one module each."""
+
+from . import icebreaker, ulx3s_25f
+from .board import Board
+
+BOARDS: dict[str, Board] = {module.BOARD.name: module.BOARD for module in (icebreaker, ulx3s_25f)}

@@ -1,0 +1,184 @@
+"""Make a bitstream of the self-testing design for a board, and say how full and how fast it is.
+
+    python -m rtl.build --list
+    python -m rtl.build --board icebreaker
+
+The design tests the accelerator's units in the hardware itself and reports over the board's serial
+port; see :mod:`rtl.self_test`. The tools are the YoWASP builds of yosys and nextpnr, or native
+ones on PATH. Exit status 1 if the design does not fit or misses its clock; its bitstream is
+written nevertheless where it only misses the clock.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from golden import self_test
+
+from .boards import BOARDS, Board
+from .boards.board import BAUD
+from .build_report import BuildReport, parse
+from .files import write_whole
+
+INSTALL = "python -m pip install 'vernier[fpga]'"
+
+_DESIGN = "top"
+_STATISTICS = "statistics.json"
+_REPORT = "report.json"
+
+
+class MissingTool(Exception):
+    """A tool is not installed; the message is one line."""
+
+
+class BuildError(Exception):
+    """A tool refused the design; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A finished build."""
+
+    bitstream: Path
+    report: BuildReport
+
+
+def find_tool(name: str) -> str:
+    """Return the path of the YoWASP build of a tool, or of a native one.
+
+    Raises
+    ------
+    MissingTool
+        If there is neither beside this Python nor on PATH.
+    """
+    beside = str(Path(sys.executable).parent)
+    for candidate in (f"yowasp-{name}", name):
+        for path in (beside, None):
+            found = shutil.which(candidate, path=path)
+            if found:
+                return found
+    raise MissingTool(f"{name} is not installed; get it with {INSTALL}")
+
+
+@contextmanager
+def _step(number: int, total: int, what: str):
+    """Print a line: what is done, then how long it took."""
+    print(f"[{number}/{total}] {what} ...", end="", flush=True)
+    start = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print(" failed", flush=True)
+        raise
+    print(f" {time.monotonic() - start:.0f} s", flush=True)
+
+
+def build(board: Board, out: Path, *, seed: int = 1) -> Build:
+    """Build the design of `board` under `out`, with a line on stdout for each step.
+
+    Raises
+    ------
+    MissingTool
+        If a tool is not installed; nothing is written then.
+    BuildError
+        If a tool fails.
+    OSError
+        If `out` cannot be written to.
+    """
+    plan = board.platform().prepare(
+        board.design(), _DESIGN, emit_src=False, synth_opts=board.synthesis_options,
+        script_after_synth=f"tee -q -o {_STATISTICS} stat -json",
+        nextpnr_opts=f"--seed {seed} --report {_REPORT} --timing-allow-fail")
+    commands = json.loads(plan.files[f"build_{_DESIGN}.json"])["commands"]
+    tools = [find_tool(name) for name, *_ in commands]
+    bitstream = out / f"vernier_{board.name}.{board.bitstream}"
+    work = out / "work"
+    bitstream.unlink(missing_ok=True)  # a failed build should not leave one to be loaded
+    shutil.rmtree(work, ignore_errors=True)
+    plan.extract(work)
+    for number, (tool, (name, *arguments)) in enumerate(zip(tools, commands, strict=True), start=1):
+        with _step(number, len(commands), name):
+            _run(tool, name, arguments, work)
+    write_whole(bitstream, (work / f"{_DESIGN}.{board.bitstream}").read_bytes())
+    statistics = json.loads((work / _STATISTICS).read_text())
+    report = parse(json.loads((work / _REPORT).read_text()),
+                   statistics["design"]["num_cells_by_type"], board.resources, board.untimed_ns)
+    return Build(bitstream, report)
+
+
+def _run(tool: str, name: str, arguments: list[str], work: Path):
+    log = work / f"{name}.log"
+    with log.open("w") as file:
+        status = subprocess.run([tool, *arguments], cwd=work, stdout=file,
+                                stderr=subprocess.STDOUT, check=False).returncode
+    if status:
+        text = log.read_text(errors="replace").splitlines()
+        errors = [line for line in text if "ERROR" in line] or text[-1:] or [f"status {status}"]
+        raise BuildError(f"{name} failed: {' '.join(errors[0].split())} (see {log})")
+
+
+def instructions(board: Board, bitstream: Path) -> str:
+    """Return how to load a bitstream, and what must appear then."""
+    text = self_test.report(board.config).strip().replace("\r\n", "\n    ")
+    return (f"Load it:  {board.load.format(bitstream)}\n"
+            f"Its serial port ({BAUD} baud, 8N1) must print, every second or so:\n    {text}")
+
+
+def _board(text: str) -> Board:
+    if text not in BOARDS:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(BOARDS)}, not {text!r}")
+    return BOARDS[text]
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2147483647, not {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rtl.build",
+                                     description=__doc__.partition("\n")[0])
+    parser.add_argument("--board", type=_board, metavar="NAME",
+                        help=f"board: {', '.join(BOARDS)}")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="directory to write to (build/NAME)")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N",
+                        help="seed of the placement (%(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the boards and exit")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.list:
+        for board in BOARDS.values():
+            config = board.config
+            print(f"{board.name:12} {board.description}; {config.rows}x{config.cols} array")
+        return 0
+    if args.board is None:
+        parser.error("a board must be given: --board NAME, or --list to see them")
+    out = args.out or Path("build") / args.board.name
+    try:
+        result = build(args.board, out, seed=args.seed)
+    except MissingTool as error:
+        parser.error(str(error))
+    except BuildError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        parser.error(f"cannot write to {out}: {error.strerror}")
+    print(f"\n{result.report.table()}\n\nBitstream: {result.bitstream}")
+    print(instructions(args.board, result.bitstream))
+    return 0 if result.report.timing.met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

