@@ -15,7 +15,7 @@ Images are counted from 0, in the order of the metadata.
 
 import json
 import lzma
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,55 @@ import safetensors
 import safetensors.numpy
 
 from .cli import UserError, whole_file
+from .sites import SITES
 
 FORMAT = "vernier-recording"
 VERSION = 1
 _KEY = "vernier"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What to record, besides the residual stream and its ranges for every image.
+
+    Attributes
+    ----------
+    blocks
+        Blocks whose sites are recorded; none means the first, the middle and the last one.
+    sites
+        Names of the sites.
+    bits
+        Widths of the operands, 4 and 8.
+    site_images
+        For how many images, from the first on, sites are stored.
+    pixel_images
+        For how many images the pixels are stored.
+    chunk_tokens
+        Tokens per chunk of the range unit.
+    """
+
+    blocks: tuple[int, ...] = ()
+    sites: tuple[str, ...] = tuple(SITES)
+    bits: tuple[int, ...] = (8, 4)
+    site_images: int = 1
+    pixel_images: int = 1
+    chunk_tokens: int = 16
+
+    @classmethod
+    def from_metadata(cls, choices: dict) -> "Choices":
+        """Return the choices that a recording's metadata names."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value
+                      for name, value in choices.items()})
+
+    def options(self) -> str:
+        """Return the command-line options that differ from the defaults, for the metadata."""
+        words = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                words += [f"--{field.name.replace('_', '-')}", text]
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +128,17 @@ def read(path: Path | str) -> Recording:
         raise UserError(f"{path} has version {version} of the recorded format, and this program "
                         f"reads version {VERSION}; record it again with python -m sim.record")
     return Recording(tensors, metadata)
+
+
+def differences(old: Recording, new: Recording) -> list[str]:
+    """Describe, a line each, where two recordings differ; library versions do not count."""
+    lines = [f"{key} of the metadata differ"
+             for key in sorted({*old.metadata, *new.metadata} - {"libraries"})
+             if old.metadata.get(key) != new.metadata.get(key)]
+    for name in sorted({*old.tensors, *new.tensors}):
+        a, b = old.tensors.get(name), new.tensors.get(name)
+        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+            lines.append(f"{name}: only one has it, or its shape differs")
+        elif not np.array_equal(a, b):
+            lines.append(f"{name}: {np.count_nonzero(a != b)} of {a.size} elements differ")
+    return lines
