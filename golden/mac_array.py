@@ -20,8 +20,11 @@ from .config import CONFIGS, AcceleratorConfig
 from .formats import IntFormat, Mode
 from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
 
-FILL = 6
+FILL = 9
 """Cycles from the last operand beat of a tile to its first result beat."""
+
+SHORTEST = 5
+"""Cycles of the shortest tile: its sums must have arrived before the next one may end."""
 
 CODES = formats.CODE.max + 1
 """Entries of a codebook."""
@@ -283,14 +286,15 @@ def gemm_cycles(m: int, k: int, n: int, mode: Mode,
     """Cycles from the first operand beat of an (m, k) x (k, n) product to its last result beat.
 
     Both included, with operands always there and results always taken. A tile takes `k` cycles,
-    or as long as the tile before needs to drain; the last one drains alone.
+    :data:`SHORTEST` at least, or as long as the tile before needs to drain; the last one drains
+    alone.
     """
     for name, size in (("m", m), ("n", n)):
         integer(name, size, 1)
     integer("k", k, 1, config.max_k)
     drain = drain_cycles(mode, config)
     count = -(-m // config.tile_rows(mode)) * -(-n // config.tile_cols(mode))
-    return (count - 1) * max(k, drain) + k + FILL - 1 + drain
+    return (count - 1) * max(k, drain, SHORTEST) + k + FILL - 1 + drain
 
 
 def utilisation(m: int, k: int, n: int, mode: Mode,

@@ -1,0 +1,125 @@
+"""Output-stationary MAC array, bit-exact with :func:`golden.mac_array.gemm`."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden import mac_array
+from golden.config import AcceleratorConfig
+
+from .multiplier import Multiplier
+from .operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
+from .processing_element import ProcessingElement
+from .tile_drain import TileDrain, result_layout, starts_layout
+
+__all__ = ["MacArray", "beat_layout", "tile_layout"]
+
+
+def tile_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What holds for all operands of a tile, and where its accumulators start."""
+    return data.StructLayout({
+        "mode": TileMode,
+        "activation": TileActivation,
+        "start": starts_layout(config),
+    })
+
+
+def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Operand bytes of one cycle, and whether they are the last of a tile."""
+    return data.StructLayout({
+        "activations": data.ArrayLayout(BYTE, config.rows),
+        "weights": data.ArrayLayout(BYTE, config.cols),
+        "last": 1,
+    })
+
+
+class MacArray(wiring.Component):
+    """Multiply tiles of activations by tiles of weights, ``rows * cols`` multipliers at a time.
+
+    Throughput of one operand beat and one result beat per cycle; the results of a tile come out
+    while the next one is computed, the first of them :attr:`LATENCY` cycles after the last operand
+    beat. Accepted operands run through without a stall: only the last beat of a tile waits, for
+    the tile before to be all but out. See :func:`golden.mac_array.gemm_cycles`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Array shape, lanes and accumulator widths.
+
+    Members
+    -------
+    tile : ``In(stream.Signature(tile_layout(config)))``
+        One payload per tile, taken with its last operand beat.
+    i : ``In(stream.Signature(beat_layout(config)))``
+        Bytes of :func:`golden.mac_array.pack_activations` and :func:`~.pack_weights`.
+    codebook : ``In(codebook_layout)``
+        Operand of each code; stable while operands are accepted and a cycle longer.
+    o : ``Out(stream.Signature(result_layout(config)))``
+        Logical rows in order, in a row logical columns in order, ``config.lanes`` per beat.
+    """
+
+    LATENCY = mac_array.FILL
+
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._config = config
+        super().__init__({
+            "tile": In(stream.Signature(tile_layout(config))),
+            "i": In(stream.Signature(beat_layout(config))),
+            "codebook": In(codebook_layout),
+            "o": Out(stream.Signature(result_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        flight = OperandEdge.LATENCY + Multiplier.LATENCY
+        m.submodules.edge = edge = OperandEdge(self._config)
+        m.submodules.drain = drain = TileDrain(self._config, flight)
+        connect(m, drain.o, flipped(self.o))
+        last = self.i.payload.last
+        m.d.comb += [
+            self.i.ready.eq(self.tile.valid & (drain.ready | ~last)),
+            self.tile.ready.eq(self.i.valid & last & drain.ready),
+
+            edge.valid.eq(self.i.valid & self.i.ready),
+            edge.mode.eq(self.tile.payload.mode),
+            edge.activation.eq(self.tile.payload.activation),
+            edge.activation_bytes.eq(self.i.payload.activations),
+            edge.weight_bytes.eq(self.i.payload.weights),
+            edge.codebook.eq(self.codebook),
+
+            drain.finish.eq(self.tile.valid & self.tile.ready),
+            drain.mode.eq(self.tile.payload.mode),
+            drain.start.eq(self.tile.payload.start),
+            drain.capture.eq(_delayed(m, drain.finish, "last", flight)),
+        ]
+        self._elements(m, edge, drain, _delayed(m, self.tile.payload.mode, "mode", flight))
+        return m
+
+    def _elements(self, m, edge, drain, mode):
+        """Broadcast operands to the processing elements and chain their sums towards row 0."""
+        rows = [[ProcessingElement(self._config) for _ in range(self._config.cols)]
+                for _ in range(self._config.rows)]
+        for row, elements in enumerate(rows):
+            for col, element in enumerate(elements):
+                m.submodules[f"pe_{row}_{col}"] = element
+                m.d.comb += [
+                    element.activation.eq(edge.activations[row]),
+                    element.weight.eq(edge.weights[col]),
+                    element.mode.eq(mode),
+                    element.last.eq(drain.capture),
+                    element.shift.eq(drain.shift),
+                ]
+                if row + 1 < len(rows):
+                    m.d.comb += element.below.eq(rows[row + 1][col].sums)
+        m.d.comb += [drain.head[col].eq(element.sums) for col, element in enumerate(rows[0])]
+
+
+def _delayed(m, value, name, cycles):
+    """Return `value` as it was `cycles` cycles ago."""
+    for cycle in range(cycles):
+        register = Signal.like(value, name=f"{name}_{cycle}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value
