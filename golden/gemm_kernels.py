@@ -158,21 +158,20 @@ def _widen(a, mask, table, wide):
                 wide[row, k] = a[row, k] & mask
 
 
-@kernel(parallel=True)
+@kernel
 def pack_panels(w, panels):
-    """Widen int8 weights (batch, k, n) to zeroed panels, int32 (batch, n / COLS, k / 2, COLS).
+    """Widen int8 weights (batch, k, n) to panels, int32 (batch, n / COLS, k / 2, COLS).
 
-    A word of a panel holds the weights of two steps of k, the first in its low half.
+    A word of a panel holds the weights of two steps of k, the first in its low half; k and n
+    are padded to whole words and panels.
     """
-    steps = panels.shape[2]
-    for index in prange(w.shape[0] * steps):
-        batch, pair = index // steps, index % steps
-        low, high = w[batch, 2 * pair], w[batch, min(2 * pair + 1, w.shape[1] - 1)]
-        place = 1 << 16 if 2 * pair + 1 < w.shape[1] else 0  # an odd k is padded with zero
+    for batch in range(panels.shape[0]):
         for panel in range(panels.shape[1]):
             first = panel * COLS
-            for col in range(first, min(first + COLS, w.shape[2])):
-                panels[batch, panel, pair, col - first] = high[col] * place + (low[col] & 0xffff)
+            for pair in range(panels.shape[2]):
+                for col in range(COLS):
+                    low, high = w[batch, 2 * pair, first + col], w[batch, 2 * pair + 1, first + col]
+                    panels[batch, panel, pair, col] = high << 16 | low & 0xffff
 
 
 @kernel
@@ -196,14 +195,16 @@ def _block_rows(wide, panels, start, first, last, out):
         start_at = start.ctypes.data + col * start.strides[0]
         for row in range(first * ROWS, last * ROWS, ROWS):
             a_at = wide.ctypes.data + row * a_row
-            if row + ROWS <= rows and col + COLS <= cols:
-                out_at = out.ctypes.data + row * out_row + col * out.strides[1]
-                _block(a_at, a_row, w_at, pairs, start_at, out_at, out_row)
+            inside = col + COLS <= cols and (row + ROWS <= rows or rows == 1)
+            if inside:
+                at, stride = out.ctypes.data + row * out_row + col * out.strides[1], out_row
             else:
-                if rows == 1:
-                    _single_row(a_at, a_row, w_at, pairs, start_at, block.ctypes.data, block_row)
-                else:
-                    _block(a_at, a_row, w_at, pairs, start_at, block.ctypes.data, block_row)
+                at, stride = block.ctypes.data, block_row
+            if rows == 1:
+                _single_row(a_at, a_row, w_at, pairs, start_at, at, stride)
+            else:
+                _block(a_at, a_row, w_at, pairs, start_at, at, stride)
+            if not inside:
                 _copy_corner(block, out, row, col)
 
 

@@ -100,8 +100,13 @@ def prepare_weights(w, mode: Mode) -> PreparedWeights:
     _check_kinds(mode=mode)
     w = _matrices("w", w, mode.weight)
     batch, k, n = (1, *w.shape)[-3:]
-    panels = np.zeros((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
-    pack_panels(w.reshape(batch, k, n), panels)
+    panels = np.empty((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
+    padded = (batch, 2 * panels.shape[2], COLS * panels.shape[1])
+    whole = w.reshape(batch, k, n)
+    if whole.shape != padded:
+        whole = np.zeros(padded, np.int8)
+        whole[:, :k, :n] = w
+    pack_panels(whole, panels)
     return PreparedWeights(mode, w.shape, panels)
 
 
