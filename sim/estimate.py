@@ -1,0 +1,226 @@
+"""Estimates cycles and energy of a Vision Transformer on the accelerator, and what its scales cost.
+
+    python -m sim.estimate --model deit_t --array 8x16 --bits w4a4
+
+Any timm model, traced without its weights. :func:`estimate` is the library function; what it
+assumes is said in :mod:`sim.timing`, :mod:`sim.residency` and :mod:`sim.energy`. The options can
+come from a TOML file: the accelerator's choices in a table ``[accelerator]``, the options of this
+command, by their long names, in ``[estimate]``.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from golden.config import CONFIGS, AcceleratorConfig, config_from_table
+from golden.formats import Mode
+
+from . import estimate_report as report
+from . import scalesim
+from .cli import UserError, command, one_line, one_of, positive_float, whole_file
+from .costs import SCALES, Estimate, Layer, Options
+from .energy import NODES
+from .estimator import estimate
+from .workload import Workload
+
+__all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
+
+PROG = "python -m sim.estimate"
+STDOUT = "-"
+DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, "tech": "28nm",
+            "scales": "predicted", "dataflow": "os"}
+_ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "layers")
+
+
+def workload_of(model: str) -> Workload:
+    """Return the workload of a timm model, by short or full name.
+
+    Raises
+    ------
+    UserError
+        If there is no such model or it cannot be traced.
+    """
+    # PyTorch takes seconds to import: only once there is something to trace.
+    from .models import meta_model
+    from .tracing import trace
+    return trace(meta_model(model), model)
+
+
+def _array(text: str) -> str:
+    if text in CONFIGS:
+        return text
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if size is None:
+        raise argparse.ArgumentTypeError(
+            f"must be ROWSxCOLS or one of {', '.join(CONFIGS)}, not {text!r}")
+    try:
+        AcceleratorConfig.for_array(int(size[1]), int(size[2]))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from None
+    return text
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports what is wrong with the options in one line."""
+
+    def error(self, message):
+        raise UserError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROG, description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--model", metavar="NAME",
+        help="short name (deit_t, deit_s, vit_b, swin_t, ...) or any timm model (default: deit_t)")
+    add("--array", type=_array, metavar="RxC",
+        help=f"multipliers, rows x columns, or one of {', '.join(CONFIGS)} (default: 8x16)")
+    add("--bits", type=one_of(*(mode.value for mode in Mode)), metavar="BITS",
+        help="w8a8, w4a8 or w4a4 (default: w8a8)")
+    add("--clock", type=positive_float, metavar="MHZ", help="clock in MHz (default: 100)")
+    add("--dram-bandwidth", type=positive_float, metavar="GB/S",
+        help="of the external memory, at most what the bus carries (default: as much)")
+    add("--tech", type=one_of(*NODES), metavar="NODE",
+        help=f"process of the energies: {', '.join(NODES)} (default: 28nm)")
+    add("--scales", type=one_of(*SCALES), metavar="KIND",
+        help="static, predicted, or jit: measured per image at every site (default: predicted)")
+    add("--layers", action="store_true", default=None,
+        help="show every layer instead of adding up those alike")
+    add("--config", type=Path, metavar="FILE",
+        help="TOML file with tables [accelerator] and [estimate]; options here come first")
+    add("--json", nargs="?", const=STDOUT, metavar="FILE",
+        help="write everything as JSON; without FILE, print it instead of the tables")
+    add("--csv", metavar="FILE", help="write a line per layer; -: print them instead")
+    add("--compat", type=one_of("scalesim"), metavar="TOOL",
+        help="scalesim: map as SCALE-Sim 3.0.0 does")
+    add("--dataflow", type=one_of(*scalesim.DATAFLOWS), metavar="FLOW",
+        help="os, ws or is, with --compat scalesim (default: os)")
+    return parser
+
+
+def _read_config(path: Path) -> dict:
+    """Return the tables of a configuration file."""
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {one_line(error)}") from None
+    for name, table in tables.items():
+        if name not in ("accelerator", "estimate") or not isinstance(table, dict):
+            raise UserError(f"{path} may have tables [accelerator] and [estimate], not {name!r}")
+    return tables
+
+
+def _file_options(path: Path, table: dict, parser: argparse.ArgumentParser) -> dict:
+    """Return the options in the ``[estimate]`` table of `path`, checked like those typed."""
+    actions = {action.dest: action for action in parser._actions
+               if action.dest not in ("help", "config")}
+    options = {}
+    for key, value in table.items():
+        action = actions.get(key.replace("-", "_"))
+        if action is None:
+            known = ", ".join(sorted(actions))
+            raise UserError(f"{path}: options must be among {known}, not {key!r}")
+        if action.nargs == 0:
+            if not isinstance(value, bool):
+                raise UserError(f"{path}: {key} must be true or false, not {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise UserError(f"{path}: {key} must be text or a number, not {value!r}")
+        else:
+            try:
+                value = (action.type or str)(str(value))
+            except argparse.ArgumentTypeError as error:
+                raise UserError(f"{path}: {key} {error}") from None
+        options[action.dest] = value
+    return options
+
+
+def _configuration(array: str, table: dict, *, array_first: bool) -> AcceleratorConfig:
+    """Return the configuration of an array, changed by the choices of an ``[accelerator]`` table.
+
+    An array that was typed comes before the rows and columns of the table.
+    """
+    if array_first:
+        table = {key: value for key, value in table.items() if key not in ("rows", "cols")}
+    rows, cols = map(int, array.split("x"))
+    base = CONFIGS.get(array) or AcceleratorConfig.for_array(rows, cols)
+    try:
+        if {"rows", "cols"} & set(table) and "lanes" not in table:
+            base = replace(base, lanes=AcceleratorConfig.for_array(
+                table.get("rows", rows), table.get("cols", cols)).lanes,
+                rows=table.get("rows", rows), cols=table.get("cols", cols))
+        return config_from_table(table, base)
+    except (ValueError, TypeError) as error:
+        raise UserError(one_line(error)) from None
+
+
+def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
+    """Return the options, typed ones before those of the file, and the configuration."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    tables = _read_config(args.config) if args.config else {}
+    typed_array = args.array is not None
+    options = _file_options(args.config, tables.get("estimate", {}), parser)
+    for name, value in options.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.compat:
+        given = [name for name in _ONLY_OURS if getattr(args, name)]
+        if given:
+            raise UserError(f"--{given[0].replace('_', '-')} has no meaning with --compat")
+    elif args.dataflow:
+        raise UserError("--dataflow needs --compat scalesim")
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    config = _configuration(args.array, tables.get("accelerator", {}), array_first=typed_array)
+    return args, config
+
+
+def _write(args, document: dict, rows: list[dict]):
+    """Write the files that were asked for, all or none."""
+    with contextlib.ExitStack() as files:
+        for name, text in ((args.json, json.dumps(document, indent=2) + "\n"),
+                           (args.csv, report.as_csv(rows))):
+            if name and name != STDOUT:
+                files.enter_context(whole_file(Path(name))).write_text(text)
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args, config = _resolve(argv)
+    workload = workload_of(args.model)
+    console = Console(highlight=False)
+    if args.compat:
+        document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
+        rows = document["operations"]
+    else:
+        options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
+        try:
+            result = estimate(workload, config, options)
+        except ValueError as error:
+            raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
+        document = report.as_dict(result)
+        rows = document["layers"]
+    _write(args, document, rows)
+    if args.json == STDOUT:
+        print(json.dumps(document, indent=2))
+    elif args.csv == STDOUT:
+        print(report.as_csv(rows), end="")
+    elif args.compat:
+        report.print_scalesim(document, console)
+    else:
+        report.print_report(result, console, every_layer=bool(args.layers))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""How an estimate is shown: tables for a terminal of 80 columns, JSON, CSV."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from golden.formats import Mode
+
+from . import scalesim
+from .costs import Estimate, Layer
+from .workload import Workload
+
+EPILOGUE = "epilogue"
+"""Where element operations are done, in the cycles of the products."""
+
+
+def compact(value: float) -> str:
+    """Return a count in four significant digits at most: ``261.4M``."""
+    for suffix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{suffix}"
+    return str(round(value))
+
+
+def _shape(layer) -> str:
+    return "x".join(map(str, layer.shape))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3f} %" if share < 0.01 else f"{100 * share:.1f} %"
+
+
+def _millijoules(picojoules: float) -> str:
+    value = picojoules / 1e9
+    return f"{value:.3f}" if value < 100 else f"{value:.0f}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Table with its first column to the left, the others to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True,
+                         overflow="ellipsis", style=None if number else "cyan")
+    return table
+
+
+def print_report(result: Estimate, console: Console, *, every_layer: bool = False):
+    """Print tables, totals and assumptions."""
+    options, config = result.options, result.config
+    console.print(Text.assemble(
+        (f"{result.workload.model}", "bold green"),
+        f" on {config.rows}x{config.cols} multipliers, {options.bits.value}, "
+        f"{options.clock_mhz:g} MHz, {options.tech}, {options.scales} scales"))
+    console.print()
+    layers = result.layers if every_layer else result.groups
+    console.print(_products(result, layers, every_layer))
+    console.print()
+    console.print(_others(result, layers, every_layer))
+    console.print()
+    console.print(_totals(result))
+    console.print(energy_parts(result))
+    console.print()
+    for line in assumptions(result):
+        console.print(Text(line, style="dim"))
+
+
+def _products(result, layers, every_layer) -> Table:
+    table = _table("Matrix products", "layer" if every_layer else "operation", "MxKxN", "x", "MACs",
+                   "cycles", "util", "SRAM", "DRAM", "mJ")
+    for layer in layers:
+        if layer.kind == "product":
+            table.add_row(_label(layer, every_layer), _shape(layer), str(layer.count),
+                          compact(layer.macs), compact(layer.cycles),
+                          f"{100 * result.layer_utilisation(layer):.0f}%",
+                          compact(layer.traffic.sram), compact(layer.traffic.dram),
+                          _millijoules(layer.energy.total))
+    return table
+
+
+def _label(layer: Layer, every_layer: bool) -> str:
+    """Name of one layer, where products of two activations share that of their module."""
+    if not every_layer:
+        return layer.role
+    return layer.name if layer.name.endswith(layer.role) else f"{layer.name} {layer.role}"
+
+
+def _others(result, layers, every_layer) -> Table:
+    table = _table("Beside the products", "operation", "elements", "cycles", "exposed", "SRAM",
+                   "DRAM", "mJ")
+    for layer in layers if every_layer else _by_role(layers):
+        if layer.kind != "product":
+            table.add_row(_label(layer, every_layer and layer.kind == "vector"),
+                          compact(layer.elements), compact(layer.busy), compact(layer.cycles),
+                          compact(layer.traffic.sram), compact(layer.traffic.dram),
+                          _millijoules(layer.energy.total))
+    for kind, elements in result.pointwise.items():
+        table.add_row(kind, compact(elements), EPILOGUE, "0")
+    return table
+
+
+def _by_role(layers: Iterable[Layer]) -> list[Layer]:
+    """Add up layers that are no products by role alone."""
+    roles: dict[str, Layer] = {}
+    for layer in layers:
+        if layer.kind != "product":
+            roles[layer.role] = roles[layer.role] + layer if layer.role in roles else layer
+    return list(roles.values())
+
+
+def _totals(result) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for style in (None, "bold", None, "bold"):
+        grid.add_column(no_wrap=True, style=style)
+    energy = result.energy
+    grid.add_row("MACs", f"{result.macs:,}", "cycles", f"{result.cycles:,}")
+    grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
+    grid.add_row("array busy", _percent(result.utilisation), "efficiency",
+                 f"{result.tops_per_watt:.2f} TOPS/W")
+    grid.add_row("range + scale unit", f"{_percent(result.scale_cycles_share)} of cycles", "",
+                 f"{_percent(result.scale_energy_share)} of energy")
+    grid.add_row("waiting for DRAM", f"{_percent(result.stall / result.cycles)} of cycles",
+                 "DRAM traffic", f"{result.traffic.dram / 1e6:,.2f} MB")
+    grid.add_row("non-GEMM elements", f"{result.elements:,}", "activations",
+                 f"{result.peak_bytes / 1024:,.0f} of {result.config.sram_kib:,} KiB")
+    return grid
+
+
+def energy_parts(result: Estimate) -> str:
+    """Return where the energy goes, in one line."""
+    names = {"mac": "MAC", "sram": "SRAM", "dram": "DRAM", "vector": "vector",
+             "scale": "range + scale"}
+    return "energy: " + ", ".join(
+        f"{name} {100 * getattr(result.energy, field) / result.energy.total:.1f} %"
+        for field, name in names.items())
+
+
+def assumptions(result: Estimate) -> list[str]:
+    """Return what the numbers rest on, in a few short lines."""
+    options, config = result.options, result.config
+    per_cycle = options.bytes_per_cycle(config)
+    bandwidth = per_cycle * options.clock_mhz / 1000
+    status = result.energy_table.node.status
+    lines = []
+    if options.bits is not Mode.W8A8:
+        lines.append("Patch embedding and head run at w8a8" + (
+            ", attention x V at w4a8." if options.bits is Mode.W4A4 else "."))
+    lines.append(f"Weights stream once per image, double buffered, at {bandwidth:g} GB/s "
+                 f"({per_cycle:g} bytes/cycle).")
+    lines.append(f"Softmax and norms run on {config.lanes} lanes beside the array; "
+                 "exposed: what it cannot hide.")
+    lines.append(f"ASIC-equivalent dynamic energy, {options.tech} ({status}); "
+                 "no leakage, no clock tree.")
+    if (shape := result.predictor) is not None:
+        lines.append(f"Scales: {shape.statistics} statistics after {result.tap_name}, "
+                     f"{shape.variables} variables, degree {shape.degree}, {shape.sites} sites.")
+    lines += [f"Raised for this model: {name} to {value:,}."
+              for name, value in result.raised.items()]
+    return lines
+
+
+def as_dict(result: Estimate) -> dict:
+    """Return everything about an estimate as numbers, text, lists and dictionaries."""
+    options = result.options
+    return {
+        "model": result.workload.model,
+        "input_shape": list(result.workload.input_shape),
+        "config": asdict(result.config),
+        "options": asdict(options) | {"bits": options.bits.value},
+        "totals": {
+            "macs": result.macs,
+            "weights": result.workload.weights,
+            "cycles": result.cycles,
+            "fps": result.fps,
+            "energy_mj": result.energy.total / 1e9,
+            "energy_pj": asdict(result.energy),
+            "tops_per_watt": result.tops_per_watt,
+            "array_utilisation": result.utilisation,
+            "stall_cycles": result.stall,
+            "scale_cycles_share": result.scale_cycles_share,
+            "scale_energy_share": result.scale_energy_share,
+            "sram_bytes": result.traffic.sram,
+            "dram_bytes": result.traffic.dram,
+            "peak_activation_bytes": result.peak_bytes,
+            "non_gemm_elements": result.elements,
+        },
+        "operations": [_layer_dict(result, layer) for layer in result.groups],
+        "layers": [_layer_dict(result, layer) for layer in result.layers],
+        "pointwise_elements": result.pointwise,
+        "predictor": result.predictor and asdict(result.predictor),
+        "assumptions": assumptions(result),
+        "energy_constants": {name: asdict(constant)
+                             for name, constant in result.energy_table.constants.items()},
+    }
+
+
+def _layer_dict(result, layer: Layer) -> dict:
+    return {
+        "name": layer.name, "operation": layer.role, "kind": layer.kind, "shape": list(layer.shape),
+        "count": layer.count, "bits": layer.mode and layer.mode.value, "macs": layer.macs,
+        "elements": layer.elements, "unit_cycles": layer.busy, "cycles": layer.cycles,
+        "utilisation": result.layer_utilisation(layer) if layer.mode else None,
+        "sram_bytes": layer.traffic.sram, "dram_bytes": layer.traffic.dram,
+        "energy_pj": layer.energy.total,
+    }
+
+
+def as_csv(rows: list[dict]) -> str:
+    """Return dictionaries of equal keys as CSV with a header; lists are joined by ``x``."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "x".join(map(str, value)) if isinstance(value, list) else value
+                      for key, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def print_scalesim(summary: dict, console: Console):
+    """Print what :func:`scalesim_dict` gives."""
+    rows, cols = summary["array"]
+    console.print(Text.assemble((summary["model"], "bold green"),
+                                f" as SCALE-Sim 3.0.0 maps it, {rows}x{cols}, "
+                                f"{summary['dataflow']}"))
+    console.print()
+    table = _table("Matrix products", "operation", "MxKxN", "x", "MACs", "cycles", "util")
+    for row in summary["operations"]:
+        table.add_row(row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
+                      compact(row["macs"]), f"{row['cycles']:,}",
+                      f"{100 * row['utilisation']:.1f}%")
+    console.print(table)
+    console.print()
+    console.print(f"compute cycles {summary['cycles']:,}, MACs {summary['macs']:,}, "
+                  f"array busy {100 * summary['utilisation']:.1f} %")
+    console.print(Text("Compute cycles alone, folds not overlapped; no memory, softmax, norms, "
+                       "scales.", style="dim"))
+
+
+def scalesim_dict(workload: Workload, rows: int, cols: int, dataflow: str) -> dict:
+    """Return cycles in SCALE-Sim's mapping, per shape of product and in total."""
+    groups: dict[tuple, dict] = {}
+    for op in workload.products:
+        row = groups.setdefault((op.role, op.shape), {
+            "operation": op.role, "shape": list(op.shape), "count": 0, "macs": 0, "cycles": 0})
+        row["count"] += op.count
+        row["macs"] += op.macs
+        row["cycles"] += op.count * scalesim.product_cycles(*op.shape, rows, cols, dataflow)
+    operations = [row | {"utilisation": row["macs"] / rows / cols / row["cycles"]}
+                  for row in groups.values()]
+    cycles = scalesim.network_cycles(workload, rows, cols, dataflow)
+    return {"model": workload.model, "array": [rows, cols],
+            "dataflow": scalesim.DATAFLOWS[dataflow], "macs": workload.macs, "cycles": cycles,
+            "utilisation": workload.macs / rows / cols / cycles, "operations": operations}
