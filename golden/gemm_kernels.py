@@ -35,7 +35,7 @@ def _vector_unit() -> tuple[int, str | None]:
                 PORTABLE)
 
 
-LANES, _INSTRUCTION = _vector_unit()
+LANES, INSTRUCTION = _vector_unit()
 COLS = _VECTORS * LANES
 
 
@@ -142,8 +142,8 @@ def block_intrinsic(rows: int, lanes: int, instruction: str | None):
     return block
 
 
-_block = block_intrinsic(ROWS, LANES, _INSTRUCTION)
-_single_row = block_intrinsic(1, LANES, _INSTRUCTION)
+_block = block_intrinsic(ROWS, LANES, INSTRUCTION)
+_single_row = block_intrinsic(1, LANES, INSTRUCTION)
 
 
 @kernel

@@ -277,7 +277,8 @@ def tiles(m: int, n: int, mode: Mode,
     Columns of tiles are outermost, so that a tile's weights serve all rows before the next ones are
     fetched. Tiles at the edges are computed whole; what lies beyond the result is dropped.
     """
-    rows, cols = range(0, m, config.tile_rows(mode)), range(0, n, config.tile_cols(mode))
+    rows = range(0, integer("m", m, 1), config.tile_rows(mode))
+    cols = range(0, integer("n", n, 1), config.tile_cols(mode))
     return ((row, col) for col in cols for row in rows)
 
 
