@@ -109,6 +109,7 @@ class Estimate:
     layers: tuple[Layer, ...]
     pointwise: dict[str, int]  # elements by kind, done on the way from the array to memory
     peak_bytes: int  # most activations ever live at a time
+    spilled_bytes: int  # moved because they do not fit, or the weights again on their behalf
     tap: RangeShape | None
     predictor: PredictorShape | None
     raised: dict[str, int]  # limits of the configuration that the model exceeded
@@ -136,11 +137,6 @@ class Estimate:
     def elements(self) -> int:
         """Elements that vector and element operations work on."""
         return self.sum("elements", "vector") + sum(self.pointwise.values())
-
-    @property
-    def tap_name(self) -> str:
-        """Last layer of the first block, after which ranges are taken for prediction."""
-        return self.workload.operations[self.workload.tap].name
 
     @property
     def energy_table(self) -> EnergyTable:

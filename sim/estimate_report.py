@@ -159,8 +159,11 @@ def assumptions(result: Estimate) -> list[str]:
     lines.append(f"ASIC-equivalent dynamic energy, {options.tech} ({status}); "
                  "no leakage, no clock tree.")
     if (shape := result.predictor) is not None:
-        lines.append(f"Scales: {shape.statistics} statistics after {result.tap_name}, "
+        lines.append(f"Scales: {shape.statistics} statistics after {result.workload.first_block}, "
                      f"{shape.variables} variables, degree {shape.degree}, {shape.sites} sites.")
+    if result.spilled_bytes:
+        lines.append(f"Activations that do not fit {config.sram_kib:,} KiB cost "
+                     f"{result.spilled_bytes / 1e6:,.2f} MB of DRAM traffic.")
     lines += [f"Raised for this model: {name} to {value:,}."
               for name, value in result.raised.items()]
     return lines
@@ -189,6 +192,7 @@ def as_dict(result: Estimate) -> dict:
             "sram_bytes": result.traffic.sram,
             "dram_bytes": result.traffic.dram,
             "peak_activation_bytes": result.peak_bytes,
+            "spilled_bytes": result.spilled_bytes,
             "non_gemm_elements": result.elements,
         },
         "operations": [_layer_dict(result, layer) for layer in result.groups],

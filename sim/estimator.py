@@ -97,7 +97,7 @@ class _Estimator:
             predictor = timing.predictor_shape(tap, len(deeper), self._config)
             layers += self._predicted(tap, predictor)
         return Estimate(self._workload, self._config, self._options, tuple(layers),
-                        dict(pointwise), peak, tap, predictor, raised)
+                        dict(pointwise), peak, sum(spilled), tap, predictor, raised)
 
     def _stored_bits(self) -> list[int]:
         """Width in which each value is stored: that of its most demanding consumer."""

@@ -69,6 +69,7 @@ _POOLS = {"avg_pool2d": "average pool", "_adaptive_avg_pool2d": "average pool",
           "max_pool2d_with_indices": "max pool", "max_pool2d": "max pool",
           "adaptive_max_pool2d": "max pool",
           "upsample_bilinear2d": "resize", "upsample_bicubic2d": "resize"}
+_ROOT = "model"  # name of what happens outside all modules
 _TRACE_ERRORS = (RuntimeError, TypeError, ValueError, AssertionError, IndexError, KeyError,
                  AttributeError)
 
@@ -156,7 +157,8 @@ class _Tracer(TorchDispatchMode):
     def _record(self, func, args, inputs, outputs):
         name = func.overloadpacket.__name__.removesuffix("_")
         merged = self._merged(inputs)
-        if name in _CONSTANTS or not any(o.is_floating_point() for o in outputs):
+        numbers = any(out.is_floating_point() or out.is_complex() for out in outputs)
+        if name in _CONSTANTS or not numbers:
             return
         if name in _MOVES:
             for tensor in outputs:
@@ -210,7 +212,7 @@ class _Tracer(TorchDispatchMode):
             left, right, m, n = right, left, n, m
         number = len(self.operations)
         weight = None if self.values(right) else self._weights.get(_storage(right))
-        name = weight or self.path
+        name = weight or self.path or _ROOT
         role = role_of(name)
         if IMAGE in self.values(left):
             role = PATCH
@@ -261,7 +263,7 @@ class _Tracer(TorchDispatchMode):
         for value in values:
             if value != IMAGE:
                 self.operations[value].wide = True
-        self.operations.append(Vector(name=self.path, role=role, reads=values,
+        self.operations.append(Vector(name=self.path or _ROOT, role=role, reads=values,
                                       elements=outputs[0].numel(), rows=rows, length=length))
         for out in outputs:
             self.set_values(out, (number,))

@@ -154,14 +154,22 @@ class Workload:
                 yield Site(number, max(op.left), op.left_elements, fixed=False)
 
     @cached_property
-    def tap(self) -> int:
-        """Last operation of the first block; its result is the residual stream after block 0."""
+    def first_block(self) -> str:
+        """Path of the first block: up to the last number in the name of its attention.
+
+        Without attention, that of the first numbered layer after the first product.
+        """
         attention = [op.name for op in self.products if op.right]
         others = [op.name for op in self.products[1:] if re.search(r"\.\d+\.", op.name)]
-        first = (attention or others or [self.operations[0].name])[0]
-        block = (re.match(r"(.*\.\d+)(\.|$)", first) or [first, first])[1]
+        name = (attention or others or [self.operations[0].name])[0]
+        block = re.match(r".*\.\d+(?=\.|$)", name)
+        return block[0] if block else name
+
+    @cached_property
+    def tap(self) -> int:
+        """Last operation of the first block; its result is the residual stream after block 0."""
         return max(number for number, op in enumerate(self.operations)
-                   if op.name == first or op.name.startswith(f"{block}."))
+                   if f"{op.name}.".startswith(f"{self.first_block}."))
 
 
 _ROLES = {"attn.proj": PROJECTION, "attn.qkv": "qkv"}
