@@ -24,6 +24,14 @@ ALIGN = {d: POLYNOMIAL.frac - MONOMIAL[d].frac - COEFFICIENT[d].frac for d in MO
 ROUND = POLYNOMIAL.frac - LAMBDA.frac
 """Bits rounded off a sum; a constant is shifted left by as many."""
 
+ALIGNED = IntFormat(max(MONOMIAL[d].bits + ALIGN[d] for d in MONOMIAL))
+"""A monomial shifted left by its ALIGN: an operand of the multipliers."""
+
+ONE = PROJECTION.one
+"""Operand that multiplies a bias, and a constant too, whose product then lacks LIFT bits."""
+
+LIFT = ROUND - PROJECTION.frac
+
 DROP = {d: MONOMIAL[d - 1].frac + STATISTIC.frac - MONOMIAL[d].frac for d in MONOMIAL if d > 1}
 """Bits rounded off the product that makes a monomial of a degree."""
 

@@ -3,7 +3,7 @@
 from golden.config import CONFIGS, AcceleratorConfig
 
 TEST_CONFIGS = {
-    "3x5": AcceleratorConfig(3, 5, lanes=1, scale_lanes=1, max_k=600),
+    "3x5": AcceleratorConfig(3, 5, lanes=1, scale_lanes=3, max_k=600),
     "4x4": CONFIGS["4x4"],
     "8x16": CONFIGS["8x16"],
 }

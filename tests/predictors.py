@@ -5,17 +5,21 @@ from math import comb
 
 import numpy as np
 
-from golden.formats import COEFFICIENT, LAMBDA, PROJECTION, STATISTIC
+from golden.formats import COEFFICIENT, GAIN, LAMBDA, LOG2, PROJECTION, STATISTIC
+from golden.range_unit import log_ranges, statistics
 from golden.scale_predictor import (
     HIGHEST,
     SCALE_ERROR_LIMIT,
     ScalePredictor,
     lambda_error_bound,
+    monomial_error_bounds,
     scale_error_bound,
 )
 from golden.scale_unit import predict_batch, scales
+from tests.recorded import recorded
 
-_SWING = 6  # bits that each degree may move a lambda by, at most
+_SWING = 3  # standard deviation that the terms of a degree give a lambda, at most
+_ERROR = 0.0012  # error of lambda that they allow, at most
 
 
 def random_predictor(rng, *, variables, degree, sites, statistics=None) -> ScalePredictor:
@@ -23,13 +27,15 @@ def random_predictor(rng, *, variables, degree, sites, statistics=None) -> Scale
 
     There is a projection if the number of `statistics` is given.
     """
+    errors = monomial_error_bounds(projected=statistics is not None)
     coefficients = []
     for d in range(1, degree + 1):
         count = comb(variables + d - 1, d)
-        limit = int(_SWING * COEFFICIENT[d].one / (4**d * count ** 0.5)) + 1
-        limit = min(limit, COEFFICIENT[d].max)
+        spread = _SWING * 3**0.5 / (count**0.5 * (4 / 3**0.5) ** d)
+        exact = _ERROR / (count * errors[d]) if errors[d] else spread
+        limit = min(int(min(spread, exact) * COEFFICIENT[d].one) + 1, COEFFICIENT[d].max)
         coefficients.append(rng.integers(-limit, limit + 1, (sites, count)))
-    constant = rng.integers(-16 * LAMBDA.one, 4 * LAMBDA.one, sites)
+    constant = rng.integers(-12 * LAMBDA.one, 2 * LAMBDA.one, sites)
     if statistics is None:
         return ScalePredictor(constant, coefficients)
     limit = min(int(PROJECTION.one / statistics ** 0.5), PROJECTION.max)
@@ -43,6 +49,21 @@ def random_statistics(rng, count, images=1):
     u = rng.integers(STATISTIC.min, STATISTIC.max + 1, (images, count))
     ends = rng.choice([STATISTIC.min, STATISTIC.max, -1, 0, 1], (images, count))
     return np.where(rng.random((images, count)) < 0.125, ends, u)
+
+
+def recorded_statistics(groups):
+    """Return the normalised range statistics of the recorded images, (images, 2 * groups).
+
+    Mean and deviation are those of these few images themselves.
+    """
+    data = recorded()
+    streams = [data.residual(image) for image in range(len(data.images))]
+    logs = [log_ranges(stream, data.chunk_tokens, groups) for stream in streams]
+    mean = np.rint(np.mean(logs, axis=0)).astype(int)
+    deviation = np.std(logs, axis=0) / LOG2.one
+    gain = np.rint(GAIN.one / np.maximum(deviation, GAIN.one / GAIN.max)).astype(int)
+    return np.stack([statistics(stream, data.chunk_tokens, groups, mean, gain)
+                     for stream in streams])
 
 
 def predict_float(u, predictor):

@@ -37,7 +37,12 @@ from golden.scale_unit import (
     project,
     scales,
 )
-from tests.predictors import check_against_float, random_predictor, random_statistics
+from tests.predictors import (
+    check_against_float,
+    random_predictor,
+    random_statistics,
+    recorded_statistics,
+)
 
 SHAPES = [  # variables, degree, statistics
     (1, 1, None), (1, 3, 1), (2, 1, 7), (2, 2, None), (2, 3, None), (2, 3, 5), (6, 1, None),
@@ -105,6 +110,17 @@ def numbers(fmt, size, high=None):
     high = fmt.max if high is None else high
     number = st.sampled_from([fmt.min, high, 0, -1, 1]) | st.integers(fmt.min, high)
     return st.lists(number, min_size=size, max_size=size)
+
+
+@pytest.mark.parametrize(("groups", "variables"), [(192, 8), (8, 24), (1, None)])
+def test_recorded_statistics_are_within_the_bound(groups, variables):
+    rng = np.random.default_rng(11)
+    u = recorded_statistics(groups)
+    predictor = random_predictor(rng, variables=variables or u.shape[1], degree=2, sites=97,
+                                 statistics=variables and u.shape[1])
+    check_against_float(u, predictor)
+    for image in u:
+        assert predict(image, predictor).tolist() == predict_exact(image, predictor)[0]
 
 
 @st.composite
