@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -14,10 +15,13 @@ from golden.formats import Mode
 
 from . import scalesim
 from .costs import Estimate, Layer
-from .workload import Workload
+from .workload import AV, SCORES, SOFTMAX, Workload
 
 EPILOGUE = "epilogue"
 """Where element operations are done, in the cycles of the products."""
+
+_LONG = 22  # of the name of a layer in a table
+_PART_OF_MODULE = {SCORES: "scores", AV: "x V", SOFTMAX: "softmax"}
 
 
 def compact(value: float) -> str:
@@ -42,13 +46,21 @@ def _millijoules(picojoules: float) -> str:
     return f"{value:.3f}" if value < 100 else f"{value:.0f}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    """Table with its first column to the left, the others to the right."""
+def _table(title: str, columns: list[str], rows: list[list[str]], width: int) -> Table:
+    """Table within `width` with names to the left, numbers to the right.
+
+    Two blanks between columns if there is room, else one; then names are cut, from their front.
+    """
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    gap = 2 if sum(widths) + 2 * len(columns) <= width else 1
+    room = max(8, width - sum(widths[1:]) - gap * len(columns))
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+                  padding=(0, gap - 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True,
-                         overflow="ellipsis", style=None if number else "cyan")
+                         style=None if number else "cyan")
+    for name, *cells in rows:
+        table.add_row(name if len(name) <= room else f"..{name[2 - room:]}", *cells)
     return table
 
 
@@ -61,9 +73,9 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
         f"{options.clock_mhz:g} MHz, {options.tech}, {options.scales} scales"))
     console.print()
     layers = result.layers if every_layer else result.groups
-    console.print(_products(result, layers, every_layer))
+    console.print(_products(result, layers, every_layer, console.width))
     console.print()
-    console.print(_others(result, layers, every_layer))
+    console.print(_others(result, layers, every_layer, console.width))
     console.print()
     console.print(_totals(result))
     console.print(energy_parts(result))
@@ -72,46 +84,51 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
         console.print(Text(line, style="dim"))
 
 
-def _products(result, layers, every_layer) -> Table:
-    table = _table("Matrix products", "layer" if every_layer else "operation", "MxKxN", "x", "MACs",
-                   "cycles", "util", "SRAM", "DRAM", "mJ")
-    for layer in layers:
-        if layer.kind == "product":
-            table.add_row(_label(layer, every_layer), _shape(layer), str(layer.count),
-                          compact(layer.macs), compact(layer.cycles),
-                          f"{100 * result.layer_utilisation(layer):.0f}%",
-                          compact(layer.traffic.sram), compact(layer.traffic.dram),
-                          _millijoules(layer.energy.total))
-    return table
+def _products(result, layers, every_layer, width) -> Table:
+    layers = [layer for layer in layers if layer.kind == "product"]
+    rows = [[label, _shape(layer), str(layer.count), compact(layer.macs), compact(layer.cycles),
+             f"{100 * result.layer_utilisation(layer):.0f}%", *_costs(layer)]
+            for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
+    return _table("Matrix products", ["layer" if every_layer else "operation", "MxKxN", "x", "MACs",
+                                      "cycles", "util", "SRAM", "DRAM", "mJ"], rows, width)
 
 
-def _label(layer: Layer, every_layer: bool) -> str:
-    """Name of one layer, where products of two activations share that of their module."""
+def _others(result, layers, every_layer, width) -> Table:
+    layers = [layer for layer in layers if layer.kind != "product"]
+    layers = layers if every_layer else _by_role(layers)
+    rows = [[label, compact(layer.elements), compact(layer.busy), compact(layer.cycles),
+             *_costs(layer)]
+            for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
+    rows += [[kind, compact(elements), EPILOGUE, "0", "", "", ""]
+             for kind, elements in result.pointwise.items()]
+    return _table("Beside the products", ["operation", "elements", "cycles", "exposed", "SRAM",
+                                          "DRAM", "mJ"], rows, width)
+
+
+def _costs(layer) -> list[str]:
+    return [compact(layer.traffic.sram), compact(layer.traffic.dram),
+            _millijoules(layer.energy.total)]
+
+
+def _labels(layers: list[Layer], every_layer: bool) -> list[str]:
+    """Return what layers are called: their roles, or their names.
+
+    Where a name is long, ``layers.0.blocks.1.attn`` becomes ``0.1.attn`` in all of them.
+    """
     if not every_layer:
-        return layer.role
-    return layer.name if layer.name.endswith(layer.role) else f"{layer.name} {layer.role}"
-
-
-def _others(result, layers, every_layer) -> Table:
-    table = _table("Beside the products", "operation", "elements", "cycles", "exposed", "SRAM",
-                   "DRAM", "mJ")
-    for layer in layers if every_layer else _by_role(layers):
-        if layer.kind != "product":
-            table.add_row(_label(layer, every_layer and layer.kind == "vector"),
-                          compact(layer.elements), compact(layer.busy), compact(layer.cycles),
-                          compact(layer.traffic.sram), compact(layer.traffic.dram),
-                          _millijoules(layer.energy.total))
-    for kind, elements in result.pointwise.items():
-        table.add_row(kind, compact(elements), EPILOGUE, "0")
-    return table
+        return [layer.role for layer in layers]
+    labels = [f"{layer.name} {_PART_OF_MODULE[layer.role]}" if layer.role in _PART_OF_MODULE
+              else layer.name for layer in layers]
+    if max(map(len, labels), default=0) > _LONG:
+        labels = [re.sub(r"[^.\s]+\.(?=\d+\.)", "", label) for label in labels]
+    return labels
 
 
 def _by_role(layers: Iterable[Layer]) -> list[Layer]:
-    """Add up layers that are no products by role alone."""
+    """Add up layers by role alone."""
     roles: dict[str, Layer] = {}
     for layer in layers:
-        if layer.kind != "product":
-            roles[layer.role] = roles[layer.role] + layer if layer.role in roles else layer
+        roles[layer.role] = roles[layer.role] + layer if layer.role in roles else layer
     return list(roles.values())
 
 
@@ -233,11 +250,11 @@ def print_scalesim(summary: dict, console: Console):
                                 f" as SCALE-Sim 3.0.0 maps it, {rows}x{cols}, "
                                 f"{summary['dataflow']}"))
     console.print()
-    table = _table("Matrix products", "operation", "MxKxN", "x", "MACs", "cycles", "util")
-    for row in summary["operations"]:
-        table.add_row(row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
-                      compact(row["macs"]), f"{row['cycles']:,}",
-                      f"{100 * row['utilisation']:.1f}%")
+    rows = [[row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
+             compact(row["macs"]), f"{row['cycles']:,}", f"{100 * row['utilisation']:.1f}%"]
+            for row in summary["operations"]]
+    table = _table("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"], rows,
+                   console.width)
     console.print(table)
     console.print()
     console.print(f"compute cycles {summary['cycles']:,}, MACs {summary['macs']:,}, "
