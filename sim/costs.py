@@ -8,7 +8,7 @@ from golden.formats import Mode
 from golden.range_unit import RangeShape
 from golden.scale_predictor import PredictorShape
 
-from .energy import Energy, EnergyTable
+from .energy import DRAM_RANGE, Energy, EnergyTable
 from .timing import Traffic
 from .workload import Workload
 
@@ -162,6 +162,14 @@ class Estimate:
     def energy(self) -> Energy:
         """Energy of a frame, in pJ."""
         return sum((layer.energy for layer in self.layers), Energy())
+
+    @property
+    def energy_range(self) -> tuple[float, float]:
+        """Total energy in pJ with the cheapest and the dearest external memory published."""
+        table = self.energy_table
+        low, high = (self.energy.total + 8 * self.traffic.dram * (per_bit - table["dram"])
+                     for per_bit in DRAM_RANGE)
+        return low, high
 
     @cached_property
     def traffic(self) -> Traffic:

@@ -13,9 +13,11 @@ from functools import cached_property
 from golden.formats import Mode
 
 HOROWITZ = "Horowitz, ISSCC 2014, 45 nm, 0.9 V"
-JOUPPI = "Jouppi et al., ISCA 2021, energy per operation at 7 nm"
+JOUPPI = "after Jouppi et al., ISCA 2021, 7 nm; second-hand, not checked against the paper"
 STILLMAKER = "Stillmaker and Baas, Integration 58, 2017"
-LPDDR4 = "LPDDR4 in Accelergy's DRAM table; published figures range from 4 to 14 pJ/bit"
+LPDDR4 = "LPDDR4 in Accelergy's DRAM table"
+DRAM_RANGE = (4.0, 14.0)
+"""Smallest and largest published figure for LPDDR memories, in pJ/bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Node:
 
 _SRAM_KIB = (8, 32, 1024)
 _HOROWITZ = Node("45nm", 0.03, 0.1, 0.2, 3.1, (10.0, 20.0, 100.0), HOROWITZ, "cited")
-_JOUPPI = Node("7nm", 0.007, 0.03, 0.07, 1.48, (7.5, 8.5, 14.0), JOUPPI, "cited")
+_JOUPPI = Node("7nm", 0.007, 0.03, 0.07, 1.48, (7.5, 8.5, 14.0), JOUPPI, "estimate")
 
 # Energy of a gate at Vdd: a * Vdd**2 + b * Vdd + c, relative; coefficients of Stillmaker and Baas.
 _GATE_ENERGY = {45: (1.103, -0.362, 0.2767), 32: (0.9559, -0.7823, 0.471),
@@ -82,8 +84,8 @@ def _scaled(nanometres: int, vdd: float) -> Node:
 
 
 NODES = {node.name: node for node in (_HOROWITZ, _scaled(28, 0.9), _scaled(22, 0.8), _JOUPPI)}
-"""Processes by name. 28 and 22 nm are scaled by a model of gates alone, so they are estimates; that
-of 22 nm lies below what is published for 7 nm, whose figures include more."""
+"""Processes by name. 28 and 22 nm are scaled by a model of gates alone; at 22 nm it gives less than
+the figures for 7 nm, which come from a whole design."""
 
 
 @dataclass(frozen=True)

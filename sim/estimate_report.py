@@ -15,6 +15,7 @@ from golden.formats import Mode
 
 from . import scalesim
 from .costs import Estimate, Layer
+from .energy import DRAM_RANGE
 from .workload import AV, SCORES, SOFTMAX, Workload
 
 EPILOGUE = "epilogue"
@@ -175,6 +176,12 @@ def assumptions(result: Estimate) -> list[str]:
                  "exposed: what it cannot hide.")
     lines.append(f"ASIC-equivalent dynamic energy, {options.tech} ({status}); "
                  "no leakage, no clock tree.")
+    low, high = (picojoules / 1e9 for picojoules in result.energy_range)
+    lines.append(f"DRAM costs {result.energy_table['dram']:g} pJ/bit; {DRAM_RANGE[0]:g} to "
+                 f"{DRAM_RANGE[1]:g} are published: {low:.2f} to {high:.2f} mJ.")
+    if options.scales == "jit":
+        lines.append("Scales: each tensor is measured whole in 16 bits, read again, then "
+                     "quantized.")
     if (shape := result.predictor) is not None:
         lines.append(f"Scales: {shape.statistics} statistics after {result.workload.first_block}, "
                      f"{shape.variables} variables, degree {shape.degree}, {shape.sites} sites.")
@@ -201,6 +208,7 @@ def as_dict(result: Estimate) -> dict:
             "fps": result.fps,
             "energy_mj": result.energy.total / 1e9,
             "energy_pj": asdict(result.energy),
+            "energy_range_mj": [picojoules / 1e9 for picojoules in result.energy_range],
             "tops_per_watt": result.tops_per_watt,
             "array_utilisation": result.utilisation,
             "stall_cycles": result.stall,

@@ -54,10 +54,16 @@ def test_every_constant_says_where_it_comes_from(table):
         assert constant.status in ("cited", "derived", "estimate"), name
 
 
-def test_scaled_constants_are_estimates():
-    constants = EnergyTable.of("28nm").constants
+@pytest.mark.parametrize("name", ["28nm", "22nm", "7nm"])
+def test_only_the_process_of_the_source_is_cited(name):
+    assert EnergyTable.of("45nm").constants["sram 32 KiB"].status == "cited"
+    assert EnergyTable.of("45nm").constants["mac w8a8"].status == "derived"
+    constants = EnergyTable.of(name).constants
     assert {c.status for name, c in constants.items() if name != "dram"} == {"estimate"}
-    assert "Stillmaker" in constants["mac w8a8"].source
+
+
+def test_scaled_constants_name_the_scaling():
+    assert "Stillmaker" in EnergyTable.of("28nm").constants["mac w8a8"].source
 
 
 def test_refuses_an_unknown_process():

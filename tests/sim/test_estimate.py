@@ -70,6 +70,14 @@ def test_energy_of_deit_tiny_is_plausible(bits, tech):
     assert 0.1 < deit(bits, tech=tech).energy.total / 1e9 < 3
 
 
+def test_energy_range_is_that_of_external_memory():
+    result = deit(scales="static")
+    low, high = result.energy_range
+    rest = result.energy.total - result.energy.dram
+    assert low == pytest.approx(rest + result.energy.dram / 2)
+    assert high == pytest.approx(rest + result.energy.dram * 14 / 8)
+
+
 def test_prediction_is_nearly_free_and_measuring_is_not():
     static, predicted, jit = (deit(scales=kind) for kind in SCALES)
     assert static.scale_cycles_share == static.scale_energy_share == 0
