@@ -134,12 +134,16 @@ def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> Accele
         If the file cannot be read.
     ValueError
         If it is no TOML, or names a choice that does not exist or makes no sense.
+    TypeError
+        If a choice is no integer.
     """
     return config_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
 
 
 def config_from_table(table: dict, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
     """Return `base` with the choices named in `table` replaced."""
+    if not isinstance(table, dict):
+        raise ValueError(f"accelerator must be a table, not {table!r}")
     unknown = sorted(set(table) - set(_LIMITS))
     if unknown:
         raise ValueError(f"accelerator choices must be among {', '.join(_LIMITS)}, "
