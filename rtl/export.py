@@ -22,11 +22,17 @@ from golden.config import CONFIGS, AcceleratorConfig, load_config
 
 from .exp2 import Exp2
 from .files import write_whole
+from .mac_array import MacArray
+from .range_unit import RangeUnit
 from .requant import Requant
+from .scale_unit import ScaleUnit
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
-    "exp2": lambda config: Exp2(),
+    "range_unit": RangeUnit,
+    "scale_unit": ScaleUnit,
+    "mac_array": MacArray,
     "requant": Requant,
+    "exp2": lambda config: Exp2(),
 }
 """How each unit is made from a configuration."""
 

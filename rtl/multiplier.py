@@ -64,7 +64,8 @@ class Multiplier(wiring.Component):
     def _block(self) -> Instance:
         """Return the ECP5 block with input and output registers, none in between."""
         ports = {"i_SIGNEDA": 1, "i_SIGNEDB": 1, "i_SOURCEA": 0, "i_SOURCEB": 0,
-                 "i_CLK0": ClockSignal(), "i_CE0": self.enable, "i_RST0": ResetSignal()}
+                 "i_CLK0": ClockSignal(), "i_CE0": self.enable,
+                 "i_RST0": ResetSignal(allow_reset_less=True)}  # no reset: ECP5 has a global one
         for name, operand in (("A", self.a), ("B", self.b)):
             for bit in range(_PORT_BITS):  # sign-extended
                 ports[f"i_{name}{bit}"] = operand[min(bit, len(operand) - 1)]

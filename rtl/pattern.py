@@ -1,11 +1,11 @@
-"""Stimulus of the self-test, the sequences of :mod:`golden.self_test`."""
+"""Stimulus of the self-test, the sequences of :mod:`golden.pattern`."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.checks import integer
-from golden.self_test import WORD_BITS, advance, seed
+from golden.pattern import WORD_BITS, advance, seed
 
 __all__ = ["PatternGenerator", "words_layout"]
 

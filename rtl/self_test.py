@@ -4,11 +4,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from golden import self_test
+from golden import self_test, stations
 from golden.checks import integer
 from golden.config import AcceleratorConfig
 from golden.formats import IntFormat
-from golden.self_test import FAIL, PASS, WORD_BITS, Check, compress
+from golden.pattern import WORD_BITS
+from golden.self_test import FAIL, PASS, compress, signature
+from golden.stations import Check
 
 from .pattern import PatternGenerator
 from .shapes import rom
@@ -61,10 +63,9 @@ class SelfTest(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        checks = self_test.checks(self._config)
-        script = self_test.script(self._config, tuple(check.name for check in checks))
+        checks = stations.checks(self._config)
         m.submodules.runner = runner = _Runner(self._config, checks)
-        m.submodules.printer = printer = _Printer(script, self._pause)
+        m.submodules.printer = printer = _Printer(self_test.script(self._config), self._pause)
         m.submodules.uart = uart = UartTransmitter(self._divisor)
         connect(m, printer.run, runner.run)
         connect(m, printer.text, uart.i)
@@ -127,7 +128,7 @@ class _Runner(wiring.Component):
                 with m.If(results == 0):
                     m.next = "DONE"
             with m.State("DONE"):
-                expected = choose(check.signature for check in checks)
+                expected = choose(signature(check.results) for check in checks)
                 m.d.comb += [
                     self.run.done.eq(1),
                     self.run.correct.eq(self.run.digest == expected),
@@ -152,8 +153,9 @@ class _Printer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.script = script = memory.Memory(shape=8, depth=len(self._script),
-                                                     init=list(self._script))
+        m.submodules.script = script = memory.Memory(
+            shape=8, depth=len(self._script), init=list(self._script),
+            attrs={"ram_style": "block"})
         read = script.read_port()
         position = Signal(range(len(self._script)))
         digit = Signal(3)  # of a number or a verdict

@@ -1,22 +1,25 @@
 """Test stations: a unit between beats of pattern words and single results.
 
-A station maps pattern words to the operands of its unit exactly as :mod:`golden.self_test` does,
-and turns what the unit gives into one number a cycle. All have the same interface, see
-:class:`Station`.
+A station makes the operands of its unit from pattern words exactly as :mod:`golden.stations` does,
+and turns what the unit gives into one number a cycle. All have the interface of :class:`Station`,
+and are back in their first state after the beats of one check.
 """
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden import self_test
+from golden import formats, scale_unit, stations
 from golden.config import AcceleratorConfig
+from golden.pattern import WORD_BITS, Field
 from golden.requant import OUT
-from golden.self_test import WORD_BITS, Field
 
-from .exp2 import Exp2
+from .mac_array import MacArray
+from .operands import TileActivation, TileMode
 from .pattern import words_layout
+from .range_unit import RangeUnit, normalisation_layout
 from .requant import Requant
+from .scale_unit import ScaleUnit, coefficient_layout
 from .shapes import shape_of
 
 __all__ = ["STATIONS", "Station"]
@@ -37,7 +40,7 @@ class Station(wiring.Component):
     i : ``In(stream.Signature(words_layout(words)))``
         Pattern.
     o : ``Out(stream.Signature(WORD_BITS))``
-        Results, in the order of :class:`golden.self_test.Check`, sign extended or cut to 32 bits.
+        Results, in the order of :class:`golden.stations.Check`, sign-extended or cut to 32 bits.
     """
 
     def __init__(self, config: AcceleratorConfig, words: int):
@@ -54,7 +57,7 @@ class Station(wiring.Component):
 
 
 class _Serializer(wiring.Component):
-    """Give the elements of each payload one after another, the first in the same cycle."""
+    """Give the elements of each payload one after another; it registers both directions."""
 
     def __init__(self, shape, elements: int):
         self._elements = elements
@@ -65,35 +68,159 @@ class _Serializer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        element = Signal(range(self._elements))
-        last = element == self._elements - 1
+        left = Signal(range(self._elements + 1))
+        elements = Signal.like(self.i.payload)
         m.d.comb += [
-            self.o.valid.eq(self.i.valid),
-            self.o.payload.eq(self.i.p[element]),
-            self.i.ready.eq(self.o.ready & last),
+            self.i.ready.eq(left == 0),
+            self.o.valid.eq(left != 0),
+            self.o.payload.eq(elements[0]),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += element.eq(0)
-            with m.If(~last):
-                m.d.sync += element.eq(element + 1)
+        with m.If(self.i.ready):
+            m.d.sync += elements.eq(self.i.payload)
+            with m.If(self.i.valid):
+                m.d.sync += left.eq(self._elements)
+        with m.Elif(self.o.ready):
+            m.d.sync += left.eq(left - 1)
+            m.d.sync += [elements[n - 1].eq(elements[n]) for n in range(1, self._elements)]
         return m
 
 
-class Exp2Station(Station):
-    """:class:`Exp2` on exponents of all sizes."""
+class _Replay(wiring.Component):
+    """Give constant payloads one after another, over and over."""
+
+    def __init__(self, shape, payloads: list):
+        self._memory = memory.MemoryData(shape=shape, depth=len(payloads), init=payloads)
+        super().__init__({"o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.exp2 = exp2 = Exp2()
+        m.submodules.memory = constants = memory.Memory(self._memory)
+        read = constants.read_port()
+        at = Signal(range(self._memory.depth))
         m.d.comb += [
-            exp2.i.valid.eq(self.i.valid),
-            exp2.i.payload.eq(self._field(self_test.EXP2_X)),
-            self.i.ready.eq(exp2.i.ready),
-            self.o.valid.eq(exp2.o.valid),
-            self.o.payload.eq(exp2.o.payload.as_value()),
-            exp2.o.ready.eq(self.o.ready),
+            read.addr.eq(at),
+            read.en.eq(~self.o.valid | self.o.ready),
+            self.o.payload.eq(read.data),
+        ]
+        with m.If(read.en):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                at.eq(Mux(at == self._memory.depth - 1, 0, at + 1)),
+            ]
+        return m
+
+
+class RangeStation(Station):
+    """:class:`RangeUnit` on one tensor after another."""
+
+    def elaborate(self, platform):
+        m = Module()
+        shapes = stations.range_shapes(self._config)
+        normalisation = [{"mean": int(mean), "gain": int(gain)} for shape in shapes
+                         for mean, gain in zip(*stations.range_normalisation(shape), strict=True)]
+        m.submodules.unit = unit = RangeUnit(self._config)
+        m.submodules.shapes = shape = _Replay(
+            unit.shape.shape(), [item.registers(self._config) for item in shapes])
+        m.submodules.normalisation = constants = _Replay(normalisation_layout, normalisation)
+        connect(m, constants.o, unit.normalisation)
+        m.d.comb += [
+            unit.shape.eq(shape.o.payload),
+            shape.o.ready.eq(unit.o.valid & unit.o.ready & unit.o.p.last),
+            unit.i.valid.eq(self.i.valid & shape.o.valid),
+            self.i.ready.eq(unit.i.ready & shape.o.valid),
+            *(unit.i.p[lane].eq(self._field(field))
+              for lane, field in enumerate(stations.range_fields(self._config))),
+            self.o.valid.eq(unit.o.valid),
+            self.o.payload.eq(unit.o.p.value),
+            unit.o.ready.eq(self.o.ready),
         ]
         return m
+
+
+class ScaleStation(Station):
+    """:class:`ScaleUnit` on one predictor after another."""
+
+    def elaborate(self, platform):
+        m = Module()
+        predictors = stations.scale_predictors()
+        coefficients = [beat for item in predictors
+                        for beat in scale_unit.pack(item, self._config).tolist()]
+        m.submodules.unit = unit = ScaleUnit(self._config)
+        m.submodules.predictors = predictor = _Replay(
+            unit.predictor.shape(), [item.registers() for item in predictors])
+        m.submodules.coefficients = constants = _Replay(coefficient_layout(self._config),
+                                                        coefficients)
+        m.submodules.serializer = serializer = _Serializer(WORD_BITS, 2)
+        connect(m, constants.o, unit.coefficients)
+        connect(m, serializer.o, flipped(self.o))
+
+        count = Signal(range(max(item.shape.statistics for item in predictors)))
+        last = count == predictor.o.p.statistics - 1
+        loading = Signal(init=1)  # else the scales are still coming
+        finished = unit.o.valid & unit.o.ready & unit.o.p.last
+        m.d.comb += [
+            unit.predictor.eq(predictor.o.payload),
+            predictor.o.ready.eq(finished),
+            unit.statistics.valid.eq(self.i.valid & loading & predictor.o.valid),
+            self.i.ready.eq(unit.statistics.ready & loading & predictor.o.valid),
+            unit.statistics.p.value.eq(self._field(stations.SCALE_STATISTIC)),
+            unit.statistics.p.last.eq(last),
+            serializer.i.valid.eq(unit.o.valid),
+            serializer.i.p[0].eq(unit.o.p.exponent),
+            serializer.i.p[1].eq(unit.o.p.multiplier.as_value()),
+            unit.o.ready.eq(serializer.i.ready),
+        ]
+        with m.If(unit.statistics.valid & unit.statistics.ready):
+            m.d.sync += [count.eq(Mux(last, 0, count + 1)), loading.eq(~last)]
+        with m.Elif(finished):
+            m.d.sync += loading.eq(1)
+        return m
+
+
+class ArrayStation(Station):
+    """:class:`MacArray` on a tile of every mode and kind of activation."""
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._config.lanes
+        m.submodules.unit = unit = MacArray(self._config)
+        m.submodules.tiles = tile = _Replay(
+            data.StructLayout({"mode": TileMode, "activation": TileActivation}),
+            [{"mode": TileMode[mode.name], "activation": TileActivation[activation.name]}
+             for mode, activation in stations.ARRAY_TILES])
+        m.submodules.serializer = serializer = _Serializer(shape_of(formats.ACC), lanes)
+        m.d.comb += [
+            unit.tile.valid.eq(tile.o.valid),
+            tile.o.ready.eq(unit.tile.ready),
+            unit.tile.p.mode.eq(tile.o.p.mode),
+            unit.tile.p.activation.eq(tile.o.p.activation),
+            *(start.eq(stations.array_start(column))
+              for column, start in enumerate(unit.tile.p.start)),
+            *(entry.eq(operand)
+              for entry, operand in zip(unit.codebook, stations.CODEBOOK, strict=True)),
+            serializer.i.valid.eq(unit.o.valid),
+            serializer.i.p.eq(unit.o.p["values"]),
+            unit.o.ready.eq(serializer.i.ready),
+        ]
+        self._operands(m, unit)
+        connect(m, serializer.o, flipped(self.o))
+        return m
+
+    def _operands(self, m, unit):
+        """Feed the array bytes of the pattern, and mark the last of each tile."""
+        rows, cols = stations.array_fields(self._config)
+        k = Signal(range(stations.ARRAY_K))
+        last = k == stations.ARRAY_K - 1
+        m.d.comb += [
+            unit.i.valid.eq(self.i.valid),
+            self.i.ready.eq(unit.i.ready),
+            unit.i.p.last.eq(last),
+            *(unit.i.p.activations[row].eq(self._field(field)) for row, field in enumerate(rows)),
+            *(unit.i.p.weights[col].eq(stations.weight_byte(self._field(field)))
+              for col, field in enumerate(cols)),
+        ]
+        with m.If(unit.i.valid & unit.i.ready):
+            m.d.sync += k.eq(Mux(last, 0, k + 1))
 
 
 class RequantStation(Station):
@@ -101,25 +228,27 @@ class RequantStation(Station):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.requant = requant = Requant(self._config)
-        m.submodules.serializer = serializer = _Serializer(shape_of(OUT), self._config.lanes)
+        lanes = self._config.lanes
+        m.submodules.unit = unit = Requant(self._config)
+        m.submodules.serializer = serializer = _Serializer(shape_of(OUT), lanes)
         m.d.comb += [
-            requant.low.eq(self_test.REQUANT_LOW),
-            requant.high.eq(self_test.REQUANT_HIGH),
-            requant.i.valid.eq(self.i.valid),
-            self.i.ready.eq(requant.i.ready),
+            unit.low.eq(stations.REQUANT_LOW),
+            unit.high.eq(stations.REQUANT_HIGH),
+            unit.i.valid.eq(self.i.valid),
+            self.i.ready.eq(unit.i.ready),
         ]
-        for lane in range(self._config.lanes):
-            acc, mantissa, shift = map(self._field, self_test.requant_fields(lane))
+        for lane in range(lanes):
+            acc, mantissa, shift = map(self._field, stations.requant_fields(lane))
             m.d.comb += [
-                requant.i.p[lane].acc.eq(acc),
-                requant.i.p[lane].multiplier.mantissa.eq(mantissa),
-                requant.i.p[lane].multiplier.shift.eq(shift),
+                unit.i.p[lane].acc.eq(acc),
+                unit.i.p[lane].multiplier.mantissa.eq(mantissa),
+                unit.i.p[lane].multiplier.shift.eq(shift),
             ]
-        wiring.connect(m, requant.o, serializer.i)
-        wiring.connect(m, serializer.o, wiring.flipped(self.o))
+        connect(m, unit.o, serializer.i)
+        connect(m, serializer.o, flipped(self.o))
         return m
 
 
-STATIONS = {"exp2": Exp2Station, "requant": RequantStation}
+STATIONS = {"range": RangeStation, "scale": ScaleStation, "array": ArrayStation,
+            "requant": RequantStation}
 """Station of each check, by name."""

@@ -54,6 +54,8 @@ class Board:
         Command that loads the bitstream ``{}``.
     resources
         Rows of the utilisation table.
+    synthesis_script
+        Commands for yosys before its synthesis command.
     untimed_ns
         Delay of a block that nextpnr takes for registered though it is not (see
         :func:`rtl.build_report.parse`).
@@ -67,6 +69,7 @@ class Board:
     bitstream: str
     load: str
     resources: tuple[Resource, ...]
+    synthesis_script: str = ""
     untimed_ns: float = 0.0
 
     def design(self) -> Elaboratable:

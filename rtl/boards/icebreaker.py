@@ -6,14 +6,34 @@ from golden.config import AcceleratorConfig
 
 from .board import Board, Resource
 
+# Multiplier blocks are scarce: only factors of 10 bits or more go to one. (synth_ice40 -dsp draws
+# the line at products of 11 bits, and makes two blocks of 12 x 18 bits.)
+_WIDE = 10
+_MULTIPLIERS = f"""
+hierarchy -top top
+proc
+flatten
+opt
+wreduce t:$mul
+techmap -map +/mul2dsp.v -map +/ice40/dsp_map.v -D DSP_NAME=$__MUL16X16 \
+    -D DSP_A_MAXWIDTH=16 -D DSP_A_MINWIDTH={_WIDE} \
+    -D DSP_B_MAXWIDTH=16 -D DSP_B_MINWIDTH={_WIDE} -D DSP_Y_MINWIDTH={_WIDE}
+setattr -unset mul2dsp a:mul2dsp
+opt_expr -fine
+wreduce
+ice40_dsp
+chtype -set $mul t:$__soft_mul
+"""
+
 BOARD = Board(
     name="icebreaker",
     description="iCEBreaker, Lattice iCE40UP5K",
     platform=ICEBreakerPlatform,
-    config=AcceleratorConfig(2, 2, lanes=1, scale_lanes=1, sram_kib=16, max_k=256,
+    config=AcceleratorConfig(2, 1, lanes=1, scale_lanes=1, sram_kib=16, max_k=256,
                              max_tokens=64, max_channels=32, range_entries=32, max_statistics=16,
                              max_projected=4, max_monomials=16, max_sites=32),
-    synthesis_options="-dsp -abc9",
+    synthesis_script=_MULTIPLIERS,
+    synthesis_options="-abc9 -device u",
     bitstream="bin",
     load="iceprog {}",
     resources=(Resource("LUTs", "ICESTORM_LC", "SB_LUT4"),
