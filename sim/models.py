@@ -198,7 +198,7 @@ class Preprocessing:
     def tensor(self, pixels: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Normalise pixels ``(H, W, 3)`` to a batch of one, ``(1, 3, H, W)``."""
         mean, std = (torch.tensor(value, dtype=dtype) for value in (self.mean, self.std))
-        values = torch.from_numpy(pixels).to(dtype) / 255
+        values = torch.tensor(pixels, dtype=dtype) / 255
         return ((values - mean) / std).permute(2, 0, 1)[None].contiguous()
 
     def __call__(self, image: Image.Image, dtype: torch.dtype = torch.float32) -> torch.Tensor:

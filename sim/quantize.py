@@ -51,9 +51,9 @@ def _codebook_error(x, inverse, step, levels):
     total = 0.0
     for value in x:
         scaled = value * inverse
-        code = 0
-        while code + 1 < levels.size and 2 * scaled < levels[code] + levels[code + 1]:
-            code += 1
+        code = levels.size - 1
+        while code > 0 and 2 * scaled >= levels[code] + levels[code - 1]:
+            code -= 1
         total += (levels[code] * step - value) ** 2
     return total
 
