@@ -132,7 +132,8 @@ class ScaleFeed(wiring.Component):
                 with m.If(step & final & last):
                     m.next = "LOAD"
 
-        # Stage r: coefficients, and the operand read from one of the memories.
+        # Stage r: coefficients, and the operand read from one of the memories. The last beat of a
+        # phase needs neither, so both may be written again while it waits.
         r_valid = Signal()
         r = Signal(beat_layout(config))
         m.d.comb += [
