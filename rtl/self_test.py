@@ -90,20 +90,25 @@ class _Runner(wiring.Component):
         checks = self._checks
         m.submodules.pattern = pattern = PatternGenerator(max(check.words for check in checks))
         unit = Signal(range(len(checks)))
-        beats = Signal(range(max(check.beats for check in checks) + 1))  # left to feed
-        results = Signal(range(max(len(check.results) for check in checks) + 1))  # left to come
+        beats = Signal(range(max(check.beats for check in checks)))  # left to feed, less one
+        results = Signal(range(max(len(check.results) for check in checks)))  # to come, less one
+        # Registered bits per unit: the handshakes with the units begin with them.
+        feeding, taking = Signal(len(checks)), Signal(len(checks))
         result = Signal(WORD_BITS)
         arrives = Signal()
 
         for index, check in enumerate(checks):
             station = STATIONS[check.name](self._config, check.words)
             m.submodules[check.name] = station
-            m.d.comb += station.i.payload.eq(pattern.o.payload)
-            with m.If((unit == index) & (beats != 0)):
-                m.d.comb += [station.i.valid.eq(1), pattern.o.ready.eq(station.i.ready)]
-            with m.If((unit == index) & (results != 0)):
-                m.d.comb += [station.o.ready.eq(1), arrives.eq(station.o.valid),
-                             result.eq(station.o.payload)]
+            m.d.comb += [
+                station.i.payload.eq(pattern.o.payload),
+                station.i.valid.eq(feeding[index]),
+                station.o.ready.eq(taking[index]),
+            ]
+            with m.If(feeding[index]):
+                m.d.comb += pattern.o.ready.eq(station.i.ready)
+            with m.If(taking[index]):
+                m.d.comb += [arrives.eq(station.o.valid), result.eq(station.o.payload)]
 
         def choose(values):
             return rom(values, unit, _WORD)
@@ -113,20 +118,25 @@ class _Runner(wiring.Component):
                 m.d.comb += pattern.restart.eq(1)
                 m.d.sync += [
                     self.run.digest.eq(_WORD.max),
-                    beats.eq(choose(check.beats for check in checks)),
-                    results.eq(choose(len(check.results) for check in checks)),
+                    beats.eq(choose(check.beats - 1 for check in checks)),
+                    results.eq(choose(len(check.results) - 1 for check in checks)),
+                    feeding.eq(1 << unit),
+                    taking.eq(1 << unit),
                 ]
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(pattern.o.ready):
                     m.d.sync += beats.eq(beats - 1)
+                    with m.If(beats == 0):
+                        m.d.sync += feeding.eq(0)
                 with m.If(arrives):
                     m.d.sync += [
                         self.run.digest.eq(compress(self.run.digest, result)),
                         results.eq(results - 1),
                     ]
-                with m.If(results == 0):
-                    m.next = "DONE"
+                    with m.If(results == 0):
+                        m.d.sync += taking.eq(0)
+                        m.next = "DONE"
             with m.State("DONE"):
                 expected = choose(signature(check.results) for check in checks)
                 m.d.comb += [

@@ -57,7 +57,7 @@ class Station(wiring.Component):
 
 
 class _Serializer(wiring.Component):
-    """Give the elements of each payload one after another; it registers both directions."""
+    """Give the elements of each payload one after another, the first in the same cycle."""
 
     def __init__(self, shape, elements: int):
         self._elements = elements
@@ -68,20 +68,15 @@ class _Serializer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(range(self._elements + 1))
-        elements = Signal.like(self.i.payload)
+        element = Signal(range(self._elements))
+        last = element == self._elements - 1
         m.d.comb += [
-            self.i.ready.eq(left == 0),
-            self.o.valid.eq(left != 0),
-            self.o.payload.eq(elements[0]),
+            self.o.valid.eq(self.i.valid),
+            self.o.payload.eq(self.i.p[element]),
+            self.i.ready.eq(self.o.ready & last),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += elements.eq(self.i.payload)
-            with m.If(self.i.valid):
-                m.d.sync += left.eq(self._elements)
-        with m.Elif(self.o.ready):
-            m.d.sync += left.eq(left - 1)
-            m.d.sync += [elements[n - 1].eq(elements[n]) for n in range(1, self._elements)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += element.eq(Mux(last, 0, element + 1))
         return m
 
 

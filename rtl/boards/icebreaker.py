@@ -21,7 +21,6 @@ techmap -map +/mul2dsp.v -map +/ice40/dsp_map.v -D DSP_NAME=$__MUL16X16 \
 setattr -unset mul2dsp a:mul2dsp
 opt_expr -fine
 wreduce
-ice40_dsp
 chtype -set $mul t:$__soft_mul
 """
 
@@ -29,9 +28,9 @@ BOARD = Board(
     name="icebreaker",
     description="iCEBreaker, Lattice iCE40UP5K",
     platform=ICEBreakerPlatform,
-    config=AcceleratorConfig(2, 1, lanes=1, scale_lanes=1, sram_kib=16, max_k=256,
-                             max_tokens=64, max_channels=32, range_entries=32, max_statistics=16,
-                             max_projected=4, max_monomials=16, max_sites=32),
+    config=AcceleratorConfig(2, 1, lanes=1, scale_lanes=1, sram_kib=16, max_k=32, max_tokens=16,
+                             max_channels=8, range_entries=8, max_statistics=8, max_projected=2,
+                             max_monomials=16, max_sites=8),
     synthesis_script=_MULTIPLIERS,
     synthesis_options="-abc9 -device u",
     bitstream="bin",
