@@ -16,7 +16,10 @@ def integers(name: str, value, low: int, high: int, *, shape: tuple[int | None, 
     ValueError
         If its shape differs or an element lies outside ``low..high``; the first one is named.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        raise TypeError(f"{name} must be an integer array, not ragged") from None
     if array.size == 0 and array.dtype.kind == "f":  # numpy's dtype of an empty list
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

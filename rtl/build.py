@@ -24,6 +24,7 @@ from golden import self_test
 from .boards import BOARDS, Board
 from .boards.board import BAUD
 from .build_report import BuildReport, parse
+from .cli import Parser
 from .files import write_whole
 
 INSTALL = "python -m pip install 'vernier[fpga]'"
@@ -144,8 +145,7 @@ def _seed(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rtl.build",
-                                     description=__doc__.partition("\n")[0])
+    parser = Parser(prog="python -m rtl.build", description=__doc__.partition("\n")[0])
     parser.add_argument("--board", type=_board, metavar="NAME",
                         help=f"board: {', '.join(BOARDS)}")
     parser.add_argument("--out", type=Path, metavar="DIR",

@@ -20,6 +20,7 @@ from amaranth.lib.wiring import Component
 
 from golden.config import CONFIGS, AcceleratorConfig, load_config
 
+from .cli import Parser
 from .exp2 import Exp2
 from .files import write_whole
 from .mac_array import MacArray
@@ -77,8 +78,7 @@ def _unit(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rtl.export",
-                                     description=__doc__.partition("\n")[0])
+    parser = Parser(prog="python -m rtl.export", description=__doc__.partition("\n")[0])
     parser.add_argument("units", nargs="*", type=_unit, metavar="UNIT",
                         help=f"what to write, among {', '.join(UNITS)} (all)")
     parser.add_argument("--config", type=_config, default="8x16", metavar="NAME|FILE",

@@ -20,6 +20,8 @@ import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rtl.cli import Parser
+
 from .cli import UserError, command
 
 PROG = "python -m sim.doctor"
@@ -232,7 +234,7 @@ def _print(items: list[Item]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROG, description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--for", dest="need", choices=NEEDS, metavar="NEED",
                         help="look only at what NEED takes: " + ", ".join(
                             f"{need} ({what})" for need, what in NEEDS.items()))

@@ -177,6 +177,8 @@ def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
             raise UserError(f"--{given[0].replace('_', '-')} has no meaning with --compat")
     elif args.dataflow:
         raise UserError("--dataflow needs --compat scalesim")
+    if args.json == args.csv == STDOUT:
+        parser.error("--json and --csv cannot both be printed; name a file for one of them")
     for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, value)

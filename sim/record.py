@@ -16,6 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from rtl.cli import Parser
+
 from . import images, recording
 from .cli import UserError, command, positive
 from .recording import Choices, Recording
@@ -151,7 +153,7 @@ def _count(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROG, description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME",
                       help="short name such as deit_t, or any timm name of a plain ViT or Swin")

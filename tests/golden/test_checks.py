@@ -74,3 +74,8 @@ def test_refuses_what_is_no_integer(value):
 def test_refuses_an_integer_outside_the_range(value, high, message):
     with pytest.raises(ValueError, match=message):
         integer("x", value, 0, high)
+
+
+def test_refuses_rows_of_different_lengths():
+    with pytest.raises(TypeError, match="x must be an integer array, not ragged"):
+        integers("x", [[1], [1, 2]], 0, 9, shape=(None, None))
