@@ -1,23 +1,32 @@
 """Memory of running extremes."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import AcceleratorConfig
-from golden.formats import ACT16
+from golden.formats import ACT16, IntFormat
 
 from .range_order import entry_shape
 from .shapes import shape_of
 
-__all__ = ["Extremes", "access_layout", "extremes_layout", "visit_layout"]
+__all__ = ["Extremes", "access_layout", "extremes_layout", "rebiased", "visit_layout"]
+
+
+BIASED = IntFormat(ACT16.bits, signed=False)
+"""An activation less ``ACT16.min``: unsigned numbers are compared by their carry alone."""
+
+
+def rebiased(value: Value) -> Value:
+    """Activation as ``BIASED``, and back; both as unsigned bits."""
+    return value.as_unsigned() ^ (1 << (BIASED.bits - 1))
 
 
 def extremes_layout(lanes: int) -> data.ArrayLayout:
-    """Maximum and minimum of each lane."""
+    """Maximum and minimum of each lane, ``BIASED``."""
     return data.ArrayLayout(data.StructLayout({
-        "high": shape_of(ACT16),
-        "low": shape_of(ACT16),
+        "high": shape_of(BIASED),
+        "low": shape_of(BIASED),
     }), lanes)
 
 
@@ -32,12 +41,12 @@ def visit_layout(lanes: int) -> data.StructLayout:
 
 
 def access_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """An update of an entry by `values`, or a visit to it if `visit`.
+    """An update of an entry by `values` (``BIASED``), or a visit to it if `visit`.
 
     `first` replaces the extremes of the entry instead of extending them.
     """
     return data.StructLayout({
-        "values": data.ArrayLayout(shape_of(ACT16), config.lanes),
+        "values": data.ArrayLayout(shape_of(BIASED), config.lanes),
         "entry": entry_shape(config),
         "first": 1,
         "visit": 1,
@@ -125,17 +134,21 @@ class Extremes(wiring.Component):
                 d_extremes.eq(c_extremes),
             ]
             for lane in range(config.lanes):
-                extremes = Mux(b_in_c, c_extremes[lane].as_value(), b_extremes[lane].as_value())
-                old = extremes_layout(config.lanes).elem_shape(extremes)
-                m.d.sync += _extend(c_extremes[lane], old, b_access, b_access.values[lane])
+                m.d.sync += _extend(c_extremes[lane], b_extremes[lane], b_in_c, b_access, lane)
         return m
 
 
-def _extend(new, old, access, value):
-    """Return the assignments of the `new` extremes of a lane, `old` ones extended by `value`."""
-    higher = access.first | (~access.visit & (value > old.high))
-    lower = access.first | (~access.visit & (value < old.low))
+def _extend(extremes, read, hit, access, lane):
+    """Return the assignments of the `extremes` of a lane, extended by those of an access.
+
+    They continue the `extremes` of the beat before if `hit`, those `read` otherwise.
+    """
+    value = access.values[lane]
+    high = Mux(hit, extremes.high, read.high)
+    low = Mux(hit, extremes.low, read.low)
+    above = access.first | (~access.visit & (value > high))
+    below = access.first | (~access.visit & (value < low))
     return [
-        new.high.eq(Mux(higher, value, old.high)),
-        new.low.eq(Mux(lower, value, old.low)),
+        extremes.high.eq(Mux(above, value, high)),
+        extremes.low.eq(Mux(below, value, low)),
     ]

@@ -49,87 +49,113 @@ class WatchOrder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.ends = ends = _BeatEnds(self._config)
         shape, beat = self.shape, self.o.p
-        entries = entry_shape(self._config)
 
-        token = Signal.like(shape.last_token)
-        chunk_token = Signal.like(shape.last_chunk_token)
-        word = Signal.like(shape.last_word)
-        tile_word = Signal.like(shape.last_tile_word)
-        group = Signal(entries)
+        group = Signal.like(beat.entry)
         group_word = Signal.like(shape.last_group_word)
-        entry = Signal(entries)
+        entry = Signal.like(beat.entry)
 
         # Where the rows of this tile begin, and the entry where the rows of this chunk do.
-        tile_start = Signal.like(word)
         start_group = Signal.like(group)
         start_group_word = Signal.like(group_word)
         row_entry = Signal.like(entry)
 
-        # What ends with this beat.
-        last_word = Signal()
-        row_end = Signal()
-        chunk_end = Signal()
-        tile_end = Signal()
-        m.d.comb += [
-            last_word.eq(word == shape.last_word),
-            row_end.eq(last_word | (tile_word == shape.last_tile_word)),
-            chunk_end.eq(chunk_token == shape.last_chunk_token),
-            tile_end.eq(row_end & (token == shape.last_token)),
-            beat.entry.eq(entry),
-            beat.first.eq((chunk_token == 0) & (group_word == 0)),
-            beat.last_word.eq(last_word),
-            beat.last.eq(tile_end & last_word),
-        ]
-
         group_end = Signal()
         next_group = Signal.like(group)
         next_group_word = Signal.like(group_word)
-        next_chunk = Signal.like(row_entry)
+        next_row_entry = Signal.like(row_entry)
         m.d.comb += [
+            ends.shape.eq(shape),
+            ends.advance.eq(self.o.ready),
+            beat.entry.eq(entry),
+            beat.first.eq(ends.chunk_start & (group_word == 0)),
+            beat.last_word.eq(ends.last_word),
+            beat.last.eq(ends.tensor_end),
             group_end.eq(group_word == shape.last_group_word),
             next_group.eq(group + group_end),
             next_group_word.eq(Mux(group_end, 0, group_word + 1)),
-            next_chunk.eq(row_entry + Mux(chunk_end, shape.chunk_entries, 0)),
+            next_row_entry.eq(row_entry + Mux(ends.chunk_end, shape.chunk_entries, 0)),
         ]
 
         with m.If(self.o.ready):
             m.d.sync += [
-                word.eq(word + 1),
-                tile_word.eq(tile_word + 1),
                 group.eq(next_group),
                 group_word.eq(next_group_word),
                 entry.eq(entry + group_end),
             ]
-            with m.If(row_end):
+            with m.If(ends.row_end):
+                m.d.sync += [
+                    group.eq(start_group),
+                    group_word.eq(start_group_word),
+                    row_entry.eq(next_row_entry),
+                    entry.eq(next_row_entry),
+                ]
+            with m.If(ends.tile_end):
+                m.d.sync += [
+                    *(register.eq(next_group)
+                      for register in (group, start_group, row_entry, entry)),
+                    *(register.eq(next_group_word) for register in (group_word, start_group_word)),
+                ]
+            with m.If(ends.tensor_end):
+                m.d.sync += [register.eq(0) for register in (
+                    group, start_group, row_entry, entry, group_word, start_group_word)]
+        return m
+
+
+class _BeatEnds(wiring.Component):
+    """What ends with the present beat: the row of its token within the tile, and so on outwards."""
+
+    def __init__(self, config: AcceleratorConfig):
+        super().__init__({
+            "shape": In(shape_layout(config)),
+            "advance": In(1),
+            "chunk_start": Out(1),  # the token is the first of its chunk
+            "last_word": Out(1),  # the word is the last of its token
+            "row_end": Out(1),
+            "chunk_end": Out(1),  # with `row_end`: the token is the last of a full chunk
+            "tile_end": Out(1),
+            "tensor_end": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = self.shape
+        token = Signal.like(shape.last_token)
+        chunk_token = Signal.like(shape.last_chunk_token)
+        word = Signal.like(shape.last_word)
+        tile_word = Signal.like(shape.last_tile_word)
+        tile_start = Signal.like(word)  # first word of this tile
+
+        m.d.comb += [
+            self.chunk_start.eq(chunk_token == 0),
+            self.last_word.eq(word == shape.last_word),
+            self.row_end.eq(self.last_word | (tile_word == shape.last_tile_word)),
+            self.chunk_end.eq(chunk_token == shape.last_chunk_token),
+            self.tile_end.eq(self.row_end & (token == shape.last_token)),
+            self.tensor_end.eq(self.tile_end & self.last_word),
+        ]
+        with m.If(self.advance):
+            m.d.sync += [
+                word.eq(word + 1),
+                tile_word.eq(tile_word + 1),
+            ]
+            with m.If(self.row_end):
                 m.d.sync += [
                     word.eq(tile_start),
                     tile_word.eq(0),
-                    group.eq(start_group),
-                    group_word.eq(start_group_word),
                     token.eq(token + 1),
-                    chunk_token.eq(Mux(chunk_end, 0, chunk_token + 1)),
-                    row_entry.eq(next_chunk),
-                    entry.eq(next_chunk),
+                    chunk_token.eq(Mux(self.chunk_end, 0, chunk_token + 1)),
                 ]
-            with m.If(tile_end):
+            with m.If(self.tile_end):
                 m.d.sync += [
                     word.eq(word + 1),
                     tile_start.eq(word + 1),
-                    group.eq(next_group),
-                    start_group.eq(next_group),
-                    group_word.eq(next_group_word),
-                    start_group_word.eq(next_group_word),
                     token.eq(0),
                     chunk_token.eq(0),
-                    row_entry.eq(next_group),
-                    entry.eq(next_group),
                 ]
-            with m.If(tile_end & last_word):
-                m.d.sync += [register.eq(0) for register in (
-                    word, tile_start, group, start_group, group_word, start_group_word, row_entry,
-                    entry)]
-
+            with m.If(self.tensor_end):
+                m.d.sync += [word.eq(0), tile_start.eq(0)]
         return m
 
 

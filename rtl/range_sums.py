@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.config import AcceleratorConfig
 from golden.range_unit import sum_format
 
-from .extremes import visit_layout
+from .extremes import rebiased, visit_layout
 from .log2 import log2_layout
 from .range_order import shape_layout
 from .shapes import shape_of
@@ -160,8 +160,8 @@ class _ChunkSums(wiring.Component):
             for lane, extremes in enumerate(visit.extremes):
                 high, low = sums[2 * lane], sums[2 * lane + 1]
                 m.d.sync += [
-                    high.eq(Mux(visit.first_chunk, 0, high) + extremes.high),
-                    low.eq(Mux(visit.first_chunk, 0, low) - extremes.low),
+                    high.eq(Mux(visit.first_chunk, 0, high) + rebiased(extremes.high).as_signed()),
+                    low.eq(Mux(visit.first_chunk, 0, low) - rebiased(extremes.low).as_signed()),
                 ]
         return m
 

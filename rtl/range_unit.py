@@ -8,7 +8,7 @@ from golden import formats, range_unit
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16, IntFormat, round_shift
 
-from .extremes import Extremes, access_layout
+from .extremes import Extremes, access_layout, rebiased
 from .log2 import Log2, log2_layout
 from .range_order import FlushOrder, WatchOrder, shape_layout
 from .range_sums import RangeSums
@@ -113,10 +113,11 @@ class _Access(wiring.Component):
             watch.shape.eq(self.shape),
             flush.shape.eq(self.shape),
         ]
-        m.d.comb += self.o.p.values.eq(self.i.p)
+        for lane, value in enumerate(self.i.p):
+            m.d.comb += self.o.p.values[lane].eq(rebiased(value))
         for lane in range(1, self._config.lanes):
             with m.If(watch.o.p.last_word & (self.shape.last_lane < lane)):
-                m.d.comb += self.o.p.values[lane].eq(self.i.p[0])
+                m.d.comb += self.o.p.values[lane].eq(rebiased(self.i.p[0]))
 
         with m.FSM():
             with m.State("WATCH"):  # a tensor arrives
