@@ -111,9 +111,10 @@ class MacArray(wiring.Component):
                     element.last.eq(drain.capture),
                     element.shift.eq(drain.shift),
                 ]
-                if row + 1 < len(rows):
-                    m.d.comb += element.below.eq(rows[row + 1][col].sums)
-        m.d.comb += [drain.head[col].eq(element.sums) for col, element in enumerate(rows[0])]
+                if row == 0:
+                    connect(m, element.sums, drain.head[col])
+                else:
+                    connect(m, element.sums, rows[row - 1][col].below)
 
 
 def _delayed(m, value, name, cycles):

@@ -69,8 +69,8 @@ class OperandEdge(wiring.Component):
         Of each PE column, as :func:`golden.mac_array.pack_weights` gives them: no nibble is -8.
     codebook : ``In(codebook_layout)``
         Operand of each code, one cycle later than the bytes.
-    activations : ``Out(ArrayLayout(ACTIVATION_PORT, rows))``
-    weights : ``Out(ArrayLayout(WEIGHT_PORT, cols))``
+    activations : ``Out(ACTIVATION_PORT).array(rows)``
+    weights : ``Out(WEIGHT_PORT).array(cols)``
     """
 
     LATENCY = 2
@@ -83,8 +83,8 @@ class OperandEdge(wiring.Component):
             "activation_bytes": In(data.ArrayLayout(BYTE, config.rows)),
             "weight_bytes": In(data.ArrayLayout(BYTE, config.cols)),
             "codebook": In(codebook_layout),
-            "activations": Out(data.ArrayLayout(shape_of(ACTIVATION_PORT), config.rows)),
-            "weights": Out(data.ArrayLayout(shape_of(WEIGHT_PORT), config.cols)),
+            "activations": Out(shape_of(ACTIVATION_PORT)).array(config.rows),
+            "weights": Out(shape_of(WEIGHT_PORT)).array(config.cols),
         })
 
     def elaborate(self, platform):

@@ -1,7 +1,7 @@
 """One multiplier of the MAC array with the accumulators behind it."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import AcceleratorConfig
@@ -12,15 +12,15 @@ from .multiplier import Multiplier
 from .operands import TileMode, by_mode
 from .shapes import shape_of
 
-__all__ = ["ProcessingElement", "sums_layout"]
+__all__ = ["ProcessingElement", "sums_signature"]
 
 SLOTS = max(mode.macs for mode in Mode)
 
 
-def sums_layout(config: AcceleratorConfig) -> data.StructLayout:
+def sums_signature(config: AcceleratorConfig) -> wiring.Signature:
     """Dot products of one multiplier, ``slot0`` upwards (:func:`golden.packing.slot`)."""
-    return data.StructLayout({
-        f"slot{index}": shape_of(config.accumulator(index)) for index in range(SLOTS)})
+    return wiring.Signature({
+        f"slot{index}": Out(shape_of(config.accumulator(index))) for index in range(SLOTS)})
 
 
 class ProcessingElement(wiring.Component):
@@ -43,9 +43,9 @@ class ProcessingElement(wiring.Component):
     last : ``In(1)``
     shift : ``In(1)``
         Replace `sums` by `below`, unless `last`.
-    below : ``In(sums_layout(config))``
+    below : ``In(sums_signature(config))``
         Sums of the next PE row.
-    sums : ``Out(sums_layout(config))``
+    sums : ``Out(sums_signature(config))``
         Finished dot products.
     """
 
@@ -58,8 +58,8 @@ class ProcessingElement(wiring.Component):
             "mode": In(TileMode),
             "last": In(1),
             "shift": In(1),
-            "below": In(sums_layout(config)),
-            "sums": Out(sums_layout(config)),
+            "below": In(sums_signature(config)),
+            "sums": Out(sums_signature(config)),
         })
 
     def elaborate(self, platform):
@@ -67,17 +67,16 @@ class ProcessingElement(wiring.Component):
         m.submodules.multiplier = multiplier = Multiplier(ACTIVATION_PORT, WEIGHT_PORT)
         m.d.comb += [multiplier.a.eq(self.activation), multiplier.b.eq(self.weight)]
 
-        accumulators = Signal.like(self.sums)
-        totals = Signal.like(self.sums)
         for index in range(SLOTS):
-            slot = f"slot{index}"
-            m.d.comb += totals[slot].eq(_with_field(accumulators[slot], multiplier.product,
-                                                    index, self.mode))
-        m.d.sync += accumulators.eq(totals)
-        with m.If(self.last):
-            m.d.sync += [self.sums.eq(totals), accumulators.eq(0)]
-        with m.Elif(self.shift):
-            m.d.sync += self.sums.eq(self.below)
+            finished = getattr(self.sums, f"slot{index}")
+            accumulator = Signal.like(finished, name=f"accumulator{index}")
+            total = Signal.like(finished, name=f"total{index}")
+            m.d.comb += total.eq(_with_field(accumulator, multiplier.product, index, self.mode))
+            m.d.sync += accumulator.eq(Mux(self.last, 0, total))
+            with m.If(self.last):
+                m.d.sync += finished.eq(total)
+            with m.Elif(self.shift):
+                m.d.sync += finished.eq(getattr(self.below, f"slot{index}"))
         return m
 
 
@@ -89,6 +88,11 @@ def _with_field(accumulator: Value, product: Value, index: int, mode: Value) -> 
                            for each, field in fields.items()})
     if low == 0:
         return accumulator + value
-    # One more bit below the sum turns the borrow into the carry into its adder.
-    borrow = product[low - 1]
-    return (Cat(1, accumulator).as_signed() + Cat(borrow, value).as_signed()) >> 1
+    # One more bit below the sum makes the borrow the carry into the same adder.
+    return (Cat(1, accumulator).as_signed()
+            + Cat(borrow(product, low), value).as_signed()) >> 1
+
+
+def borrow(product: Value, low: int) -> Value:
+    """What negative fields below bit `low` have taken from the field that begins there."""
+    return product[low - 1]

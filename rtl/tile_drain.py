@@ -12,7 +12,7 @@ from golden.mac_array import drain_cycles
 from golden.packing import slot
 
 from .operands import TileMode, by_mode
-from .processing_element import sums_layout
+from .processing_element import sums_signature
 from .shapes import shape_of
 
 __all__ = ["TileDrain", "result_layout", "starts_layout"]
@@ -57,7 +57,7 @@ class TileDrain(wiring.Component):
         Of the tile that is finished.
     capture : ``In(1)``
         The sums of that tile are in the PE rows from the next cycle on.
-    head : ``In(ArrayLayout(sums_layout(config), cols))``
+    head : ``In(sums_signature(config)).array(cols)``
         Sums of the first PE row.
     shift : ``Out(1)``
         Every PE row takes over the sums of the row below.
@@ -71,12 +71,12 @@ class TileDrain(wiring.Component):
         self._config = config
         self._flight = flight
         super().__init__({
-            "ready": Out(1),
+            "ready": Out(1, init=1),
             "finish": In(1),
             "mode": In(TileMode),
             "start": In(starts_layout(config)),
             "capture": In(1),
-            "head": In(data.ArrayLayout(sums_layout(config), config.cols)),
+            "head": In(sums_signature(config)).array(config.cols),
             "shift": Out(1),
             "o": Out(stream.Signature(result_layout(config))),
         })
@@ -127,7 +127,7 @@ class TileDrain(wiring.Component):
         """Return the sum of each lane in a beat of the first PE row."""
         def row(each, row_slot):
             return self._lanes([
-                self.head[col][f"slot{slot(row_slot, col_slot)}"]
+                getattr(self.head[col], f"slot{slot(row_slot, col_slot)}")
                 for col in range(self._config.cols) for col_slot in range(each.col_slots)], beat)
 
         rows = {each: row(each, 0) for each in Mode}
@@ -203,7 +203,7 @@ class _Schedule(wiring.Component):
     capture: In(1)
     mode: In(TileMode)
     taken: In(1)
-    ready: Out(1)
+    ready: Out(1, init=1)
     in_flight: Out(1)
     issue: Out(1)
     last: Out(1)

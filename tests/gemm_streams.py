@@ -8,7 +8,6 @@ from golden.config import AcceleratorConfig
 from golden.formats import Mode
 from golden.mac_array import (
     Activation,
-    activation_format,
     drain_cycles,
     gemm,
     pack_activations,
@@ -105,18 +104,6 @@ def _split_results(beats, config):
                       for bits in beats)
     return (np.frombuffer(joined, "<i4").reshape(len(beats), config.lanes),
             [bool(bits >> last.offset & 1) for bits in beats])
-
-
-def random_product(rng, m: int, k: int, n: int, mode: Mode,
-                   activation: Activation = Activation.SIGNED, start_limit: int = 0) -> Product:
-    """Operands over the whole range, one in eight at its ends."""
-    def draw(fmt, shape):
-        values = rng.integers(fmt.min, fmt.max, shape, endpoint=True)
-        return np.where(rng.random(shape) < 1 / 8, rng.choice([fmt.min, fmt.max], shape), values)
-
-    start = rng.integers(-start_limit, start_limit, n, endpoint=True) if start_limit else None
-    return Product(draw(activation_format(mode, activation), (m, k)), draw(mode.weight, (k, n)),
-                   mode, activation, start)
 
 
 def check_products(products, beats, config, codebook):

@@ -11,6 +11,14 @@ from cocotb_tools.runner import get_runner
 # the states of a state machine without the codes that none of them has.
 VERILATOR_ARGS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"]
 
+_SIM = os.environ.get("SIM", "verilator")
+_BUILD_ARGS = VERILATOR_ARGS if _SIM == "verilator" else []
+_COMMON = {"hdl_toplevel": "top", "timescale": ("1ns", "1ps")}
+
+
+def _runner():
+    return get_runner(_SIM)
+
 
 def run_cocotb(dut, *, testbench: str, build_dir: Path, env: dict[str, str] | None = None,
                seed: int = 1):
@@ -19,16 +27,24 @@ def run_cocotb(dut, *, testbench: str, build_dir: Path, env: dict[str, str] | No
     `env` is added to the environment of the simulator process; use it to name the
     configuration that `dut` was built with.
     """
+    build_cocotb(dut, build_dir)
+    run_built(testbench=testbench, build_dir=build_dir, env=env, seed=seed)
+
+
+def build_cocotb(dut, build_dir: Path):
+    """Convert `dut` to Verilog and build it, for any number of :func:`run_built`."""
     source = build_dir / "top.v"
     source.write_text(verilog.convert(dut, name="top", emit_src=False))
+    _runner().build(sources=[source], always=True, build_args=_BUILD_ARGS, build_dir=build_dir,
+                    **_COMMON)
 
-    sim = os.environ.get("SIM", "verilator")
-    runner = get_runner(sim)
-    common = {"hdl_toplevel": "top", "timescale": ("1ns", "1ps"), "build_dir": build_dir}
-    runner.build(sources=[source], always=True,
-                 build_args=VERILATOR_ARGS if sim == "verilator" else [], **common)
-    results = runner.test(test_module=testbench, test_dir=build_dir, seed=seed,
-                          extra_env=env or {}, **common)
+
+def run_built(*, testbench: str, build_dir: Path, env: dict[str, str] | None = None,
+              seed: int = 1):
+    """Run every cocotb test in module `testbench` on what was built in `build_dir`."""
+    results = _runner().test(test_module=testbench, build_dir=build_dir, test_dir=build_dir,
+                             seed=seed, extra_env=env or {}, hdl_toplevel_lang="verilog",
+                             **_COMMON)
     tests, failures = get_results(results)
     assert tests > 0, f"no cocotb test ran in {testbench}"
     assert failures == 0, f"{failures} of {tests} cocotb tests of {testbench} failed"
