@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from golden import formats
+from golden.exp2 import exp2
+from golden.formats import Mode
+from golden.mac_array import gemm
 from golden.requant import requant
 from rtl import requant as rtl_requant
 from rtl.requant import Requant
 from tests.configs import TEST_CONFIGS
+from tests.recorded import recorded
 from tests.simulate import simulate
 from tests.streams import held, latency, sink, source
 from tests.verilate import run_cocotb
@@ -40,6 +44,25 @@ def expected_beats(beats, low, high):
     return [[int(requant([[op["acc"]]], [op["multiplier"]["mantissa"]],
                          [op["multiplier"]["shift"]], low, high)[0, 0]) for op in beat]
             for beat in beats]
+
+
+def score_beats(lanes, count):
+    """Return beats that turn recorded queries times keys into scores, log2 domain, Q6.10."""
+    data = recorded()
+    q, k = data.site("q", 5, 8), data.site("k", 5, 8)
+    acc = gemm(q.values[0], k.values[0].T, Mode.W8A8).ravel()[:lanes * count].tolist()
+    log2_e, head = 542, 3 << formats.LAMBDA.frac  # log2(log2(e)) and log2(sqrt(64)), as LAMBDA
+    exponent = q.lam + k.lam + log2_e - head + (10 << formats.LAMBDA.frac)
+    mantissa, shift = (int(array[0]) for array in exp2([exponent]))
+    operands = [{"acc": a, "multiplier": {"mantissa": mantissa, "shift": shift}} for a in acc]
+    return [operands[n:n + lanes] for n in range(0, len(operands), lanes)]
+
+
+def test_recorded_scores_are_within_their_format():
+    beats = score_beats(1, 2000)
+    scores = expected_beats(beats, formats.ACT16.min, formats.ACT16.max)
+    assert 1000 < np.abs(scores).max() < formats.ACT16.max
+    assert len({score for score, in scores}) > 500
 
 
 def check(config, low, high, *, idle=0.0, stall=0.0):
