@@ -168,6 +168,7 @@ class _Printer(wiring.Component):
             attrs={"ram_style": "block"})
         read = script.read_port()
         position = Signal(range(len(self._script)))
+        code = Signal(8)  # register behind the memory, which is slow
         digit = Signal(3)  # of a number or a verdict
         verdict = Signal()  # of the unit run last, then of all
         all_correct = Signal(init=1)
@@ -188,8 +189,11 @@ class _Printer(wiring.Component):
 
         with m.FSM():
             with m.State("FETCH"):
+                m.next = "DECODE"
+            with m.State("DECODE"):
+                m.d.sync += code.eq(read.data)
                 m.next = "EXECUTE"
-            with m.State("EXECUTE"), m.Switch(read.data):
+            with m.State("EXECUTE"), m.Switch(code):
                 with m.Case(self_test.RUN):
                     m.next = "RUN"
                 with m.Case(self_test.SIGNATURE):
@@ -207,7 +211,7 @@ class _Printer(wiring.Component):
                     m.d.sync += [position.eq(0), all_correct.eq(1), timer.eq(self._pause - 1)]
                     m.next = "PAUSE"
                 with m.Default():
-                    printed(read.data, last=1)
+                    printed(code, last=1)
             with m.State("RUN"):
                 m.d.comb += self.run.request.eq(1)
                 with m.If(self.run.done):
