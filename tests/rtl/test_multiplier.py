@@ -59,8 +59,6 @@ def test_takes_one_registered_block_of_an_ecp5():
     for bit in range(18):
         assert ports[f"A{bit}"] == f"\\a [{min(bit, ACTIVATION_PORT.bits - 1)}]"
         assert ports[f"B{bit}"] == f"\\b [{min(bit, WEIGHT_PORT.bits - 1)}]"
-    for bit in range(ACTIVATION_PORT.bits + WEIGHT_PORT.bits):
-        assert ports[f"P{bit}"] == f"\\product [{bit}]"
 
 
 @pytest.mark.parametrize("wrong", [IntFormat(19), IntFormat(8, signed=False)])
