@@ -40,11 +40,14 @@ def build_cocotb(dut, build_dir: Path):
 
 
 def run_built(*, testbench: str, build_dir: Path, env: dict[str, str] | None = None,
-              seed: int = 1):
-    """Run every cocotb test in module `testbench` on what was built in `build_dir`."""
+              seed: int = 1, only: str | None = None):
+    """Run the cocotb tests in module `testbench` on what was built in `build_dir`.
+
+    All of them, or those whose names match the regular expression `only`.
+    """
     results = _runner().test(test_module=testbench, build_dir=build_dir, test_dir=build_dir,
-                             seed=seed, extra_env=env or {}, hdl_toplevel_lang="verilog",
-                             **_COMMON)
+                             seed=seed, test_filter=only, extra_env=env or {},
+                             hdl_toplevel_lang="verilog", **_COMMON)
     tests, failures = get_results(results)
     assert tests > 0, f"no cocotb test ran in {testbench}"
     assert failures == 0, f"{failures} of {tests} cocotb tests of {testbench} failed"
