@@ -1,5 +1,5 @@
-"""Tables with linear interpolation, the shared mechanism of :mod:`exp2 <golden.exp2>` and
-:mod:`log2 <golden.log2>`.
+"""Tables with linear interpolation, the shared mechanism of :mod:`exp2 <golden.exp2>`,
+:mod:`log2 <golden.log2>`, :mod:`layernorm <golden.layernorm>` and :mod:`gelu <golden.gelu>`.
 
 ``f(index + rest / 2**rest_bits)`` is ``value[index] + round(slope[index] * rest / 2**rest_bits)``,
 where ``slope`` is the difference of neighbouring values. In hardware: two small ROMs (five-input
@@ -15,14 +15,16 @@ INDEX_BITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Sampled function: ``2**INDEX_BITS + 1`` increasing values and `rest_bits` between them."""
+    """Sampled function: ``2**index_bits + 1`` values of zero or more, `rest_bits` between them."""
 
     samples: tuple[int, ...]
     rest_bits: int
+    index_bits: int = INDEX_BITS
 
     def __post_init__(self):
-        if len(self.samples) != (1 << INDEX_BITS) + 1:
-            raise ValueError(f"samples must be {(1 << INDEX_BITS) + 1}, not {len(self.samples)}")
+        if len(self.samples) != (1 << self.index_bits) + 1:
+            raise ValueError(
+                f"samples must be {(1 << self.index_bits) + 1}, not {len(self.samples)}")
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -31,11 +33,18 @@ class Table:
 
     @property
     def slopes(self) -> tuple[int, ...]:
-        """Rise from each index to the next."""
+        """Rise from each index to the next; negative where the function falls."""
         return tuple(b - a for a, b in zip(self.samples, self.samples[1:], strict=False))
 
     @property
-    def slope(self) -> IntFormat:
-        """Format of a slope."""
-        return IntFormat(max(self.slopes).bit_length(), signed=False)
+    def value(self) -> IntFormat:
+        """Format of a value."""
+        return IntFormat(max(self.values).bit_length(), signed=False)
 
+    @property
+    def slope(self) -> IntFormat:
+        """Format of a slope: unsigned, unless the function falls somewhere."""
+        low, high = min(self.slopes), max(self.slopes)
+        if low >= 0:
+            return IntFormat(high.bit_length(), signed=False)
+        return IntFormat(max((-low - 1).bit_length(), max(high, 0).bit_length()) + 1)
