@@ -8,7 +8,8 @@ small,
 ``h`` is read from a table over ``0 <= u < 4``, 64 values with linear interpolation between them
 (:mod:`golden.interpolation`), in 2**-14; beyond 4 it is zero, and the table ends in zero. GELU is
 never below -0.16997, so that adding :data:`OFFSET`, 174 / 1024, makes the result unsigned; the
-constant is folded into the bias of the layer that reads it (RepQ-ViT, arXiv 2212.08254).
+constant is folded into the bias of the layer that reads it (as in Wu et al., AdaLog,
+arXiv 2407.12951).
 
     result = min(max(t, 0) - round(h(|t|) / 16) + 174, 32767)                        (2)
 
