@@ -1,0 +1,1 @@
+"""Post-training quantization: from a float Vision Transformer to the integers of golden.network."""

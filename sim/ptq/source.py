@@ -1,0 +1,200 @@
+"""The float side of a quantized network: its weights as one plain structure, from a timm model.
+
+Weights are ``(inputs, outputs)``. What the integer network has no operation for is folded first:
+the normalisation of pixels into the patch embedding, LayerScale into the layer before it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from golden.network import VitShape
+
+from ..cli import UserError
+from ..models import Preprocessing
+from ..torchvision_compat import timm
+
+LAYERS = ("qkv", "proj", "fc1", "fc2")
+"""Matrix products of a block that have weights."""
+
+_TIMM = timm.models.vision_transformer
+
+
+@dataclass
+class Affine:
+    """Weights ``(inputs, outputs)`` and biases of a layer, or ``(channels,)`` of a LayerNorm."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+@dataclass
+class FloatVit:
+    """A Vision Transformer's weights, float64.
+
+    Attributes
+    ----------
+    shape, epsilon
+        Sizes; what LayerNorm adds to the variance.
+    patch
+        Patch embedding for raw pixels 0..255, by row, column and colour; its bias is zero.
+    embedding
+        ``(tokens, dim)``: position, and class token or bias of the patch embedding.
+    blocks
+        For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``.
+    norm, head
+        The last LayerNorm and the classifier.
+    """
+
+    shape: VitShape
+    epsilon: float
+    patch: Affine
+    embedding: torch.Tensor
+    blocks: list[dict[str, Affine]]
+    norm: Affine
+    head: Affine
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return every tensor by name, like ``blocks.3.fc1.weight``."""
+        found = {"embedding": self.embedding}
+        parts = {"patch": self.patch, "norm": self.norm, "head": self.head}
+        for index, block in enumerate(self.blocks):
+            parts |= {f"blocks.{index}.{name}": part for name, part in block.items()}
+        for name, part in parts.items():
+            found[f"{name}.weight"], found[f"{name}.bias"] = part.weight, part.bias
+        return found
+
+    def copy(self) -> "FloatVit":
+        """Return a network whose tensors are its own."""
+        def twin(part):
+            return Affine(part.weight.clone(), part.bias.clone())
+
+        return FloatVit(self.shape, self.epsilon, twin(self.patch), self.embedding.clone(),
+                        [{name: twin(part) for name, part in block.items()}
+                         for block in self.blocks], twin(self.norm), twin(self.head))
+
+
+def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> FloatVit:
+    """Take the weights out of a timm VisionTransformer.
+
+    Raises
+    ------
+    UserError
+        If the model has something that the integer network does not do; it is named.
+    """
+    name = name or type(model).__name__
+    missing = next(_missing(model, preprocessing), None)
+    if missing is not None:
+        raise UserError(f"{name} cannot be quantized: {missing}")
+    first = model.blocks[0]
+    shape = VitShape(
+        image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
+        dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
+        hidden=first.mlp.fc1.out_features, classes=model.head.out_features)
+    with torch.no_grad():
+        patch, bias = _patch(model.patch_embed.proj, preprocessing)
+        embedding = model.pos_embed[0].double().clone()
+        if len(embedding) == shape.tokens:
+            embedding[1:] += bias
+            embedding[0] += model.cls_token[0, 0].double()
+        else:  # no_embed_class
+            embedding = torch.cat((model.cls_token[0].double(), embedding + bias))
+        blocks = [_block(block) for block in model.blocks]
+        return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
+                        blocks, _norm(model.norm), _linear(model.head))
+
+
+def _missing(model: nn.Module, preprocessing: Preprocessing):
+    """Yield what the integer network lacks for a model."""
+    if type(model) is not _TIMM.VisionTransformer:
+        yield f"only timm's VisionTransformer is supported, not {type(model).__name__}"
+        return
+    if not len(model.blocks):
+        yield "it has no blocks"
+        return
+    if model.cls_token is None or model.num_prefix_tokens != 1:
+        yield "there must be a class token and no other prefix token"
+    if model.global_pool != "token":
+        yield f"the class token must be pooled, not {model.global_pool!r}"
+    if model.pos_embed is None:
+        yield "there must be a learned position embedding"
+    if getattr(model, "attn_pool", None) is not None:
+        yield "attention pooling is not supported"
+    for part in ("norm_pre", "fc_norm"):
+        if type(getattr(model, part)) is not nn.Identity:
+            yield f"{part} is not supported"
+    if type(model.head) is not nn.Linear:
+        yield "there must be a linear head"
+    if type(model.patch_embed) is not timm.layers.PatchEmbed or not model.patch_embed.flatten:
+        yield f"patch embedding {type(model.patch_embed).__name__} is not supported"
+    elif not isinstance(model.patch_embed.norm, nn.Identity):
+        yield "a norm after the patch embedding is not supported"
+    elif len({*model.patch_embed.img_size}) > 1 or len({*model.patch_embed.patch_size}) > 1:
+        yield "images and patches must be square"
+    elif tuple(preprocessing.size) != tuple(model.patch_embed.img_size):
+        yield f"images must be of {model.patch_embed.img_size}, not {tuple(preprocessing.size)}"
+    elif model.patch_embed.proj.in_channels != 3:
+        yield "images must have three colours"
+    epsilons = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
+    if len(epsilons) > 1:
+        yield f"every LayerNorm must have the same epsilon, not {sorted(epsilons)}"
+    for index, block in enumerate(model.blocks):
+        yield from (f"block {index}: {what}" for what in _missing_in_block(block))
+
+
+def _missing_in_block(block: nn.Module):
+    if type(block) is not _TIMM.Block:
+        yield f"{type(block).__name__} is not supported"
+        return
+    attn, mlp = block.attn, block.mlp
+    if type(attn) is not timm.layers.Attention:
+        yield f"attention {type(attn).__name__} is not supported"
+        return
+    for part in ("q_norm", "k_norm", "norm"):
+        if type(getattr(attn, part, nn.Identity())) is not nn.Identity:
+            yield f"attention with {part} is not supported"
+    if getattr(attn, "gate", None) is not None:
+        yield "gated attention is not supported"
+    if type(mlp) is not timm.layers.Mlp or type(mlp.norm) is not nn.Identity:
+        yield f"MLP {type(mlp).__name__} is not supported"
+    elif type(mlp.act) is not nn.GELU or mlp.act.approximate != "none":
+        yield f"activation {mlp.act} is not supported, only exact GELU"
+    for name in ("norm1", "norm2"):
+        norm = getattr(block, name)
+        if not isinstance(norm, nn.LayerNorm) or norm.weight is None or norm.bias is None:
+            yield f"{name} must be a LayerNorm with weight and bias"
+    for name in ("ls1", "ls2"):
+        if type(getattr(block, name)) not in {nn.Identity, timm.layers.LayerScale,
+                                              getattr(_TIMM, "LayerScale", nn.Identity)}:
+            yield f"{name} {type(getattr(block, name)).__name__} is not supported"
+
+
+def _patch(conv: nn.Conv2d, preprocessing: Preprocessing):
+    """Fold ``(pixel / 255 - mean) / std`` into the weights and the bias."""
+    mean, std = (torch.tensor(value, dtype=torch.float64)
+                 for value in (preprocessing.mean, preprocessing.std))
+    weight = conv.weight.double() / std[:, None, None]
+    bias = conv.bias.double() if conv.bias is not None else torch.zeros(len(weight)).double()
+    bias = bias - (weight * mean[:, None, None]).sum((1, 2, 3))
+    return (weight / 255).permute(2, 3, 1, 0).flatten(0, 2).contiguous(), bias
+
+
+def _norm(norm: nn.LayerNorm) -> Affine:
+    return Affine(norm.weight.double().clone(), norm.bias.double().clone())
+
+
+def _linear(layer: nn.Linear, scale: nn.Module | None = None) -> Affine:
+    weight = layer.weight.double().T.clone()
+    bias = (layer.bias.double().clone() if layer.bias is not None
+            else weight.new_zeros(weight.shape[1]))
+    gamma = getattr(scale, "gamma", None)
+    if gamma is not None:
+        weight, bias = weight * gamma.double(), bias * gamma.double()
+    return Affine(weight.contiguous(), bias)
+
+
+def _block(block: nn.Module) -> dict[str, Affine]:
+    return {"norm1": _norm(block.norm1), "qkv": _linear(block.attn.qkv),
+            "proj": _linear(block.attn.proj, block.ls1), "norm2": _norm(block.norm2),
+            "fc1": _linear(block.mlp.fc1), "fc2": _linear(block.mlp.fc2, block.ls2)}
