@@ -1,0 +1,226 @@
+"""Static scales and rounded weights, layer after layer, from calibration images.
+
+Two streams go through the network side by side: that of the float network, and that of what has
+been quantized so far. Each site's scale is the MSE-optimal one of the second stream. Each
+layer is fitted to give the first stream's output from the second stream's input
+(:func:`~sim.ptq.rounding.refit`), then rounded (:func:`~sim.ptq.rounding.gptq`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from golden.formats import LAMBDA
+from golden.network import BLOCK_SITES, HEAD, Precision
+
+from . import observers, rounding
+from .export import Quantized, Ranges
+from .source import FloatVit
+from .twin import OFFSET, Twin
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is chosen about a block-wise calibration.
+
+    Attributes
+    ----------
+    refit
+        Whether weights are fitted to the float outputs before they are rounded.
+    compensate
+        Whether weights are rounded by GPTQ, and not each to the nearest.
+    damping
+        Of both, relative to the mean of the diagonal.
+    power
+        Of the error that a scale minimises.
+    step
+        Of 4-bit probability codes; 0 for 8-bit probabilities.
+    batch
+        Images at a time.
+    """
+
+    refit: bool = False
+    compensate: bool = True
+    damping: float = 0.01
+    power: float = 2.0
+    step: int = 0
+    batch: int = 32
+
+
+@dataclass
+class Calibrated:
+    """A twin with its scales and rounded weights, and the integers of the weights.
+
+    Attributes
+    ----------
+    twin
+        Its `weights` are the rounded ones' values.
+    weights
+        By the names that :func:`sim.ptq.export.build` takes.
+    ranges
+        Of the 16-bit tensors.
+    """
+
+    twin: Twin
+    weights: dict[str, Quantized]
+    ranges: Ranges
+
+
+class _Moments:
+    """Moments of a layer's quantized inputs `x` and float outputs `y`."""
+
+    def __init__(self):
+        self.count, self.square, self.cross, self.x, self.y = 0, 0.0, 0.0, 0.0, 0.0
+
+    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        x, y = x.flatten(0, -2), y.flatten(0, -2)
+        self.count += len(x)
+        self.square = self.square + (x.T @ x).double()
+        self.cross = self.cross + (x.T @ y).double()
+        self.x = self.x + x.double().sum(0)
+        self.y = self.y + y.double().sum(0)
+
+    def centred(self):
+        """Return covariance, cross covariance, mean of `x` and of `y`."""
+        x, y = self.x / self.count, self.y / self.count
+        return (self.square / self.count - torch.outer(x, x),
+                self.cross / self.count - torch.outer(x, y), x, y)
+
+
+class _Calibration:
+    def __init__(self, source: FloatVit, precision: Precision, pixels: torch.Tensor,
+                 options: Options):
+        self.options, self.precision, self.shape = options, precision, source.shape
+        self.float = Twin(source, precision, options.step)
+        self.float.active = False
+        self.twin = Twin(source, precision, options.step)
+        self.weights: dict[str, Quantized] = {}
+        self.batches = list(pixels.split(options.batch))
+
+    def map(self, function, *streams):
+        return [function(*parts) for parts in zip(*streams, strict=True)]
+
+    def scale(self, site: int, stream) -> None:
+        """Choose the scale of a site for a stream of what is to be quantized."""
+        name = "head" if site == self.shape.sites - 1 else BLOCK_SITES[site % len(BLOCK_SITES)]
+        values = torch.cat([part.flatten() for part in stream[::max(1, len(stream) // 8)]])
+        lam = observers.mse(values, self.precision.site(name), self.options.power)
+        self.twin.scales.data[site] = round(lam * LAMBDA.one) / LAMBDA.one
+
+    def quantize(self, site: int, stream):
+        scales = self.twin.scales
+        return [self.twin.site(part, scales.expand(len(part), -1), site) for part in stream]
+
+    def layer(self, name: str, inputs, targets, *, shift: float = 0.0) -> None:
+        """Fit and round a layer; `shift` is taken off the inputs."""
+        options, twin = self.options, self.twin
+        fmt = (HEAD if name in {"patch", "head"} else self.precision).weight
+        moments = _Moments()
+        for x, y in zip(inputs, targets, strict=True):
+            moments.add(x - shift if shift else x, y)
+        square, cross, x, y = moments.centred()
+        weight = twin.weights[name].double()
+        if options.refit and name not in {"patch", "head"}:
+            weight = rounding.refit(square, cross, weight, options.damping)
+        lam = rounding.column_scales(weight, fmt, square.diagonal())
+        rounded = (rounding.gptq(weight, square, lam, fmt, options.damping) if options.compensate
+                   else rounding.nearest(weight, lam, fmt))
+        self.weights[name.replace("_", ".")] = rounded
+        twin.weights[name].data = rounded.value.float()
+        twin.biases[name].data = (y - x @ rounded.value).float()
+        twin.weight_scales[name] = torch.nn.Parameter(
+            (lam.double() / LAMBDA.one).float(), requires_grad=False)
+
+    def run(self, progress) -> Calibrated:
+        shape = self.shape
+        twin, reference = self.twin, self.float
+        patches = [self._patches(part) for part in self.batches]
+        self.layer("patch", patches, self.map(lambda x: x @ reference.weights["patch"], patches))
+        wanted, found = self.map(reference.embed, self.batches), self.map(twin.embed, self.batches)
+        self.reach = Ranges(_reach(wanted), 0.0, 0.0, 0.0)
+        for index in progress(list(range(shape.depth)), "Calibrating"):
+            wanted, found = self._block(index, wanted, found)
+        a = self.map(lambda x: twin.norm("norm", x[:, :1]), found)
+        self.scale(shape.sites - 1, a)
+        a = self.quantize(shape.sites - 1, a)
+        logits = self.map(lambda x: reference.linear("head", reference.norm("norm", x[:, :1])),
+                          wanted)
+        self.layer("head", a, logits)
+        self._saw(logits=logits)
+        return Calibrated(twin, self.weights, self.reach)
+
+    def _block(self, index: int, wanted, found):
+        """Calibrate a block; return its residual streams in place of those before it."""
+        shape, twin, reference = self.shape, self.twin, self.float
+        site = shape.site(index, "qkv")
+        n1, n2 = f"{index}_norm1", f"{index}_norm2"
+        a = self.map(lambda x: twin.norm(n1, x), found)
+        self.scale(site, a)
+        a = self.quantize(site, a)
+        y = self.map(lambda x: reference.linear(f"{index}_qkv", reference.norm(n1, x)), wanted)
+        self._saw(qkv=y)
+        self.layer(f"{index}_qkv", a, y)
+        mixed = self.map(lambda y: self._mix(reference, index, y), y)
+        y = self.map(lambda a: twin.linear(f"{index}_qkv", a), a)
+        for part in range(3):
+            self.scale(site + 1 + part, [one.split(shape.dim, 2)[part] for one in y])
+        a = self.map(lambda y: self._mix(twin, index, y), y)
+        self.scale(site + 4, a)
+        a = self.quantize(site + 4, a)
+        wanted = self.map(lambda x, m: x + reference.linear(f"{index}_proj", m), wanted, mixed)
+        self.layer(f"{index}_proj", a, self.map(torch.sub, wanted, found))
+        found = self.map(lambda x, a: x + twin.linear(f"{index}_proj", a), found, a)
+        self._saw(residual=wanted)
+
+        a = self.map(lambda x: twin.norm(n2, x), found)
+        self.scale(site + 5, a)
+        a = self.quantize(site + 5, a)
+        t = self.map(lambda x: reference.linear(f"{index}_fc1", reference.norm(n2, x)), wanted)
+        self._saw(gelu=t)
+        self.layer(f"{index}_fc1", a, t)
+        g = self.map(reference.gelu, t)
+        a = self.map(lambda a: twin.gelu(twin.linear(f"{index}_fc1", a)), a)
+        self.scale(site + 6, a)
+        a = self.quantize(site + 6, a)
+        wanted = self.map(lambda x, g: x + reference.linear(f"{index}_fc2", g - OFFSET),
+                          wanted, g)
+        self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), shift=OFFSET)
+        found = self.map(lambda x, a: x + twin.linear(f"{index}_fc2", a - OFFSET), found, a)
+        self._saw(residual=wanted)
+        return wanted, found
+
+    def _saw(self, **streams) -> None:
+        """Take in what a 16-bit tensor holds."""
+        for name, stream in streams.items():
+            largest = max(getattr(self.reach, name), _reach(stream))
+            self.reach = replace(self.reach, **{name: largest})
+
+    def _patches(self, pixels):
+        n, grid, side = len(pixels), self.shape.grid, self.shape.patch
+        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
+        return cut.reshape(n, grid * grid, -1).float()
+
+    @staticmethod
+    def _mix(twin, index, y):
+        return twin.attention(index, y, twin.scales.expand(len(y), -1))
+
+
+def _reach(stream) -> float:
+    return max(float(part.abs().max()) for part in stream)
+
+
+@torch.no_grad()
+def calibrate(source: FloatVit, precision: Precision, pixels: torch.Tensor,
+              options: Options = Options(),
+              progress: Callable = lambda steps, what: steps) -> Calibrated:
+    """Choose static scales and round the weights of a network.
+
+    Parameters
+    ----------
+    source
+        In the coordinates of its channel profiles (:mod:`sim.ptq.fold`).
+    pixels : uint8 tensor, shape (images, side, side, 3)
+        Calibration images; their streams are held in memory.
+    """
+    return _Calibration(source, precision, pixels, options).run(progress)

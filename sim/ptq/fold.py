@@ -1,0 +1,114 @@
+"""Static channel profiles: offsets and factors per channel, folded into the layers around a site.
+
+None changes the float network. A site's values become ``(x - o_c) / r_c``:
+
+* LayerNorm outputs (``qkv``, ``fc1``): both, as RepQ-ViT does (Li et al., arXiv 2212.08254);
+  factors go into LayerNorm and the rows of the weights behind it.
+* Queries and keys: the factor of one is the inverse of the other's; keys have an offset, which
+  softmax does not see.
+* Values and ``proj``: both, as rows of probabilities sum to 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from golden.network import BLOCK_SITES, Precision
+
+from .source import FloatVit
+from .twin import Twin
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far a profile goes: 0 leaves channels as they are, 1 gives all the same range."""
+
+    norm: float = 0.5
+    query_key: float = 0.0
+    value: float = 0.0
+
+
+DEFAULT = Strength()
+
+
+class ChannelRanges:
+    """Robust ranges of the channels of every site: means over images of extremes."""
+
+    def __init__(self, sites: int):
+        self.low, self.high, self.count = [0.0] * sites, [0.0] * sites, [0] * sites
+
+    def __call__(self, site: int, x: torch.Tensor) -> None:
+        """Take in ``x (images, tokens, channels)``."""
+        self.low[site] = self.low[site] + x.amin(1).double().sum(0)
+        self.high[site] = self.high[site] + x.amax(1).double().sum(0)
+        self.count[site] += len(x)
+
+    def middle(self, site: int) -> torch.Tensor:
+        """Return the middle of each channel's range."""
+        return (self.low[site] + self.high[site]) / (2 * self.count[site])
+
+    def half(self, site: int) -> torch.Tensor:
+        """Return half the width of each channel's range."""
+        return ((self.high[site] - self.low[site]) / (2 * self.count[site])).clamp_min(1e-6)
+
+    def reach(self, site: int) -> torch.Tensor:
+        """Return the largest magnitude of each channel."""
+        return torch.maximum(self.high[site], -self.low[site]).div(self.count[site]).clamp_min(1e-6)
+
+
+@torch.inference_mode()
+def observe(source: FloatVit, pixels: torch.Tensor, batch: int = 16,
+            progress: Callable = lambda steps, what: steps) -> ChannelRanges:
+    """Run the float network and return the channels' ranges at every site."""
+    twin = Twin(source, Precision(8, 8))
+    twin.active = False
+    ranges = ChannelRanges(source.shape.sites)
+    for part in progress(pixels.split(batch), "Observing"):
+        twin(part, observe=ranges)
+    return ranges
+
+
+def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) -> FloatVit:
+    """Return the same network in the coordinates of its channel profiles."""
+    made, shape = source.copy(), source.shape
+    dim = shape.dim
+    for index, block in enumerate(made.blocks):
+        site = {name: shape.site(index, name) for name in BLOCK_SITES}
+        for norm, layer in (("norm1", "qkv"), ("norm2", "fc1")):
+            name = "qkv" if layer == "qkv" else "fc1"
+            offset = ranges.middle(site[name])
+            factor = _factor(ranges.half(site[name]), strength.norm)
+            _fold_norm(block[norm], block[layer], offset, factor)
+        qkv, proj = block["qkv"], block["proj"]
+        q, k, v = (slice(part * dim, (part + 1) * dim) for part in range(3))
+        qkv.bias[k] -= ranges.middle(site["k"])
+        factor = _factor(ranges.reach(site["q"]) / ranges.half(site["k"]),
+                         0.5 * strength.query_key)
+        _scale_columns(qkv, q, 1 / factor)
+        _scale_columns(qkv, k, factor)
+        offset = ranges.middle(site["v"])
+        qkv.bias[v] -= offset
+        proj.bias += offset @ proj.weight
+        factor = _factor(ranges.half(site["v"]), strength.value)
+        _scale_columns(qkv, v, 1 / factor)
+        proj.weight *= factor[:, None]
+    return made
+
+
+def _factor(width: torch.Tensor, strength: float) -> torch.Tensor:
+    """Return ``width**strength`` with a geometric mean of 1."""
+    logs = width.log()
+    return torch.exp(strength * (logs - logs.mean()))
+
+
+def _fold_norm(norm, layer, offset, factor):
+    layer.bias += offset @ layer.weight
+    layer.weight *= factor[:, None]
+    norm.weight /= factor
+    norm.bias.sub_(offset).div_(factor)
+
+
+def _scale_columns(layer, columns, factor):
+    layer.weight[:, columns] *= factor
+    layer.bias[columns] *= factor

@@ -1,0 +1,138 @@
+"""Training of a quantized network against the float one, with straight-through gradients.
+
+What may be trained: static scales, or a predictor's coefficients in their place; LayerNorms and
+biases; the weights before they are rounded. The loss is the Kullback-Leibler divergence of the
+class probabilities from the float network's. No label is used.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from golden.formats import LAMBDA
+
+from .twin import Twin
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs, batch
+        Passes over the images, images per step.
+    scale_rate
+        Highest learning rate (Adam) of scales, log2 units, and of a predictor's coefficients.
+    affine_rate
+        Of LayerNorms, biases and the embedding; 0 leaves them.
+    weight_rate
+        Of weights, in units of each layer's root mean square; 0 leaves them.
+    flip
+        Whether every other image or so is mirrored.
+    seed
+        Of the order of the images.
+    """
+
+    epochs: int = 2
+    batch: int = 20
+    scale_rate: float = 0.02
+    affine_rate: float = 0.0
+    weight_rate: float = 0.0
+    flip: bool = True
+    seed: int = 1
+
+
+@torch.inference_mode()
+def logits(twin: Twin, pixels: torch.Tensor, batch: int = 25) -> torch.Tensor:
+    """Return the logits of a twin as it is, ``(images, classes)``."""
+    return torch.cat([twin(part) for part in pixels.split(batch)])
+
+
+class Training:
+    """A run over some epochs; :meth:`state` and :meth:`load` continue it at any epoch.
+
+    Parameters
+    ----------
+    twin
+        What is trained, in place.
+    pixels, target
+        uint8 images, and the float network's logits of them and of their mirror images,
+        ``(2, images, classes)``.
+    scales
+        From the twin and a batch's indexes and mirroring to log2 of the scales
+        ``(images, sites)``; without, the twin's static ones.
+    extra
+        Further parameters, trained at the rate of the scales.
+    """
+
+    def __init__(self, twin: Twin, pixels: torch.Tensor, target: torch.Tensor, budget: Budget,
+                 scales: Callable | None = None, extra: tuple = (), static: bool = True):
+        self.twin, self.budget, self.done = twin, budget, 0
+        self._pixels, self._target, self._scales = pixels, target.log_softmax(-1), scales
+        groups = [{"params": [*([twin.scales] if static else []), *extra],
+                   "lr": budget.scale_rate}]
+        if budget.affine_rate:
+            norms = [value for name, value in twin.weights.items() if "norm" in name]
+            affine = [twin.embedding, *norms, *twin.biases.values()]
+            groups.append({"params": affine, "lr": budget.affine_rate})
+        if budget.weight_rate:
+            groups += [{"params": [value],
+                        "lr": budget.weight_rate * float(value.square().mean().sqrt())}
+                       for name, value in twin.weights.items()
+                       if name in twin.weight_scales and name not in {"patch", "head"}]
+        trained = {id(value) for group in groups for value in group["params"]}
+        for value in twin.parameters():
+            value.requires_grad_(id(value) in trained)
+        self._rates = [group["lr"] for group in groups]
+        self._adam = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self._extra = extra
+
+    def state(self) -> dict:
+        """Return what a checkpoint keeps."""
+        return {"twin": self.twin.state_dict(), "adam": self._adam.state_dict(),
+                "extra": [value.detach() for value in self._extra], "done": self.done}
+
+    def load(self, state: dict) -> None:
+        """Continue from what :meth:`state` returned."""
+        self.twin.load_state_dict(state["twin"])
+        self._adam.load_state_dict(state["adam"])
+        with torch.no_grad():
+            for mine, stored in zip(self._extra, state["extra"], strict=True):
+                mine.copy_(stored)
+        self.done = state["done"]
+
+    def epoch(self, progress: Callable = lambda steps, what: steps) -> float:
+        """Train for one epoch; return the mean loss."""
+        budget = self.budget
+        draw = torch.Generator().manual_seed(budget.seed * 10_000 + self.done)
+        batches = torch.randperm(len(self._pixels), generator=draw).split(budget.batch)
+        total = 0.0
+        for step, batch in enumerate(progress(list(batches), f"Epoch {self.done + 1}")):
+            mirrored = int(torch.rand((), generator=draw) < 0.5) if budget.flip else 0
+            done = (self.done * len(batches) + step) / (budget.epochs * len(batches))
+            factor = min(1.0, 10 * done + 0.1) * 0.5 * (1 + math.cos(math.pi * done))
+            for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+            pixels = self._pixels[batch]
+            if mirrored:
+                pixels = pixels.flip(2)
+            scales = None if self._scales is None else self._scales(self.twin, batch, mirrored)
+            found = self.twin(pixels, scales).log_softmax(-1)
+            loss = functional.kl_div(found, self._target[mirrored, batch], log_target=True,
+                                     reduction="batchmean")
+            self._adam.zero_grad(set_to_none=True)
+            loss.backward()
+            self._adam.step()
+            total += loss.item() * len(batch)
+        self.done += 1
+        return total / len(self._pixels)
+
+
+def snap(twin: Twin) -> None:
+    """Put the static scales on the grid that the hardware has."""
+    with torch.no_grad():
+        twin.scales.copy_(torch.floor(twin.scales * LAMBDA.one + 0.5) / LAMBDA.one)

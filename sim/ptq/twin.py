@@ -1,0 +1,213 @@
+"""The quantized network in PyTorch: the same quantizers in float, with gradients.
+
+Computes what :mod:`golden.vit` computes, but for the roundings of 16-bit tensors, from a
+:class:`~sim.ptq.source.FloatVit`. Used where gradients or whole data sets are wanted: to choose
+scales, to round weights, to train. Gradients pass the roundings straight through, and those of the
+scales are LSQ's (Esser et al., arXiv 1902.08153), in the log2 domain.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from golden import gelu
+from golden.formats import LAMBDA, UINT8, IntFormat
+from golden.network import BLOCK_SITES, HEAD, Precision
+
+from .source import LAYERS, Affine, FloatVit
+
+OFFSET = gelu.OFFSET / gelu.RESULT.one
+Observe = Callable[[int, torch.Tensor], None]
+
+
+class _Quantize(torch.autograd.Function):
+    """Round to a grid of ``2**lam`` per image, and clamp; straight through, LSQ for `lam`."""
+
+    @staticmethod
+    def forward(ctx, x, lam, low, high):
+        scale = torch.exp2(lam)
+        v = x / scale
+        q = torch.floor(v + 0.5).clamp_(low, high)
+        ctx.save_for_backward(v, scale)
+        ctx.limits = low, high
+        return q * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, scale = ctx.saved_tensors
+        low, high = ctx.limits
+        q = torch.floor(v + 0.5)
+        inside = (q >= low) & (q <= high)
+        grad_lam = None
+        if ctx.needs_input_grad[1]:
+            slope = torch.where(inside, q - v, q.clamp(low, high))
+            every = tuple(dim for dim in range(grad.dim()) if scale.shape[dim] == 1)
+            grad_lam = (grad * slope).sum(every, keepdim=True) * scale * math.log(2)
+        return torch.where(inside, grad, 0.0), grad_lam, None, None
+
+
+def quantize(x: torch.Tensor, lam: torch.Tensor, fmt: IntFormat) -> torch.Tensor:
+    """Return `x` ``(images, ...)`` on the grid of ``2**lam``, `lam` ``(images,)``, in `fmt`."""
+    lam = lam.reshape(-1, *(1,) * (x.dim() - 1))
+    return _Quantize.apply(x, lam, float(fmt.min), float(fmt.max))
+
+
+def round_through(x: torch.Tensor) -> torch.Tensor:
+    """Round half up; the gradient passes as if nothing were done."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
+def probabilities(scores: torch.Tensor, step: int) -> torch.Tensor:
+    """Return softmax as it is stored: 8-bit exponentials, or codes of a step; rows sum to 1."""
+    distance = (scores.amax(-1, keepdim=True).detach() - scores) * math.log2(math.e)
+    if step:
+        code = round_through(distance * (LAMBDA.one / step))
+        stored = torch.exp2(-code * (step / LAMBDA.one))
+        operand = round_through(stored * UINT8.max) * (code.detach() < 15)
+    else:
+        operand = round_through(torch.exp2(-distance) * UINT8.max)
+    return operand / operand.sum(-1, keepdim=True)
+
+
+class Twin(nn.Module):
+    """A quantized Vision Transformer in float32.
+
+    Parameters
+    ----------
+    source
+        Weights and everything else, in the coordinates that are to be quantized.
+    precision
+        Widths of weights and sites.
+    step
+        Of 4-bit probability codes; 0 for 8-bit probabilities.
+
+    Attributes
+    ----------
+    scales
+        Static log2 of each site's scale, ``(sites,)``.
+    weight_scales
+        log2 of each column's scale for the layers that are to be rounded; those that are missing
+        are used as they are.
+    active
+        Whether activations are quantized.
+    """
+
+    def __init__(self, source: FloatVit, precision: Precision, step: int = 0):
+        super().__init__()
+        self.shape, self.precision, self.step = source.shape, precision, step
+        self.epsilon = source.epsilon
+        self.embedding = nn.Parameter(source.embedding.float())
+        parts = {"patch": source.patch, "norm": source.norm, "head": source.head}
+        for index, block in enumerate(source.blocks):
+            parts |= {f"{index}_{name}": part for name, part in block.items()}
+        self.weights = nn.ParameterDict({name: part.weight.float() for name, part in parts.items()})
+        self.biases = nn.ParameterDict({name: part.bias.float() for name, part in parts.items()})
+        self.scales = nn.Parameter(torch.zeros(self.shape.sites))
+        self.weight_scales = nn.ParameterDict()
+        self.active = True
+        self.eval()
+
+    def source(self) -> FloatVit:
+        """Return the weights as they are now, float64."""
+        def part(name):
+            return Affine(self.weights[name].detach().double(), self.biases[name].detach().double())
+
+        blocks = [{name: part(f"{index}_{name}") for name in ("norm1", "norm2", *LAYERS)}
+                  for index in range(self.shape.depth)]
+        return FloatVit(self.shape, self.epsilon, part("patch"), self.embedding.detach().double(),
+                        blocks, part("norm"), part("head"))
+
+    def weight(self, name: str) -> torch.Tensor:
+        """Return the weights of a layer, rounded if they have scales."""
+        weight = self.weights[name]
+        if name not in self.weight_scales:
+            return weight
+        precision = HEAD if name in {"patch", "head"} else self.precision
+        scale = torch.exp2(self.weight_scales[name])
+        fmt = precision.weight
+        return round_through((weight / scale).clamp(fmt.min, fmt.max)) * scale
+
+    def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Multiply by a layer's weights and add its bias."""
+        return x @ self.weight(name) + self.biases[name]
+
+    def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Apply a LayerNorm."""
+        return functional.layer_norm(x, (self.shape.dim,), self.weights[name], self.biases[name],
+                                     self.epsilon)
+
+    def site(self, x: torch.Tensor, scales: torch.Tensor, site: int,
+             observe: Observe | None = None) -> torch.Tensor:
+        """Quantize what enters a matrix product."""
+        if observe is not None:
+            observe(site, x)
+        if not self.active:
+            return x
+        name = "head" if site == self.shape.sites - 1 else BLOCK_SITES[site % len(BLOCK_SITES)]
+        return quantize(x, scales[:, site], self.precision.site(name))
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn pixels ``uint8 (images, side, side, 3)`` into the residual stream."""
+        n, grid, side = len(pixels), self.shape.grid, self.shape.patch
+        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
+        x = cut.reshape(n, grid * grid, -1).float() @ self.weight("patch") + self.biases["patch"]
+        first = self.embedding[:1].expand(n, 1, -1)
+        return torch.cat((first, x + self.embedding[1:]), 1)
+
+    def attention(self, index: int, y: torch.Tensor, scales: torch.Tensor,
+                  observe: Observe | None = None) -> torch.Tensor:
+        """Mix the values of ``y (images, tokens, 3 * dim)``."""
+        n, tokens, _ = y.shape
+        site = self.shape.site(index, "q")
+        parts = [self.site(part, scales, site + number, observe)
+                 .reshape(n, tokens, self.shape.heads, -1).transpose(1, 2)
+                 for number, part in enumerate(y.split(self.shape.dim, 2))]
+        q, k, v = parts
+        scores = q @ k.transpose(-1, -2) * self.shape.head_dim**-0.5
+        weights = probabilities(scores, self.step) if self.active else scores.softmax(-1)
+        return (weights @ v).transpose(1, 2).reshape(n, tokens, -1)
+
+    def gelu(self, t: torch.Tensor) -> torch.Tensor:
+        """Return GELU with the offset that makes it unsigned."""
+        return functional.gelu(t) + OFFSET
+
+    def block(self, index: int, x: torch.Tensor, scales: torch.Tensor,
+              observe: Observe | None = None) -> torch.Tensor:
+        """Run one block."""
+        first = self.shape.site(index, BLOCK_SITES[0])
+        a = self.site(self.norm(f"{index}_norm1", x), scales, first, observe)
+        mixed = self.attention(index, self.linear(f"{index}_qkv", a), scales, observe)
+        a = self.site(mixed, scales, first + 4, observe)
+        x = x + self.linear(f"{index}_proj", a)
+        a = self.site(self.norm(f"{index}_norm2", x), scales, first + 5, observe)
+        g = self.gelu(self.linear(f"{index}_fc1", a))
+        a = self.site(g, scales, first + 6, observe)
+        return x + self.linear(f"{index}_fc2", a - OFFSET)
+
+    def classify(self, x: torch.Tensor, scales: torch.Tensor,
+                 observe: Observe | None = None) -> torch.Tensor:
+        """Return the logits of the class token."""
+        a = self.site(self.norm("norm", x[:, :1]), scales, self.shape.sites - 1, observe)
+        return self.linear("head", a)[:, 0]
+
+    def forward(self, pixels: torch.Tensor, scales: torch.Tensor | None = None,
+                observe: Observe | None = None) -> torch.Tensor:
+        """Return the logits ``(images, classes)``.
+
+        Parameters
+        ----------
+        pixels : uint8 tensor, shape (images, side, side, 3)
+        scales : tensor, shape (images, sites), optional
+            log2 of the scales of each image; without, the static ones.
+        observe : callable, optional
+            Called for each site with its index and what is about to be quantized.
+        """
+        if scales is None:
+            scales = self.scales.expand(len(pixels), -1)
+        x = self.embed(pixels)
+        for index in range(self.shape.depth):
+            x = self.block(index, x, scales, observe)
+        return self.classify(x, scales, observe)
