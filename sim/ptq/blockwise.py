@@ -7,7 +7,7 @@ layer is fitted to give the first stream's output from the second stream's input
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -46,6 +46,9 @@ class Options:
     power: float = 2.0
     step: int = 0
     batch: int = 32
+
+
+DEFAULT = Options()
 
 
 @dataclass
@@ -96,6 +99,8 @@ class _Calibration:
         self.float.active = False
         self.twin = Twin(source, precision, options.step)
         self.weights: dict[str, Quantized] = {}
+        self.reach = Ranges(0.0, 0.0, 0.0, 0.0)
+        self.done = 0
         self.batches = list(pixels.split(options.batch))
 
     def map(self, function, *streams):
@@ -126,21 +131,49 @@ class _Calibration:
         lam = rounding.column_scales(weight, fmt, square.diagonal())
         rounded = (rounding.gptq(weight, square, lam, fmt, options.damping) if options.compensate
                    else rounding.nearest(weight, lam, fmt))
-        self.weights[name.replace("_", ".")] = rounded
-        twin.weights[name].data = rounded.value.float()
+        self._set(name, rounded)
         twin.biases[name].data = (y - x @ rounded.value).float()
-        twin.weight_scales[name] = torch.nn.Parameter(
-            (lam.double() / LAMBDA.one).float(), requires_grad=False)
 
-    def run(self, progress) -> Calibrated:
+    def _set(self, name: str, rounded: Quantized) -> None:
+        self.weights[name.replace("_", ".")] = rounded
+        self.twin.weights[name].data = rounded.value.float()
+        self.twin.weight_scales[name] = torch.nn.Parameter(
+            (rounded.lambdas.double() / LAMBDA.one).float(), requires_grad=False)
+
+    def state(self) -> dict:
+        """Return what a checkpoint keeps after some blocks."""
+        weights = {name: (one.integers, one.lambdas) for name, one in self.weights.items()}
+        return {"weights": weights,
+                "biases": {name: value.detach() for name, value in self.twin.biases.items()},
+                "scales": self.twin.scales.detach(), "reach": asdict(self.reach),
+                "done": self.done}
+
+    def load(self, state: dict) -> None:
+        """Continue from what :meth:`state` returned."""
+        for name, (integers, lambdas) in state["weights"].items():
+            self._set(name.replace(".", "_"), Quantized(integers, lambdas))
+        for name, bias in state["biases"].items():
+            self.twin.biases[name].data = bias
+        self.twin.scales.data = state["scales"]
+        self.reach, self.done = Ranges(**state["reach"]), state["done"]
+
+    def run(self, progress, save: Callable) -> Calibrated:
         shape = self.shape
         twin, reference = self.twin, self.float
-        patches = [self._patches(part) for part in self.batches]
-        self.layer("patch", patches, self.map(lambda x: x @ reference.weights["patch"], patches))
+        if not self.done:
+            patches = [self._patches(part) for part in self.batches]
+            self.layer("patch", patches,
+                       self.map(lambda x: x @ reference.weights["patch"], patches))
         wanted, found = self.map(reference.embed, self.batches), self.map(twin.embed, self.batches)
-        self.reach = Ranges(_reach(wanted), 0.0, 0.0, 0.0)
+        self._saw(residual=wanted)
         for index in progress(list(range(shape.depth)), "Calibrating"):
+            if index < self.done:
+                wanted = self._pass(reference, index, wanted)
+                found = self._pass(twin, index, found)
+                continue
             wanted, found = self._block(index, wanted, found)
+            self.done += 1
+            save(self.state())
         a = self.map(lambda x: twin.norm("norm", x[:, :1]), found)
         self.scale(shape.sites - 1, a)
         a = self.quantize(shape.sites - 1, a)
@@ -149,6 +182,9 @@ class _Calibration:
         self.layer("head", a, logits)
         self._saw(logits=logits)
         return Calibrated(twin, self.weights, self.reach)
+
+    def _pass(self, twin: Twin, index: int, stream):
+        return self.map(lambda x: twin.block(index, x, twin.scales.expand(len(x), -1)), stream)
 
     def _block(self, index: int, wanted, found):
         """Calibrate a block; return its residual streams in place of those before it."""
@@ -212,15 +248,22 @@ def _reach(stream) -> float:
 
 @torch.no_grad()
 def calibrate(source: FloatVit, precision: Precision, pixels: torch.Tensor,
-              options: Options = Options(),
-              progress: Callable = lambda steps, what: steps) -> Calibrated:
+              options: Options = DEFAULT, progress: Callable = lambda steps, what: steps, *,
+              resume: dict | None = None, save: Callable = lambda state: None) -> Calibrated:
     """Choose static scales and round the weights of a network.
 
     Parameters
     ----------
     source
         In the coordinates of its channel profiles (:mod:`sim.ptq.fold`).
+    precision
+        Widths of weights and sites.
     pixels : uint8 tensor, shape (images, side, side, 3)
         Calibration images; their streams are held in memory.
+    save, resume
+        `save` is called with a state after each block; `resume` continues from one of them.
     """
-    return _Calibration(source, precision, pixels, options).run(progress)
+    run = _Calibration(source, precision, pixels, options)
+    if resume is not None:
+        run.load(resume)
+    return run.run(progress, save)

@@ -31,10 +31,13 @@ class Budget:
         Of LayerNorms, biases and the embedding; 0 leaves them.
     weight_rate
         Of weights, in units of each layer's root mean square; 0 leaves them.
-    flip
-        Whether every other image or so is mirrored.
+    area
+        Smallest share of an image's area that a crop keeps, 1 for whole images. Crops are
+        stretched to the image's size.
+    mix
+        Share of the steps that see each image under a part of another.
     seed
-        Of the order of the images.
+        Of the order and the augmentation of the images.
     """
 
     epochs: int = 2
@@ -42,7 +45,8 @@ class Budget:
     scale_rate: float = 0.02
     affine_rate: float = 0.0
     weight_rate: float = 0.0
-    flip: bool = True
+    area: float = 0.4
+    mix: float = 0.0
     seed: int = 1
 
 
@@ -59,20 +63,20 @@ class Training:
     ----------
     twin
         What is trained, in place.
-    pixels, target
-        uint8 images, and the float network's logits of them and of their mirror images,
-        ``(2, images, classes)``.
+    reference
+        The float network.
+    pixels
+        uint8 images ``(images, side, side, 3)``.
     scales
-        From the twin and a batch's indexes and mirroring to log2 of the scales
-        ``(images, sites)``; without, the twin's static ones.
+        From pixels to log2 of the scales ``(images, sites)``; without, the twin's static ones.
     extra
         Further parameters, trained at the rate of the scales.
     """
 
-    def __init__(self, twin: Twin, pixels: torch.Tensor, target: torch.Tensor, budget: Budget,
+    def __init__(self, twin: Twin, reference: Twin, pixels: torch.Tensor, budget: Budget,
                  scales: Callable | None = None, extra: tuple = (), static: bool = True):
         self.twin, self.budget, self.done = twin, budget, 0
-        self._pixels, self._target, self._scales = pixels, target.log_softmax(-1), scales
+        self._reference, self._pixels, self._scales = reference, pixels, scales
         groups = [{"params": [*([twin.scales] if static else []), *extra],
                    "lr": budget.scale_rate}]
         if budget.affine_rate:
@@ -81,7 +85,7 @@ class Training:
             groups.append({"params": affine, "lr": budget.affine_rate})
         if budget.weight_rate:
             groups += [{"params": [value],
-                        "lr": budget.weight_rate * float(value.square().mean().sqrt())}
+                        "lr": budget.weight_rate * float(value.detach().square().mean().sqrt())}
                        for name, value in twin.weights.items()
                        if name in twin.weight_scales and name not in {"patch", "head"}]
         trained = {id(value) for group in groups for value in group["params"]}
@@ -112,24 +116,47 @@ class Training:
         batches = torch.randperm(len(self._pixels), generator=draw).split(budget.batch)
         total = 0.0
         for step, batch in enumerate(progress(list(batches), f"Epoch {self.done + 1}")):
-            mirrored = int(torch.rand((), generator=draw) < 0.5) if budget.flip else 0
+            pixels = augment(self._pixels[batch], budget, draw)
             done = (self.done * len(batches) + step) / (budget.epochs * len(batches))
             factor = min(1.0, 10 * done + 0.1) * 0.5 * (1 + math.cos(math.pi * done))
             for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor
-            pixels = self._pixels[batch]
-            if mirrored:
-                pixels = pixels.flip(2)
-            scales = None if self._scales is None else self._scales(self.twin, batch, mirrored)
+            with torch.no_grad():
+                wanted = self._reference(pixels).log_softmax(-1)
+            scales = None if self._scales is None else self._scales(pixels)
             found = self.twin(pixels, scales).log_softmax(-1)
-            loss = functional.kl_div(found, self._target[mirrored, batch], log_target=True,
-                                     reduction="batchmean")
+            loss = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
             self._adam.zero_grad(set_to_none=True)
             loss.backward()
             self._adam.step()
             total += loss.item() * len(batch)
         self.done += 1
         return total / len(self._pixels)
+
+
+def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torch.Tensor:
+    """Mirror, crop and mix uint8 images ``(images, side, side, 3)``."""
+    side = pixels.shape[1]
+    images = pixels.permute(0, 3, 1, 2).float()
+    made = torch.empty_like(images)
+    for index, image in enumerate(images):
+        area, aspect, top, left, flip = torch.rand(5, generator=draw).tolist()
+        area, aspect = budget.area + (1 - budget.area) * area, math.exp((aspect - 0.5) * 0.5)
+        height, width = (min(side, max(1, round(side * math.sqrt(area * ratio))))
+                         for ratio in (aspect, 1 / aspect))
+        top, left = round(top * (side - height)), round(left * (side - width))
+        part = image[None, :, top:top + height, left:left + width]
+        made[index] = functional.interpolate(part, (side, side), mode="bicubic",
+                                             align_corners=False)[0]
+        if flip < 0.5:
+            made[index] = made[index].flip(2)
+    if float(torch.rand((), generator=draw)) < budget.mix:
+        share, top, left = torch.rand(3, generator=draw).tolist()
+        length = round(side * math.sqrt(share))
+        rows, columns = (slice(round(at * (side - length)), round(at * (side - length)) + length)
+                         for at in (top, left))
+        made[:, :, rows, columns] = made.flip(0)[:, :, rows, columns]
+    return made.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def snap(twin: Twin) -> None:

@@ -1,0 +1,57 @@
+"""Where a long calibration has got to: one file, whole or not there."""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import torch
+
+from ..cli import UserError, one_line, whole_file
+
+
+class Checkpoint:
+    """The state of a run that can be continued.
+
+    Parameters
+    ----------
+    path
+        File to keep it in.
+    run
+        Everything that determines the result; a state of another run is refused.
+    """
+
+    def __init__(self, path: Path, run: dict):
+        self.path = Path(path)
+        self._key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+
+    def load(self) -> dict:
+        """Return the stages stored so far, by name.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged, or of a run with other options.
+        """
+        if not self.path.exists():
+            return {}
+        try:
+            stored = torch.load(self.path, map_location="cpu", weights_only=True)
+            key, stages = stored["key"], stored["stages"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
+                pickle.UnpicklingError) as error:
+            raise UserError(f"{self.path} is damaged; remove it to start anew "
+                            f"({one_line(error)})") from None
+        if key != self._key:
+            raise UserError(f"{self.path} is of a run with other options or images; "
+                            "give the same ones, or remove it to start anew")
+        return stages
+
+    def save(self, stages: dict) -> None:
+        """Replace what is stored."""
+        with whole_file(self.path) as temporary:
+            torch.save({"key": self._key, "stages": stages}, temporary)
+
+    def remove(self) -> None:
+        """Forget the run."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""From a float network and calibration images to a quantized one, step by step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from golden.formats import LAMBDA
+from golden.network import HEAD, Network, Precision
+
+from . import blockwise, export, fold, train
+from .export import Quantized, Ranges
+from .source import FloatVit
+from .train import Budget
+from .twin import Twin
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is chosen about a calibration.
+
+    Attributes
+    ----------
+    precision
+        Widths.
+    images
+        How many of the images the block-wise calibration takes; training takes all.
+    strength
+        Of the channel profiles.
+    options
+        Of the block-wise calibration.
+    budget
+        Of the training; none of 0 epochs.
+    """
+
+    precision: Precision
+    images: int = 256
+    strength: fold.Strength = fold.DEFAULT
+    options: blockwise.Options = blockwise.DEFAULT
+    budget: Budget = field(default_factory=lambda: Budget(epochs=0))
+
+
+@dataclass
+class Result:
+    """A quantized network, as integers and as the twin that they came from."""
+
+    network: Network
+    twin: Twin
+    ranges: Ranges
+
+
+def weights(twin: Twin) -> dict[str, Quantized]:
+    """Return the integers of a twin's rounded layers, by the names that `export.build` takes."""
+    made = {}
+    for name, lambdas in twin.weight_scales.items():
+        fmt = (HEAD if name in {"patch", "head"} else twin.precision).weight
+        scaled = (twin.weights[name].detach() / torch.exp2(lambdas)).clamp(fmt.min, fmt.max)
+        made[name.replace("_", ".")] = Quantized(
+            torch.floor(scaled + 0.5).to(torch.int8),
+            torch.round(lambdas.double() * LAMBDA.one).long())
+    return made
+
+
+def network(twin: Twin, ranges: Ranges, taps: tuple = ()) -> Network:
+    """Return a twin as integers; its scales must be on the grid (:func:`sim.ptq.train.snap`)."""
+    scales = np.round(twin.scales.detach().double().numpy() * LAMBDA.one).astype(np.int64)
+    return export.build(twin.source(), weights(twin), ranges, scales, twin.precision, twin.step,
+                        taps)
+
+
+def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
+             progress: Callable = lambda steps, what: steps, *, stages: dict | None = None,
+             save: Callable = lambda stages: None) -> Result:
+    """Quantize a network.
+
+    Parameters
+    ----------
+    source
+        The float network.
+    pixels : uint8 array, shape (images, side, side, 3)
+        Calibration images.
+    plan
+        What to do.
+    progress
+        Called with a list of steps and what they are; iterates over them.
+    stages, save
+        `save` is called with what is done, after each block and epoch; given as `stages`, a later
+        call goes on from there.
+
+    Returns
+    -------
+    Result
+        Depends on nothing but the arguments, and the number of threads of PyTorch.
+    """
+    stages = dict(stages or {})
+    images = torch.from_numpy(np.ascontiguousarray(pixels))
+    chosen = images[:plan.images]
+    folded = fold.fold(source, fold.observe(source, chosen, progress=progress), plan.strength)
+
+    def keep(stage):
+        def store(state):
+            stages[stage] = state
+            save(stages)
+        return store
+
+    made = blockwise.calibrate(folded, plan.precision, chosen, plan.options, progress,
+                               resume=stages.get("blocks"), save=keep("blocks"))
+    if plan.budget.epochs:
+        reference = Twin(source, HEAD)
+        reference.active = False
+        run = train.Training(made.twin, reference, images, plan.budget)
+        if "training" in stages:
+            run.load(stages["training"])
+        while run.done < plan.budget.epochs:
+            run.epoch(progress)
+            keep("training")(run.state())
+        train.snap(made.twin)
+    return Result(network(made.twin, made.ranges), made.twin, made.ranges)
