@@ -3,9 +3,12 @@
 import hashlib
 import importlib.util
 import io
+import itertools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from .cli import UserError, one_line
@@ -60,21 +63,40 @@ def packaged() -> list[tuple[Source, Image.Image]]:
     return images
 
 
+def files(path: Path | str) -> list[Path]:
+    """Return the images of a folder and of the folders in it.
+
+    They are in the order of their names, but one from each folder in turn: where each class has a
+    folder of its own, the first ones are of all classes. What is hidden (``.name``) is left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or it has no images.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder")
+    folders = {}
+    for file in sorted(path.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if file.suffix.lower() in SUFFIXES and not hidden:
+            folders.setdefault(file.parent, []).append(file)
+    if not folders:
+        raise UserError(f"{path} has no images ({', '.join(SUFFIXES)})")
+    turns = itertools.zip_longest(*folders.values())
+    return [file for turn in turns for file in turn if file is not None]
+
+
 def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Image.Image]]:
-    """Read the first `count` images of a folder, or all of them, in the order of their names.
+    """Read the first `count` images of a folder, or all of them, in the order of :func:`files`.
 
     Raises
     ------
     UserError
         If there is no such folder, it has no images, or one of them is broken.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path} has no images ({', '.join(SUFFIXES)})")
-    return [read(file) for file in files[:count]]
+    return [read(file) for file in files(path)[:count]]
 
 
 def read(path: Path) -> tuple[Source, Image.Image]:
@@ -95,3 +117,29 @@ def read(path: Path) -> tuple[Source, Image.Image]:
                       else one_line(error))
         raise UserError(f"cannot read the image {path}: {reason}") from None
     return Source(path.name, hashlib.sha256(data).hexdigest()), image
+
+
+def pixels(path: Path | str, preprocessing, count: int | None = None,
+           progress: Callable = lambda steps, what: steps) -> tuple[list[Source], np.ndarray]:
+    """Read the first `count` images of a folder, or all, as what a model takes.
+
+    Parameters
+    ----------
+    path
+        The folder; images in the order of :func:`files`.
+    preprocessing
+        A :class:`sim.models.Preprocessing`.
+
+    Returns
+    -------
+    sources : list of Source
+    pixels : uint8 array, shape (images, height, width, 3)
+
+    Raises
+    ------
+    UserError
+        As :func:`folder` does.
+    """
+    found = [(source, preprocessing.pixels(image)) for source, image in
+             map(read, progress(files(path)[:count], "Reading"))]
+    return [source for source, _ in found], np.stack([array for _, array in found])

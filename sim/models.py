@@ -1,4 +1,4 @@
-"""timm models by short or full name, their weights, and what they do to an image first."""
+"""Float models by name: timm's, and those of the package; what they do to an image first."""
 
 import contextlib
 import difflib
@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from . import zoo
 from .cli import UserError, one_line
 from .torchvision_compat import timm
 
@@ -35,16 +36,19 @@ SHORT_NAMES = {
 def timm_name(name: str) -> str:
     """Return the timm name behind a short name; a timm name, with or without a tag, is its own.
 
+    So is the name of a model that comes with the package (:mod:`sim.zoo`).
+
     Raises
     ------
     UserError
         If there is no such model; near matches are named.
     """
     full = SHORT_NAMES.get(name, name)
-    if not timm.is_model(full):
-        known = [*SHORT_NAMES, *timm.list_models()]
+    if full not in zoo.names() and not timm.is_model(full):
+        known = [*SHORT_NAMES, *zoo.names(), *timm.list_models()]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        hint = f"did you mean {', '.join(near)}?" if near else f"try {', '.join(SHORT_NAMES)}"
+        hint = (f"did you mean {', '.join(near)}?" if near
+                else f"try {', '.join([*SHORT_NAMES, *zoo.names()])}")
         raise UserError(f"no model is called {name!r}; {hint}")
     return full
 
@@ -55,10 +59,10 @@ def meta_model(name: str) -> torch.nn.Module:
     Models that compute something from tensors while being built cannot do so on the meta device;
     they are built on the CPU and moved.
     """
-    full = timm_name(name)
+    full, about = timm_name(name), _trained(name)
     try:
         with torch.device("meta"):
-            model = timm.create_model(full)
+            model = timm.create_model(full) if about is None else _package_model(about)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         model = _build(full).to("meta")
     return model.eval()
@@ -74,10 +78,11 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
         Short name or timm name.
     weights
         File with the weights under timm's key names: safetensors, or a PyTorch checkpoint whose
-        entry ``model`` or ``state_dict`` may hold them.
+        entry ``model`` or ``state_dict`` may hold them. A file of :mod:`sim.train` says itself
+        what model it is for, unless `name` is one of timm's.
     pretrained
         Download the weights timm has for the model. Not together with `weights`; with neither,
-        they are random.
+        they are random. A model of the package has its own weights in both cases.
 
     Raises
     ------
@@ -86,10 +91,15 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
     """
     if weights is not None and pretrained:
         raise ValueError("weights come from a file or from timm, not from both")
-    full = timm_name(name)
-    model = _download(full) if pretrained else _build(full)
+    about = _trained(name, weights)
+    if about is not None:
+        model, weights = _package_model(about), weights or about.path
+    else:
+        full = timm_name(name)
+        model = _download(full) if pretrained else _build(full)
     if weights is not None:
-        _load(model, read_weights(weights), f"{weights} does not fit {full}")
+        _load(model, read_weights(weights), f"{weights} does not fit {timm_name(name)}"
+              if about is None else f"{weights} is damaged")
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -98,6 +108,30 @@ def _build(full: str) -> torch.nn.Module:
         return timm.create_model(full)
     except (RuntimeError, TypeError, ValueError, ImportError) as error:
         raise UserError(f"timm cannot build {full}: {one_line(error)}") from None
+
+
+def _trained(name: str, weights: Path | str | None = None) -> zoo.Trained | None:
+    """Return what sim.train left to know about a model; None for one of timm's."""
+    if timm.is_model(SHORT_NAMES.get(name, name)):
+        return None
+    about = None if weights is None else zoo.trained(weights)
+    return zoo.find(name) if about is None and timm_name(name) in zoo.names() else about
+
+
+def _package_model(about: zoo.Trained) -> torch.nn.Module:
+    try:
+        model = timm.models.vision_transformer.VisionTransformer(**about.architecture)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"timm cannot build the model of {about.path}: "
+                        f"{one_line(error)}") from None
+    model.pretrained_cfg = about.config
+    return model
+
+
+def class_names(model: torch.nn.Module) -> tuple[str, ...] | None:
+    """Return the names of the classes of a model of the package; None for others."""
+    names = (getattr(model, "pretrained_cfg", None) or {}).get("label_names")
+    return None if names is None else tuple(names)
 
 
 @contextlib.contextmanager
@@ -173,6 +207,13 @@ def _load(model: torch.nn.Module, state: dict[str, torch.Tensor], complaint: str
     model.load_state_dict(state, strict=True)
 
 
+CONFIG = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+"""What of timm's data configuration decides the pixels and the model's input."""
+
+_CHOICES = {"interpolation": ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
+            "crop_mode": ("center", "squash", "border")}
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """From an image to a model's input, by way of 8-bit pixels.
@@ -183,12 +224,16 @@ class Preprocessing:
         Height and width of the pixels, ``(H, W)``.
     mean, std
         Per colour, for pixels as 0..1.
+    config
+        Plain values from which :func:`preprocessing_of` makes the same again; None if it was not
+        made from such.
     """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     _resize: object
+    config: dict | None = None
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Resize and crop an image to the model's uint8 pixels, shape ``(H, W, 3)``."""
@@ -208,7 +253,53 @@ class Preprocessing:
 
 def preprocessing(model: torch.nn.Module) -> Preprocessing:
     """Return the evaluation preprocessing that timm's data configuration gives for `model`."""
-    config = timm.data.resolve_model_data_config(model)
-    resize = timm.data.create_transform(**config, is_training=False, use_prefetcher=True)
-    return Preprocessing(tuple(config["input_size"][1:]), tuple(config["mean"]),
-                         tuple(config["std"]), resize)
+    return preprocessing_of(timm.data.resolve_model_data_config(model))
+
+
+def preprocessing_of(config: dict) -> Preprocessing:
+    """Return the evaluation preprocessing of a data configuration of timm's.
+
+    Parameters
+    ----------
+    config
+        A value for each name of :data:`CONFIG`, as timm has it or read from JSON; others are
+        left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is missing or is not what timm takes.
+    """
+    if not isinstance(config, dict):
+        raise TypeError(f"a preprocessing must be values by name, not {config!r}")
+    for name in CONFIG:
+        if name not in config:
+            raise ValueError(f"a preprocessing must have {', '.join(CONFIG)}, and not lack {name}")
+    plain = {name: list(value) if isinstance(value, tuple) else value
+             for name, value in config.items() if name in CONFIG}
+    size = plain["input_size"]
+    if not (_numbers(size, int) and size[0] == 3 and min(size) > 0):
+        raise ValueError(f"input_size must be 3, height and width, not {size!r}")
+    for name in "mean", "std":
+        if not _numbers(plain[name], int | float):
+            raise ValueError(f"{name} must be three numbers, not {plain[name]!r}")
+    if min(plain["std"]) <= 0:
+        raise ValueError(f"std must be above 0, not {plain['std']!r}")
+    share = plain["crop_pct"]
+    if not _number(share, int | float) or not 0.1 <= share <= 2:
+        raise ValueError(f"crop_pct must be within 0.1..2, not {share!r}")
+    for name, known in _CHOICES.items():
+        if plain[name] not in known:
+            raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, "
+                             f"not {plain[name]!r}")
+    resize = timm.data.create_transform(**plain, is_training=False, use_prefetcher=True)
+    return Preprocessing(tuple(size[1:]), tuple(plain["mean"]), tuple(plain["std"]), resize, plain)
+
+
+def _number(value, kind) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _numbers(value, kind) -> bool:
+    return (isinstance(value, list) and len(value) == 3
+            and all(_number(one, kind) for one in value))
