@@ -1,0 +1,202 @@
+"""Quantize a Vision Transformer: from float weights and a folder of images to integers.
+
+    python -m sim.calibrate --model deit_t --weights deit_tiny_patch16_224.safetensors \
+        --images calibration --bits w4a4 --out deit_t_w4a4.safetensors
+
+Needs no labels. An interrupted run goes on where it was when it is started again.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from golden import softmax
+from golden.network import Precision
+from rtl.cli import Parser
+
+from .cli import UserError, command, positive
+from .quantized_model import QuantizedModel, save
+
+PROG = "python -m sim.calibrate"
+LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A model to quantize, by its name; its timm model, and what makes its pixels."""
+
+    name: str
+    model: object
+    preprocessing: object
+
+    @classmethod
+    def create(cls, name: str, weights: Path | str | None = None) -> "FloatModel":
+        """Build a model with the weights of a file, of the package, or as timm downloads them.
+
+        Raises
+        ------
+        UserError
+            If there is no such model, or its weights cannot be had.
+        """
+        from . import models  # seconds of imports, which --help and bad options do not need
+
+        model = models.create(name, weights, pretrained=weights is None)
+        return cls(name, model, models.preprocessing(model))
+
+    def source(self):
+        """Return the weights as :func:`sim.ptq.source.read` does."""
+        from .ptq import source
+
+        return source.read(self.model, self.preprocessing, self.name)
+
+    def describe(self) -> dict:
+        """Return what a quantized model says about the float one."""
+        from . import models
+
+        about = {"model": self.name, "weights": weights_digest(self.source()),
+                 "preprocessing": self.preprocessing.config}
+        classes = models.class_names(self.model)
+        return about if classes is None else about | {"classes": classes}
+
+
+def weights_digest(source) -> str:
+    """Return the SHA-256 of the weights of a :class:`sim.ptq.source.FloatVit`."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(source.tensors().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
+              progress: Callable = lambda steps, what: steps) -> QuantizedModel:
+    """Quantize a model, or go on where an interrupted run was.
+
+    Parameters
+    ----------
+    floating
+        What to quantize.
+    pixels : uint8 array, shape (images, side, side, 3)
+        Calibration images, as its preprocessing makes them.
+    plan
+        A :class:`sim.ptq.pipeline.Plan`.
+    checkpoint
+        File where an interrupted run leaves what it has; to be removed when the result is safe.
+    progress
+        Called with a list of steps and what they are; iterates over them.
+
+    Raises
+    ------
+    UserError
+        If the integer network lacks something that the model has, or the checkpoint is damaged or
+        of another run.
+    """
+    from .ptq import pipeline
+    from .ptq.checkpoint import Checkpoint
+
+    about = floating.describe()
+    images = hashlib.sha256(pixels.tobytes()).hexdigest()
+    stages = Checkpoint(checkpoint, {"plan": repr(plan), "weights": about["weights"],
+                                     "images": images})
+    made = pipeline.quantize(floating.source(), pixels, plan, progress, stages=stages.load(),
+                             save=stages.save)
+    settings = {name: value for name, value in asdict(plan).items() if name != "precision"}
+    calibration = settings | {
+        "images": {"count": len(pixels), "sha256": images, "blockwise": plan.images},
+        "libraries": {name: importlib.metadata.version(name).partition("+")[0]
+                      for name in LIBRARIES}}
+    return QuantizedModel(made.network, about | {"calibration": calibration})
+
+
+def _precision(text: str) -> Precision:
+    try:
+        return Precision.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _up_to(limit: int | None) -> Callable[[str], int]:
+    """Argument type: an integer of 0 or more, up to a limit if there is one."""
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or (limit is not None and int(text) > limit):
+            allowed = "of 0 or more" if limit is None else f"within 0..{limit}"
+            raise argparse.ArgumentTypeError(f"must be an integer {allowed}, not {text!r}")
+        return int(text)
+    return parse
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Quantize a Vision Transformer to integers.")
+    parser.add_argument("--model", required=True, metavar="NAME",
+                        help="short or timm name, or a model of the package, such as vit_cifar10")
+    parser.add_argument("--weights", type=Path, metavar="FILE",
+                        help="float weights (default: those of the package, or that timm "
+                             "downloads)")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR",
+                        help="calibration images, in it or in a folder for each class; no labels "
+                             "are needed")
+    parser.add_argument("--count", type=positive, metavar="N",
+                        help="use the first N of them, where there are folders in turn from each "
+                             "(default: all)")
+    parser.add_argument("--bits", type=_precision, required=True, metavar="WxAy",
+                        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8)")
+    parser.add_argument("--step", type=_up_to(softmax.STEP.max), default=0, metavar="N",
+                        help="store probabilities as 4-bit codes N/1024 apart in the log2 domain, "
+                             "512 for log-sqrt2 (default: 0, 8-bit probabilities)")
+    parser.add_argument("--epochs", type=_up_to(None), default=0, metavar="N",
+                        help="train scales, biases and weights for N epochs (default: "
+                             "%(default)s)")
+    parser.add_argument("--seed", type=_up_to(2**31 - 1), default=1, metavar="N",
+                        help="seed of the training (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE",
+                        help="quantized model to write, as safetensors")
+    return parser
+
+
+def _plan(args: argparse.Namespace):
+    """Return the plan that the options describe."""
+    from .ptq import blockwise, pipeline, train
+
+    return pipeline.Plan(args.bits, options=blockwise.Options(step=args.step),
+                         budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
+
+
+def _track(steps, what: str):
+    return track(steps, what, console=Console(stderr=True), transient=True)
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    if args.out.suffix != ".safetensors":
+        raise UserError(f"--out must end in .safetensors, not {args.out.name!r}")
+    if not args.out.parent.is_dir():
+        raise UserError(f"cannot write {args.out}: {args.out.parent} is not a folder")
+
+    from . import images
+
+    images.files(args.images)  # before the weights are loaded or downloaded
+    floating = FloatModel.create(args.model, args.weights)
+    floating.source()
+    checkpoint = args.out.with_suffix(".checkpoint")
+    if checkpoint.exists():
+        print(f"Going on from {checkpoint}", file=sys.stderr)
+    _, pixels = images.pixels(args.images, floating.preprocessing, args.count, _track)
+    made = calibrate(floating, pixels, _plan(args), checkpoint, _track)
+    save(made, args.out)
+    checkpoint.unlink(missing_ok=True)
+    print(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "
+          f"{args.out.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
