@@ -1,0 +1,44 @@
+"""Published recipes of post-training quantization, to compare with, in one harness.
+
+Each turns a float network into a module that computes what its quantized network would, in
+float32, with the conventions of its authors (what is asymmetric, per channel or per head) but for
+one: the patch embedding and the head have 8 bits in all of them, so that widths are comparable.
+Pixels are 8-bit integers as they are and need no quantizer. None trains.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import fq_vit, i_vit, repq_vit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published method.
+
+    Attributes
+    ----------
+    name, title, source
+        Its key, what tables call it, and its paper.
+    images
+        Calibration images that it takes, as published where that is practical.
+    make
+        ``make(source, precision, pixels, progress)`` returns a module that maps pixels
+        ``uint8 (images, side, side, 3)`` to logits ``(images, classes)``.
+    """
+
+    name: str
+    title: str
+    source: str
+    images: int
+    make: Callable
+
+
+RECIPES = {recipe.name: recipe for recipe in (
+    Recipe("repq-vit", "RepQ-ViT (reparameterised, log sqrt2)", "arXiv 2212.08254", 32,
+           repq_vit.make),
+    Recipe("fq-vit", "FQ-ViT (PTF and log-int-softmax)", "arXiv 2111.13824", 1000, fq_vit.make),
+    Recipe("i-vit", "I-ViT (integer non-linearities, our quantizers)", "arXiv 2207.01405", 256,
+           i_vit.make),
+)}
+"""By name."""
