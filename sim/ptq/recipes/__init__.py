@@ -9,7 +9,7 @@ Pixels are 8-bit integers as they are and need no quantizer. None trains.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import fq_vit, i_vit, repq_vit
+from . import adalog, erq, fq_vit, i_vit, igq_vit, ptq4vit, repq_vit
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,9 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe("fq-vit", "FQ-ViT (PTF and log-int-softmax)", "arXiv 2111.13824", 1000, fq_vit.make),
     Recipe("i-vit", "I-ViT (integer non-linearities, our quantizers)", "arXiv 2207.01405", 256,
            i_vit.make),
+    Recipe("ptq4vit", "PTQ4ViT (twin uniform)", "arXiv 2111.12293", 32, ptq4vit.make),
+    Recipe("adalog", "AdaLog (adaptive logarithm)", "arXiv 2407.12951", 32, adalog.make),
+    Recipe("erq", "ERQ (ridge regression)", "arXiv 2407.06794", 32, erq.make),
+    Recipe("igq-vit", "IGQ-ViT (groups per image)", "CVPR 2024", 32, igq_vit.make),
 )}
 """By name."""
