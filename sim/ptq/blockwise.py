@@ -160,6 +160,8 @@ class _Calibration:
     def run(self, progress, save: Callable) -> Calibrated:
         shape = self.shape
         twin, reference = self.twin, self.float
+        if self.done > shape.depth:
+            return Calibrated(twin, self.weights, self.reach)
         if not self.done:
             patches = [self._patches(part) for part in self.batches]
             self.layer("patch", patches,
@@ -181,6 +183,8 @@ class _Calibration:
                           wanted)
         self.layer("head", a, logits)
         self._saw(logits=logits)
+        self.done += 1
+        save(self.state())
         return Calibrated(twin, self.weights, self.reach)
 
     def _pass(self, twin: Twin, index: int, stream):
@@ -261,7 +265,8 @@ def calibrate(source: FloatVit, precision: Precision, pixels: torch.Tensor,
     pixels : uint8 tensor, shape (images, side, side, 3)
         Calibration images; their streams are held in memory.
     save, resume
-        `save` is called with a state after each block; `resume` continues from one of them.
+        `save` is called with a state after each block and at the end; `resume` continues from
+        one of them.
     """
     run = _Calibration(source, precision, pixels, options)
     if resume is not None:

@@ -44,6 +44,17 @@ class ChannelRanges:
         self.high[site] = self.high[site] + x.amax(1).double().sum(0)
         self.count[site] += len(x)
 
+    def state(self) -> dict:
+        """Return plain values for a checkpoint."""
+        return {"low": self.low, "high": self.high, "count": self.count}
+
+    @classmethod
+    def load(cls, state: dict) -> "ChannelRanges":
+        """Return what :meth:`state` was taken of."""
+        made = cls(len(state["count"]))
+        made.low, made.high, made.count = state["low"], state["high"], state["count"]
+        return made
+
     def middle(self, site: int) -> torch.Tensor:
         """Return the middle of each channel's range."""
         return (self.low[site] + self.high[site]) / (2 * self.count[site])

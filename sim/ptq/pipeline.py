@@ -1,7 +1,12 @@
-"""From a float network and calibration images to a quantized one, step by step."""
+"""From a float network and calibration images to a quantized one, step by step.
+
+The steps' results can be kept (``stages``): an interrupted run goes on from them, and runs that
+share their first steps share the results.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +14,7 @@ import torch
 from golden.formats import LAMBDA
 from golden.network import HEAD, Network, Precision
 
+from .. import predictor as prediction
 from . import blockwise, export, fold, train
 from .export import Quantized, Ranges
 from .source import FloatVit
@@ -30,6 +36,8 @@ class Plan:
         Of the channel profiles.
     options
         Of the block-wise calibration.
+    predictor
+        Of predicted scales; None for static ones.
     budget
         Of the training; none of 0 epochs.
     """
@@ -38,16 +46,21 @@ class Plan:
     images: int = 256
     strength: fold.Strength = fold.DEFAULT
     options: blockwise.Options = blockwise.DEFAULT
+    predictor: prediction.Options | None = None
     budget: Budget = field(default_factory=lambda: Budget(epochs=0))
 
 
 @dataclass
 class Result:
-    """A quantized network, as integers and as the twin that they came from."""
+    """A quantized network, as the twin that was calibrated and as the integers it stands for."""
 
-    network: Network
     twin: Twin
     ranges: Ranges
+
+    @cached_property
+    def network(self) -> Network:
+        """The integers."""
+        return network(self.twin, self.ranges)
 
 
 def weights(twin: Twin) -> dict[str, Quantized]:
@@ -62,11 +75,12 @@ def weights(twin: Twin) -> dict[str, Quantized]:
     return made
 
 
-def network(twin: Twin, ranges: Ranges, taps: tuple = ()) -> Network:
+def network(twin: Twin, ranges: Ranges) -> Network:
     """Return a twin as integers; its scales must be on the grid (:func:`sim.ptq.train.snap`)."""
     scales = np.round(twin.scales.detach().double().numpy() * LAMBDA.one).astype(np.int64)
+    point = export.point(ranges.residual)
     return export.build(twin.source(), weights(twin), ranges, scales, twin.precision, twin.step,
-                        taps)
+                        tuple(tap.export(scales, point) for tap in twin.taps))
 
 
 def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
@@ -86,7 +100,8 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
         Called with a list of steps and what they are; iterates over them.
     stages, save
         `save` is called with what is done, after each block and epoch; given as `stages`, a later
-        call goes on from there.
+        call goes on from there. ``channels``, ``blocks`` and ``observed`` of one plan serve all
+        others that differ in training and in what is made of the same statistics only.
 
     Returns
     -------
@@ -95,8 +110,6 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
     """
     stages = dict(stages or {})
     images = torch.from_numpy(np.ascontiguousarray(pixels))
-    chosen = images[:plan.images]
-    folded = fold.fold(source, fold.observe(source, chosen, progress=progress), plan.strength)
 
     def keep(stage):
         def store(state):
@@ -104,8 +117,19 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
             save(stages)
         return store
 
+    chosen = images[:plan.images]
+    if "channels" not in stages:
+        keep("channels")(fold.observe(source, chosen, progress=progress).state())
+    folded = fold.fold(source, fold.ChannelRanges.load(stages["channels"]), plan.strength)
     made = blockwise.calibrate(folded, plan.precision, chosen, plan.options, progress,
                                resume=stages.get("blocks"), save=keep("blocks"))
+    if plan.predictor is not None:
+        floor = 2.0**-export.point(made.ranges.residual)
+        if "observed" not in stages:
+            keys = [plan.predictor.key(after, source.shape) for after in plan.predictor.taps]
+            keep("observed")(prediction.observe(made.twin, images, keys, floor, progress).state())
+        observed = prediction.Observed(**stages["observed"])
+        made.twin.taps.extend(prediction.taps(observed, plan.predictor, made.twin, floor))
     if plan.budget.epochs:
         reference = Twin(source, HEAD)
         reference.active = False
@@ -115,5 +139,6 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
         while run.done < plan.budget.epochs:
             run.epoch(progress)
             keep("training")(run.state())
-        train.snap(made.twin)
-    return Result(network(made.twin, made.ranges), made.twin, made.ranges)
+    train.snap(made.twin)
+    return Result(made.twin, made.ranges)
+

@@ -50,6 +50,10 @@ class Budget:
     seed: int = 1
 
 
+TRAINED = Budget(epochs=4, scale_rate=0.01, affine_rate=3e-4, weight_rate=3e-3)
+"""Trains everything there is to train."""
+
+
 @torch.inference_mode()
 def logits(twin: Twin, pixels: torch.Tensor, batch: int = 25) -> torch.Tensor:
     """Return the logits of a twin as it is, ``(images, classes)``."""
@@ -67,17 +71,12 @@ class Training:
         The float network.
     pixels
         uint8 images ``(images, side, side, 3)``.
-    scales
-        From pixels to log2 of the scales ``(images, sites)``; without, the twin's static ones.
-    extra
-        Further parameters, trained at the rate of the scales.
     """
 
-    def __init__(self, twin: Twin, reference: Twin, pixels: torch.Tensor, budget: Budget,
-                 scales: Callable | None = None, extra: tuple = (), static: bool = True):
+    def __init__(self, twin: Twin, reference: Twin, pixels: torch.Tensor, budget: Budget):
         self.twin, self.budget, self.done = twin, budget, 0
-        self._reference, self._pixels, self._scales = reference, pixels, scales
-        groups = [{"params": [*([twin.scales] if static else []), *extra],
+        self._reference, self._pixels = reference, pixels
+        groups = [{"params": [twin.scales, *(tap.coefficients for tap in twin.taps)],
                    "lr": budget.scale_rate}]
         if budget.affine_rate:
             norms = [value for name, value in twin.weights.items() if "norm" in name]
@@ -93,20 +92,15 @@ class Training:
             value.requires_grad_(id(value) in trained)
         self._rates = [group["lr"] for group in groups]
         self._adam = torch.optim.Adam(groups, betas=(0.9, 0.99))
-        self._extra = extra
 
     def state(self) -> dict:
         """Return what a checkpoint keeps."""
-        return {"twin": self.twin.state_dict(), "adam": self._adam.state_dict(),
-                "extra": [value.detach() for value in self._extra], "done": self.done}
+        return {"twin": self.twin.state_dict(), "adam": self._adam.state_dict(), "done": self.done}
 
     def load(self, state: dict) -> None:
         """Continue from what :meth:`state` returned."""
         self.twin.load_state_dict(state["twin"])
         self._adam.load_state_dict(state["adam"])
-        with torch.no_grad():
-            for mine, stored in zip(self._extra, state["extra"], strict=True):
-                mine.copy_(stored)
         self.done = state["done"]
 
     def epoch(self, progress: Callable = lambda steps, what: steps) -> float:
@@ -115,6 +109,7 @@ class Training:
         draw = torch.Generator().manual_seed(budget.seed * 10_000 + self.done)
         batches = torch.randperm(len(self._pixels), generator=draw).split(budget.batch)
         total = 0.0
+        self.twin.narrow = self._reference.narrow = True
         for step, batch in enumerate(progress(list(batches), f"Epoch {self.done + 1}")):
             pixels = augment(self._pixels[batch], budget, draw)
             done = (self.done * len(batches) + step) / (budget.epochs * len(batches))
@@ -123,13 +118,13 @@ class Training:
                 group["lr"] = rate * factor
             with torch.no_grad():
                 wanted = self._reference(pixels).log_softmax(-1)
-            scales = None if self._scales is None else self._scales(pixels)
-            found = self.twin(pixels, scales).log_softmax(-1)
+            found = self.twin(pixels).log_softmax(-1)
             loss = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
             self._adam.zero_grad(set_to_none=True)
             loss.backward()
             self._adam.step()
             total += loss.item() * len(batch)
+        self.twin.narrow = self._reference.narrow = False
         self.done += 1
         return total / len(self._pixels)
 
@@ -160,6 +155,8 @@ def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torc
 
 
 def snap(twin: Twin) -> None:
-    """Put the static scales on the grid that the hardware has."""
+    """Put the scales on the grid, and predictors within the limits, that the hardware has."""
     with torch.no_grad():
         twin.scales.copy_(torch.floor(twin.scales * LAMBDA.one + 0.5) / LAMBDA.one)
+    for tap in twin.taps:
+        tap.limit()

@@ -21,6 +21,7 @@ from .source import LAYERS, Affine, FloatVit
 
 OFFSET = gelu.OFFSET / gelu.RESULT.one
 Observe = Callable[[int, torch.Tensor], None]
+Drop = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class _Quantize(torch.autograd.Function):
@@ -29,24 +30,24 @@ class _Quantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, lam, low, high):
         scale = torch.exp2(lam)
-        v = x / scale
-        q = torch.floor(v + 0.5).clamp_(low, high)
-        ctx.save_for_backward(v, scale)
+        ctx.save_for_backward(x, scale)
         ctx.limits = low, high
-        return q * scale
+        return (x / scale).add_(0.5).floor_().clamp_(low, high).mul_(scale)
 
     @staticmethod
     def backward(ctx, grad):
-        v, scale = ctx.saved_tensors
+        x, scale = ctx.saved_tensors
         low, high = ctx.limits
-        q = torch.floor(v + 0.5)
-        inside = (q >= low) & (q <= high)
+        v = x / scale
+        q = (v + 0.5).floor_()
+        held = q.clamp(low, high)
+        inside = q.eq_(held)  # 1 or 0
         grad_lam = None
         if ctx.needs_input_grad[1]:
-            slope = torch.where(inside, q - v, q.clamp(low, high))
+            slope = held.sub_(v.mul_(inside)).mul_(grad)
             every = tuple(dim for dim in range(grad.dim()) if scale.shape[dim] == 1)
-            grad_lam = (grad * slope).sum(every, keepdim=True) * scale * math.log(2)
-        return torch.where(inside, grad, 0.0), grad_lam, None, None
+            grad_lam = slope.sum(every, keepdim=True) * scale * math.log(2)
+        return inside.mul_(grad), grad_lam, None, None
 
 
 def quantize(x: torch.Tensor, lam: torch.Tensor, fmt: IntFormat) -> torch.Tensor:
@@ -91,8 +92,19 @@ class Twin(nn.Module):
     weight_scales
         log2 of each column's scale for the layers that are to be rounded; those that are missing
         are used as they are.
+    rounding
+        What gives a layer's integers in place of rounding its weights, while they are learned
+        (:mod:`sim.ptq.reconstruct`).
+    drop
+        What becomes of activations, given as they are and as they are quantized; None for the
+        latter.
+    taps
+        What predicts scales, image by image (:class:`sim.ptq.tap.Tap`), by rising `after`.
     active
         Whether activations are quantized.
+    narrow
+        Whether matrix products are computed from bfloat16: twice as fast where the processor has
+        them, and near enough to train.
     """
 
     def __init__(self, source: FloatVit, precision: Precision, step: int = 0):
@@ -107,7 +119,10 @@ class Twin(nn.Module):
         self.biases = nn.ParameterDict({name: part.bias.float() for name, part in parts.items()})
         self.scales = nn.Parameter(torch.zeros(self.shape.sites))
         self.weight_scales = nn.ParameterDict()
-        self.active = True
+        self.rounding = nn.ModuleDict()
+        self.drop: Drop | None = None
+        self.taps = nn.ModuleList()
+        self.active, self.narrow = True, False
         self.eval()
 
     def source(self) -> FloatVit:
@@ -127,12 +142,20 @@ class Twin(nn.Module):
             return weight
         precision = HEAD if name in {"patch", "head"} else self.precision
         scale = torch.exp2(self.weight_scales[name])
+        if name in self.rounding:
+            return self.rounding[name]() * scale
         fmt = precision.weight
         return round_through((weight / scale).clamp(fmt.min, fmt.max)) * scale
 
+    def product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Multiply matrices."""
+        if self.narrow:
+            return (a.bfloat16() @ b.bfloat16()).float()
+        return a @ b
+
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Multiply by a layer's weights and add its bias."""
-        return x @ self.weight(name) + self.biases[name]
+        return self.product(x, self.weight(name)) + self.biases[name]
 
     def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Apply a LayerNorm."""
@@ -147,7 +170,8 @@ class Twin(nn.Module):
         if not self.active:
             return x
         name = "head" if site == self.shape.sites - 1 else BLOCK_SITES[site % len(BLOCK_SITES)]
-        return quantize(x, scales[:, site], self.precision.site(name))
+        held = quantize(x, scales[:, site], self.precision.site(name))
+        return held if self.drop is None else self.drop(x, held)
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels ``uint8 (images, side, side, 3)`` into the residual stream."""
@@ -166,9 +190,11 @@ class Twin(nn.Module):
                  .reshape(n, tokens, self.shape.heads, -1).transpose(1, 2)
                  for number, part in enumerate(y.split(self.shape.dim, 2))]
         q, k, v = parts
-        scores = q @ k.transpose(-1, -2) * self.shape.head_dim**-0.5
+        scores = self.product(q * self.shape.head_dim**-0.5, k.transpose(-1, -2))
         weights = probabilities(scores, self.step) if self.active else scores.softmax(-1)
-        return (weights @ v).transpose(1, 2).reshape(n, tokens, -1)
+        if self.active and self.drop is not None:
+            weights = self.drop(scores.softmax(-1), weights)
+        return self.product(weights, v).transpose(1, 2).reshape(n, tokens, -1)
 
     def gelu(self, t: torch.Tensor) -> torch.Tensor:
         """Return GELU with the offset that makes it unsigned."""
@@ -201,13 +227,18 @@ class Twin(nn.Module):
         ----------
         pixels : uint8 tensor, shape (images, side, side, 3)
         scales : tensor, shape (images, sites), optional
-            log2 of the scales of each image; without, the static ones.
+            log2 of the scales of each image; without, the static and the predicted ones.
         observe : callable, optional
             Called for each site with its index and what is about to be quantized.
         """
+        taps = self.taps if scales is None else ()
         if scales is None:
             scales = self.scales.expand(len(pixels), -1)
         x = self.embed(pixels)
-        for index in range(self.shape.depth):
-            x = self.block(index, x, scales, observe)
+        for index in range(self.shape.depth + 1):
+            for tap in taps:
+                if tap.after == index:
+                    scales = tap(x, self.scales, scales)
+            if index < self.shape.depth:
+                x = self.block(index, x, scales, observe)
         return self.classify(x, scales, observe)

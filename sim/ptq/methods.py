@@ -1,0 +1,186 @@
+"""The methods that are compared, each as a way to make a contender.
+
+All start from the same weights, rounded once for each precision, and differ in the scales alone;
+``-all`` also trains weights, norms and biases, and recipes of other authors bring their own.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golden.network import Precision
+
+from .. import predictor
+from . import dynamic, pipeline, train
+from .checkpoint import Checkpoint
+from .contender import Contender, Emulated, Integer
+from .source import FloatVit
+
+
+@dataclass
+class Bench:
+    """What all methods have in common.
+
+    Attributes
+    ----------
+    source, pixels
+        The float network; uint8 calibration images.
+    options
+        Of predictors.
+    scales, everything
+        Budgets of training scales, and of training everything; the same for static and predicted.
+    folder
+        Where intermediate results are kept.
+    run
+        What identifies network and images, for the checkpoints.
+    """
+
+    source: FloatVit
+    pixels: np.ndarray
+    options: predictor.Options
+    scales: train.Budget
+    everything: train.Budget
+    folder: Path
+    run: dict
+    progress: Callable = lambda steps, what: steps
+
+    def result(self, precision: Precision, name: str, **changes) -> pipeline.Result:
+        """Quantize by a plan; steps that plans share are done once."""
+        plan = pipeline.Plan(precision, **changes)
+        static = replace(plan, predictor=None, budget=train.Budget(epochs=0))
+        stages = self._stages("blocks", static, {})
+        if plan.predictor is not None:
+            options = plan.predictor
+            wanted = predictor.Options(taps=options.taps, chunk_tokens=options.chunk_tokens,
+                                       groups=options.groups)
+            stages = self._stages("observed", replace(static, predictor=wanted), stages)
+        own = self._checkpoint(name, plan)
+        return pipeline.quantize(self.source, self.pixels, plan, self.progress,
+                                 stages=stages | own.load(),
+                                 save=lambda every: own.save(_without(every, stages)))
+
+    def _stages(self, name: str, plan: pipeline.Plan, before: dict) -> dict:
+        """Return the stages of a plan without training, from its checkpoint if it is there."""
+        checkpoint = self._checkpoint(name, plan)
+        stages = before | checkpoint.load()
+        if "whole" not in stages or name not in stages["whole"]:
+            pipeline.quantize(self.source, self.pixels, plan, self.progress, stages=stages,
+                              save=lambda every: checkpoint.save(_without(every, before)))
+            stages = before | checkpoint.load()
+            stages["whole"] = [*stages.get("whole", []), name]
+            checkpoint.save(_without(stages, before) | {"whole": stages["whole"]})
+        return stages
+
+    def _checkpoint(self, name: str, plan: pipeline.Plan) -> Checkpoint:
+        run = self.run | {"plan": repr(plan)}
+        digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
+        return Checkpoint(self.folder / f"{plan.precision}_{name}_{digest}.checkpoint", run)
+
+
+def _without(stages: dict, shared: dict) -> dict:
+    return {name: state for name, state in stages.items() if name not in shared}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to quantize.
+
+    Attributes
+    ----------
+    title
+        For tables.
+    source
+        Where it was published.
+    make
+        From a bench and a precision to a contender.
+    """
+
+    name: str
+    title: str
+    source: str
+    make: Callable[[Bench, Precision], Contender]
+
+
+def _observed(rule: str, gather: Callable) -> Callable:
+    """Static scales gathered from those that a rule gives for each calibration image."""
+    def make(bench: Bench, precision: Precision) -> Contender:
+        result = bench.result(precision, "blocks")
+        lambdas = np.floor(gather(_scales(bench, result, rule), axis=0) + 0.5).astype(np.int64)
+        return Integer(replace(result.network, scales=lambdas))
+    return make
+
+
+def _scales(bench: Bench, result: pipeline.Result, rule: str) -> np.ndarray:
+    """Return lambda ``(images, sites)`` of a rule on the quantized network's own values."""
+    shape, twin, give, rows = bench.source.shape, result.twin, dynamic.RULES[rule], []
+    images = torch.from_numpy(bench.pixels[:pipeline.Plan.images])
+    with torch.inference_mode():
+        for part in bench.progress(list(images.split(25)), f"Observing, {rule}"):
+            rows.append(np.empty((len(part), shape.sites), np.int64))
+
+            def see(site, values, row=rows[-1]):
+                flat = values.reshape(len(values), -1).contiguous().numpy()
+                row[:, site] = give(flat, dynamic.site_format(shape, twin.precision, site))
+
+            twin(part, observe=see)
+    return np.concatenate(rows)
+
+
+def _trained(name: str, budget: str, *, predicted: bool, shuffled: bool = False) -> Callable:
+    def make(bench: Bench, precision: Precision) -> Contender:
+        chosen = bench.options if predicted else None
+        result = bench.result(precision, name, predictor=chosen, budget=getattr(bench, budget))
+        return Integer(result.network, shuffled=shuffled)
+    return make
+
+
+def _dynamic(rule: str) -> Callable:
+    def make(bench: Bench, precision: Precision) -> Contender:
+        return Integer(bench.result(precision, "blocks").network, rule)
+    return make
+
+
+def _static(bench: Bench, precision: Precision) -> Contender:
+    return Integer(bench.result(precision, "blocks").network)
+
+
+def _regressed(bench: Bench, precision: Precision) -> Contender:
+    return Integer(bench.result(precision, "ridge", predictor=bench.options).network)
+
+
+def _qpp(bench: Bench, precision: Precision) -> Contender:
+    options = predictor.Options(taps=(1,), chunk_tokens=0, groups=1, rank=0, degree=1,
+                                least=bench.options.least)
+    result = bench.result(precision, "qpp", predictor=options, budget=bench.scales)
+    return Emulated(result.twin)
+
+
+_PAPER = "Li et al., arXiv 2606.21947"
+
+METHODS = {method.name: method for method in (
+    Method("minmax", "static min/max", "", _observed("minmax", np.max)),
+    Method("percentile", "static percentile", "", _observed("percentile", np.mean)),
+    Method("mse", "static MSE", "", _static),
+    Method("lsq", "static, trained scales", "Esser et al., arXiv 1902.08153",
+           _trained("lsq", "scales", predicted=False)),
+    Method("jit-minmax", "just-in-time min/max", "", _dynamic("minmax")),
+    Method("jit-percentile", "just-in-time percentile", "", _dynamic("percentile")),
+    Method("oracle", "per-image oracle (MSE)", "", _dynamic("mse")),
+    Method("ridge", "ScalePredictor, not trained", _PAPER, _regressed),
+    Method("predictor", "ScalePredictor", _PAPER, _trained("predictor", "scales", predicted=True)),
+    Method("shuffled", "ScalePredictor, images swapped", "",
+           _trained("predictor", "scales", predicted=True, shuffled=True)),
+    Method("lsq-all", "static, all trained", "", _trained("lsq-all", "everything",
+                                                          predicted=False)),
+    Method("predictor-all", "ScalePredictor, all trained", _PAPER,
+           _trained("predictor-all", "everything", predicted=True)),
+    Method("shuffled-all", "the same, images swapped", "",
+           _trained("predictor-all", "everything", predicted=True, shuffled=True)),
+    Method("qpp", "QPP", "Kryzhanovskiy et al., CVPR 2021", _qpp),
+)}
+"""Our own methods by name; those of :mod:`sim.ptq.recipes` join them in :mod:`sim.accuracy`."""

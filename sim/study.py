@@ -1,0 +1,160 @@
+"""Which predictor is worth having: cross-validation of its options on calibration images.
+
+    python -m sim.study --model deit_t --weights deit_tiny_patch16_224.safetensors \
+        --images calibration --bits w4a4
+
+prints, for each set of options, how much of the per-image variance of the sites' scales (log2 of
+those of least squared error) is explained on images left out of the fit; by kind of site, and over
+all sites behind the first tap. Nothing is trained, and no other image is looked at.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from golden.network import BLOCK_SITES, Precision, VitShape
+from golden.scale_predictor import PredictorShape
+from rtl.cli import Parser
+
+from . import predictor
+from .cli import UserError, command, positive
+
+PROG = "python -m sim.study"
+
+
+def candidates(depth: int, tokens: int) -> list[predictor.Options]:
+    """Return the options that are compared, for a network of so many blocks and tokens."""
+    base = predictor.Options()
+    some = sorted({1, depth // 3, 2 * depth // 3} - {0})
+    made = [replace(base, groups=1, rank=0, degree=degree) for degree in (1, 2, 3)]
+    made += [replace(base, groups=0, rank=rank, degree=1) for rank in (4, 12, 24)]
+    made += [replace(base, groups=0, rank=rank, degree=2) for rank in (4, 12)]
+    made += [replace(base, taps=tuple(some[:count]), degree=degree)
+             for count in range(2, len(some) + 1) for degree in (1, 2)]
+    made += [replace(base, taps=(0,))]
+    made += [replace(base, chunk_tokens=chunk) for chunk in (1, tokens)]
+    unique = []
+    for options in made:
+        if options not in unique:
+            unique.append(options)
+    return unique
+
+
+def explained(observed: predictor.Observed, options: predictor.Options, shape: VitShape) -> dict:
+    """Return the shares of variance explained: mean of all sites, of each kind, of each site."""
+    found = {}
+    names = shape.site_names()
+    for choice in predictor.choose(observed, options, shape).values():
+        found |= dict(zip((names[site] for site in choice.sites), choice.explained.tolist(),
+                          strict=True))
+    kinds = {kind: [share for name, share in found.items() if name.endswith(f".{kind}")]
+             for kind in BLOCK_SITES}
+    return {"mean": sum(found.values()) / len(found),
+            "kinds": {kind: sum(shares) / len(shares) for kind, shares in kinds.items() if shares},
+            "sites": found}
+
+
+def coefficients(options: predictor.Options, shape: VitShape) -> int:
+    """Return how many numbers the predictors of some options hold, all sites predicted."""
+    total = 0
+    for after in options.taps:
+        statistics = 2 * (options.groups or shape.dim)
+        sites = len(options.sites_of(after, shape))
+        projected = bool(options.rank) and options.rank < statistics
+        size = PredictorShape(statistics, options.rank if projected else statistics, sites,
+                              options.degree, projected)
+        total += sites * (size.monomials + 1)
+        total += size.variables * (statistics + 1) if projected else 0
+    return total
+
+
+def _table(rows: list[dict], title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for name in ("taps", "chunk", "statistics", "rank", "deg", "numbers", "all", *BLOCK_SITES):
+        table.add_column(name, justify="right")
+    best = max(row["mean"] for row in rows)
+    for row in rows:
+        options = row["options"]
+        groups = {0: "channels", 1: "tensor"}.get(options["groups"], str(options["groups"]))
+        table.add_row(",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
+                      str(options["rank"] or "-"), str(options["degree"]), f"{row['numbers']:,}",
+                      f"{row['mean']:.3f}",
+                      *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES),
+                      style="bold" if row["mean"] == best else None)
+    return table
+
+
+def _precision(text: str) -> Precision:
+    try:
+        return Precision.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Compare scale predictors by cross-validation.")
+    parser.add_argument("--model", required=True, metavar="NAME",
+                        help="short or timm name, or a model of the package")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="float weights")
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR",
+                        help="calibration images")
+    parser.add_argument("--count", type=positive, metavar="N",
+                        help="use the first N of them (default: all)")
+    parser.add_argument("--bits", type=_precision, default=Precision(4, 4), metavar="WxAy",
+                        help="widths of weights and activations (default: w4a4)")
+    parser.add_argument("--work", type=Path, default=Path("build/accuracy"), metavar="DIR",
+                        help="where intermediate results are kept (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print every site's share as JSON")
+    return parser
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    console = Console(stderr=True)
+
+    def progress(steps, what):
+        return track(steps, what, console=console, transient=True)
+
+    from . import images
+    from .calibrate import FloatModel
+    from .ptq import export, methods, train
+
+    floating = FloatModel.create(args.model, args.weights)
+    _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
+    if len(pixels) < 2 * predictor.FOLDS:
+        raise UserError(f"--images must be {2 * predictor.FOLDS} or more, not {len(pixels)}")
+    source, about = floating.source(), floating.describe()
+    shape = source.shape
+    args.work.mkdir(parents=True, exist_ok=True)
+    nothing = train.Budget(epochs=0)
+    bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing, args.work,
+                          {"weights": about["weights"],
+                           "images": hashlib.sha256(pixels.tobytes()).hexdigest()}, progress)
+    result = bench.result(args.bits, "blocks")
+    tried = candidates(shape.depth, shape.tokens)
+    keys = sorted({options.key(after, shape) for options in tried for after in options.taps})
+    observed = predictor.observe(result.twin, torch.from_numpy(pixels), keys,
+                                 2.0**-export.point(result.ranges.residual), progress)
+    rows = [explained(observed, options, shape) | {
+        "options": asdict(options), "numbers": coefficients(options, shape)}
+        for options in progress(tried, "Cross-validating")]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        Console().print(_table(rows, f"{args.model}, {args.bits}: R2 of per-image scales on "
+                               f"held-out images, {len(pixels)} in all"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""From a float network to integers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from golden import vit
+from golden.formats import IntFormat
+from golden.network import HEAD, Precision
+from sim.cli import UserError
+from sim.ptq import fold, observers, pipeline, rounding, source, train
+from sim.ptq.checkpoint import Checkpoint
+from sim.ptq.twin import Twin
+from tests import vits
+
+TRAINED = dataclasses.replace(train.TRAINED, epochs=2, batch=8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return source.read(vits.model(), vits.preprocessing())
+
+
+def logits(network, images):
+    """Return the logits of the float network."""
+    twin = Twin(network, HEAD)
+    twin.active = False
+    return train.logits(twin, torch.from_numpy(images)).double().numpy()
+
+
+def integer_logits(result, images):
+    """Return the logits of a quantized network as real numbers."""
+    return vit.Vit(result.network).run(images).logits / 2.0**result.network.logit_point
+
+
+def relative(found, wanted):
+    return np.sqrt(((found - wanted)**2).mean() / (wanted - wanted.mean(0)).var())
+
+
+def test_channel_profiles_leave_the_float_network_as_it_is(network):
+    images = vits.pixels(8)
+    ranges = fold.observe(network, torch.from_numpy(images))
+    folded = fold.fold(network, ranges, fold.Strength(1.0, 1.0, 1.0))
+    np.testing.assert_allclose(logits(folded, images), logits(network, images), atol=1e-4)
+    assert not torch.allclose(folded.blocks[0]["fc1"].weight, network.blocks[0]["fc1"].weight)
+    after = fold.observe(folded, torch.from_numpy(images))
+    for name in ("qkv", "fc1", "k", "v"):
+        site = network.shape.site(1, name)
+        assert after.middle(site).abs().max() < 1e-3, name
+        before = ranges.half(site).std() / ranges.half(site).mean()
+        assert after.half(site).std() / after.half(site).mean() < before, name
+
+
+def test_eight_bits_are_nearly_the_float_network(network):
+    images = vits.pixels(48)
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    assert relative(integer_logits(result, images[32:]), logits(network, images[32:])) < 0.06
+
+
+@pytest.mark.parametrize("step", [0, 512])
+def test_the_integers_compute_what_the_twin_computes(network, step):
+    images = vits.pixels(24)
+    options = dataclasses.replace(pipeline.blockwise.DEFAULT, step=step)
+    result = pipeline.quantize(network, images, pipeline.Plan(Precision(4, 8), options=options))
+    twin = train.logits(result.twin, torch.from_numpy(images)).numpy()
+    assert relative(integer_logits(result, images), twin) < 0.12  # some roundings fall otherwise
+    assert relative(twin, logits(network, images)) > 0.15  # four bits are not eight
+
+
+def test_four_bit_integers_are_as_good_as_the_twin(network):
+    images = vits.pixels(24)
+    result = pipeline.quantize(network, images, pipeline.Plan(Precision(4, 4)))
+    twin = train.logits(result.twin, torch.from_numpy(images)).numpy()
+    wanted = logits(network, images)
+    assert relative(integer_logits(result, images), wanted) < 1.1 * relative(twin, wanted)
+
+
+def test_compensated_rounding_loses_less_on_correlated_inputs():
+    torch.manual_seed(1)
+    x = torch.randn(400, 24).double() @ torch.randn(24, 24).double()
+    weight, fmt, hessian = torch.randn(24, 10).double(), IntFormat(4, symmetric=True), x.T @ x
+    lam = rounding.column_scales(weight, fmt, hessian.diagonal())
+    errors = [float((x @ (made.value - weight)).square().mean()) for made in
+              (rounding.gptq(weight, hessian, lam, fmt), rounding.nearest(weight, lam, fmt))]
+    assert errors[0] < 0.7 * errors[1]
+    for made in (rounding.gptq(weight, hessian, lam, fmt), rounding.nearest(weight, lam, fmt)):
+        assert made.integers.min() >= fmt.min
+        assert made.integers.max() <= fmt.max
+
+
+def test_refitted_weights_are_the_least_squares_ones():
+    torch.manual_seed(2)
+    x, weight = torch.randn(500, 6).double(), torch.randn(6, 3).double()
+    found = rounding.refit(x.T @ x / 500, x.T @ (x @ weight) / 500, torch.zeros(6, 3), 1e-9)
+    torch.testing.assert_close(found, weight, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fmt", [IntFormat(4), IntFormat(4, signed=False), IntFormat(8)])
+def test_the_mse_scale_beats_its_neighbours_and_minmax(fmt):
+    draw = np.random.default_rng(1)
+    x = torch.from_numpy(draw.standard_t(3, 20_000) if fmt.signed else draw.exponential(1, 20_000))
+
+    def error(lam):
+        held = torch.floor(x / 2**lam + 0.5).clamp(fmt.min, fmt.max) * 2**lam
+        return float((held - x).square().mean())
+
+    best = observers.mse(x, fmt)
+    assert error(best) <= 1.02 * min(error(best - 0.1), error(best + 0.1))
+    assert error(best) <= error(observers.minmax(x, fmt))
+    assert observers.percentile(x, fmt, 0.99) < observers.minmax(x, fmt)
+
+
+def test_training_brings_the_network_nearer_to_the_float_one(network):
+    images = vits.pixels(64)
+    plan = pipeline.Plan(Precision(4, 8))
+    longer = train.Budget(epochs=16, batch=8, area=1.0, scale_rate=0.02, affine_rate=3e-3,
+                          weight_rate=1e-2)
+    trained = pipeline.quantize(network, images, dataclasses.replace(plan, budget=longer))
+    wanted = logits(network, images)
+    before = relative(integer_logits(pipeline.quantize(network, images, plan), images), wanted)
+    assert relative(integer_logits(trained, images), wanted) < 0.9 * before
+
+
+class Stop(Exception):
+    """An interrupt."""
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_an_interrupted_run_goes_on_to_the_same_integers(network, tmp_path, saves):
+    images, plan = vits.pixels(16), pipeline.Plan(Precision(4, 4), budget=TRAINED)
+    whole = pipeline.quantize(network, images, plan)
+    checkpoint, count = Checkpoint(tmp_path / "it", {"plan": 1}), 0
+
+    def save(stages):
+        nonlocal count
+        checkpoint.save(stages)
+        count += 1
+        if count == saves:
+            raise Stop
+
+    with pytest.raises(Stop):
+        pipeline.quantize(network, images, plan, save=save)
+    again = pipeline.quantize(network, images, plan, stages=checkpoint.load())
+    assert (vit.Vit(again.network).run(images).logits
+            == vit.Vit(whole.network).run(images).logits).all()
+    assert (again.network.scales == whole.network.scales).all()
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "it", {"plan": 1})
+    assert checkpoint.load() == {}
+    checkpoint.save({"blocks": {"done": 1}})
+    assert checkpoint.load() == {"blocks": {"done": 1}}
+    with pytest.raises(UserError, match="other options"):
+        Checkpoint(tmp_path / "it", {"plan": 2}).load()
+    (tmp_path / "it").write_bytes((tmp_path / "it").read_bytes()[:-30])
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load()
