@@ -19,10 +19,9 @@ from rich.console import Console
 from rich.progress import track
 
 from golden import softmax
-from golden.network import Precision
 from rtl.cli import Parser
 
-from .cli import UserError, command, positive
+from .cli import UserError, command, positive, precision, up_to
 from .quantized_model import QuantizedModel, save
 
 PROG = "python -m sim.calibrate"
@@ -115,23 +114,6 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
     return QuantizedModel(made.network, about | {"calibration": calibration})
 
 
-def _precision(text: str) -> Precision:
-    try:
-        return Precision.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _up_to(limit: int | None) -> Callable[[str], int]:
-    """Argument type: an integer of 0 or more, up to a limit if there is one."""
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or (limit is not None and int(text) > limit):
-            allowed = "of 0 or more" if limit is None else f"within 0..{limit}"
-            raise argparse.ArgumentTypeError(f"must be an integer {allowed}, not {text!r}")
-        return int(text)
-    return parse
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Quantize a Vision Transformer to integers.")
     parser.add_argument("--model", required=True, metavar="NAME",
@@ -145,15 +127,15 @@ def _parser() -> Parser:
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N of them, where there are folders in turn from each "
                              "(default: all)")
-    parser.add_argument("--bits", type=_precision, required=True, metavar="WxAy",
+    parser.add_argument("--bits", type=precision, required=True, metavar="WxAy",
                         help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8)")
-    parser.add_argument("--step", type=_up_to(softmax.STEP.max), default=0, metavar="N",
+    parser.add_argument("--step", type=up_to(softmax.STEP.max), default=0, metavar="N",
                         help="store probabilities as 4-bit codes N/1024 apart in the log2 domain, "
                              "512 for log-sqrt2 (default: 0, 8-bit probabilities)")
-    parser.add_argument("--epochs", type=_up_to(None), default=0, metavar="N",
+    parser.add_argument("--epochs", type=up_to(None), default=0, metavar="N",
                         help="train scales, biases and weights for N epochs (default: "
                              "%(default)s)")
-    parser.add_argument("--seed", type=_up_to(2**31 - 1), default=1, metavar="N",
+    parser.add_argument("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
                         help="seed of the training (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         help="quantized model to write, as safetensors")

@@ -63,6 +63,26 @@ def positive_float(text: str) -> float:
     return value
 
 
+def up_to(limit: int | None) -> Callable[[str], int]:
+    """Argument type: an integer of 0 or more, up to a limit if there is one."""
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or (limit is not None and int(text) > limit):
+            allowed = "of 0 or more" if limit is None else f"within 0..{limit}"
+            raise argparse.ArgumentTypeError(f"must be an integer {allowed}, not {text!r}")
+        return int(text)
+    return parse
+
+
+def precision(text: str):
+    """Argument type: a :class:`golden.network.Precision`, like ``w4a4``."""
+    from golden.network import Precision  # numba's import, which other commands do without
+
+    try:
+        return Precision.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def one_of(*names: str) -> Callable[[str], str]:
     """Argument type: one of `names`, in either case."""
     def parse(text: str) -> str:

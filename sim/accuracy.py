@@ -1,0 +1,280 @@
+"""Compares ways to quantize a Vision Transformer: methods by widths, in one table.
+
+    python -m sim.accuracy --model deit_t --weights deit_tiny_patch16_224.safetensors \
+        --calibration calibration --images validation --labels validation/labels.csv \
+        --bits w8a8,w4a4 --methods mse oracle lsq predictor
+
+Everything that takes long is kept in the work folder; what was interrupted goes on from there when
+the same command is given again. Images are classified by the workers of dask: processes here, or,
+with --dask, those of a running scheduler, which need the image folder and the work folder at the
+same paths, and this program. ``dask scheduler`` and ``dask worker --nthreads 1`` start such.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from rtl.cli import Parser
+
+from .calibrate import FloatModel, weights_digest
+from .cli import UserError, command, positive, precision, up_to, whole_file
+
+PROG = "python -m sim.accuracy"
+DEFAULT_METHODS = ("mse", "oracle", "lsq", "predictor")
+DEFAULT_WORK = Path("build/accuracy")
+ALL = "all"
+
+
+class _List(argparse.Action):
+    """Print the methods and end, as --help does."""
+
+    def __init__(self, option_strings, dest, help):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from .preparation import candidates
+
+        known = candidates().values()
+        width = max(len(one.name) for one in known)
+        for one in known:
+            print(f"{one.name:<{width}}  {one.title}{f' ({one.source})' if one.source else ''}")
+        parser.exit(0)
+
+
+def _precisions(text: str) -> list:
+    return list(dict.fromkeys(map(precision, text.split(","))))
+
+
+def _blocks(text: str) -> tuple[int, ...]:
+    parse = up_to(None)
+    return tuple(sorted(set(map(parse, text.split(",")))))
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number within 0..1, not {text!r}")
+    return value
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--list-methods", action=_List, help="show the methods and where they are from, and exit")
+    add("--model", required=True, metavar="NAME",
+        help="short or timm name, or a model of the package, such as vit_cifar10")
+    add("--weights", type=Path, metavar="FILE",
+        help="float weights (default: those of the package, or that timm downloads)")
+    add("--calibration", type=Path, required=True, metavar="DIR",
+        help="images to calibrate and train with; no labels are needed")
+    add("--calibration-count", type=positive, metavar="N",
+        help="use the first N of them, where there are folders in turn from each (default: all)")
+    add("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
+    add("--count", type=positive, metavar="N", help="use the first N of them (default: all)")
+    add("--labels", type=Path, metavar="CSV",
+        help="their labels: a file with the columns file and label, the index of the class "
+             "(default: none; only agreement with the float model is shown)")
+    add("--bits", type=_precisions, default="w8a8,w4a4", metavar="WxAy,...",
+        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8) (default: %(default)s)")
+    add("--methods", nargs="+", default=list(DEFAULT_METHODS), metavar="NAME",
+        help=f"methods, or {ALL} (default: {' '.join(DEFAULT_METHODS)})")
+    add("--epochs", type=up_to(None), default=2, metavar="N",
+        help="train scales for N epochs (default: %(default)s)")
+    add("--epochs-all", type=up_to(None), default=4, metavar="N",
+        help="train everything for N epochs in methods that end in -all (default: %(default)s)")
+    add("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
+        help="of training and bootstrap (default: %(default)s)")
+    _predictor_options(parser)
+    add("--work", type=Path, default=DEFAULT_WORK, metavar="DIR",
+        help="folder for what is done so far, made if missing (default: %(default)s)")
+    add("--workers", type=positive, metavar="N",
+        help="processes that classify (default: one per processor)")
+    add("--dask", metavar="ADDRESS",
+        help="let the workers of a running dask scheduler classify, like tcp://10.0.0.1:8786; "
+             "they need the images and the work folder at the same paths")
+    add("--json", action="store_true", help="print JSON instead of the table")
+    add("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    return parser
+
+
+def _predictor_options(parser: Parser) -> None:
+    group = parser.add_argument_group("predictor")
+    add = group.add_argument
+    add("--taps", type=_blocks, default="1", metavar="N,...",
+        help="blocks before each tap of the residual stream (default: %(default)s)")
+    add("--chunk-tokens", type=positive, default=16, metavar="N",
+        help="tokens of a chunk whose extremes are averaged (default: %(default)s)")
+    add("--groups", type=up_to(None), default=0, metavar="N",
+        help="channel groups with statistics of their own, 0 for single channels "
+             "(default: %(default)s)")
+    add("--rank", type=up_to(None), default=12, metavar="N",
+        help="variables that a tap's statistics are projected to, 0 for none "
+             "(default: %(default)s)")
+    add("--degree", type=int, choices=(1, 2, 3), default=1, metavar="N",
+        help="of the polynomials, 1 to 3 (default: %(default)s)")
+    add("--least", type=_share, default=0.05, metavar="SHARE",
+        help="predict sites whose variance is explained to this share on held-out calibration "
+             "images (default: %(default)s)")
+
+
+def read_labels(path: Path, names: list[str], classes: int) -> np.ndarray:
+    """Return the class index of each image, from a CSV file with the columns file and label.
+
+    Parameters
+    ----------
+    names
+        Of the images, within their folder; a file in the CSV may also lack the folder.
+    classes
+        How many there are.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or does not give one class for each image.
+    """
+    try:
+        with path.open(newline="") as file:
+            lines = [(line["file"], line["label"]) for line in csv.DictReader(file)]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (KeyError, UnicodeDecodeError, csv.Error):
+        raise UserError(f"{path} must be CSV with the columns file and label") from None
+    labels = {}
+    for number, (file, label) in enumerate(lines, 2):
+        known = (label or "").isdecimal() and int(label) < classes
+        if not known or labels.setdefault(file, int(label)) != int(label):
+            what = "another label before" if known else f"no class of 0..{classes - 1}"
+            raise UserError(f"{path}, line {number}: {file} has {what}, label {label!r}")
+    found = [labels.get(name, labels.get(name.rpartition("/")[2])) for name in names]
+    missing = [name for name, label in zip(names, found, strict=True) if label is None]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(f"{path} has no label of {missing[0]}{more}")
+    return np.array(found)
+
+
+def _methods(names: list[str], known: dict) -> list:
+    """Return the candidates of names, each once, in their order."""
+    wanted = dict.fromkeys(part for name in names for part in (known if name == ALL else [name]))
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"no method is called {name!r}; there are {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
+    from . import predictor
+    from .ptq import train
+    from .ptq.methods import Bench
+
+    source = floating.source()
+    bad = [tap for tap in args.taps if tap > source.shape.depth]
+    if bad:
+        raise UserError(f"--taps must be within 0..{source.shape.depth}, the model's blocks, "
+                        f"not {bad[0]}")
+    if args.groups and source.shape.dim % args.groups:
+        raise UserError(f"--groups must divide the {source.shape.dim} channels, not {args.groups}")
+    options = predictor.Options(taps=args.taps, chunk_tokens=args.chunk_tokens, groups=args.groups,
+                                rank=args.rank, degree=args.degree, least=args.least)
+    run = {"model": floating.name, "weights": weights_digest(source),
+           "images": hashlib.sha256(pixels.tobytes()).hexdigest()}
+    return Bench(source, pixels, options,
+                 train.Budget(epochs=args.epochs, seed=args.seed),
+                 replace(train.TRAINED, epochs=args.epochs_all, seed=args.seed),
+                 _folder(args.work / "calibration"), run, _track)
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from None
+    return path
+
+
+def _track(steps, what: str):
+    return track(steps, what, console=Console(stderr=True), transient=True)
+
+
+def _note(text: str) -> None:
+    print(f"Preparing {text}", file=sys.stderr)
+
+
+def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, dict]:
+    """Run what the options say; return the rows, and what identifies the run."""
+    from . import comparison, evaluation, images, preparation
+
+    known = preparation.candidates()
+    methods = _methods(args.methods, known)
+    images.files(args.calibration)  # before the weights are loaded or downloaded
+    shown = evaluation.listed(args.images, args.count, _track)
+    floating = FloatModel.create(args.model, args.weights)
+    shape = floating.source().shape
+    labels = None
+    if args.labels is not None:
+        labels = read_labels(args.labels, [one.name for one in shown], shape.classes)
+    _, pixels = images.pixels(args.calibration, floating.preprocessing, args.calibration_count,
+                              _track)
+    bench = _bench(args, floating, pixels)
+    contenders, results = (_folder(args.work / name).absolute()
+                           for name in ("contenders", "results"))
+
+    def evaluate(prepared):
+        return evaluation.evaluate(prepared, shown, floating.preprocessing.config, results,
+                                   connect, _track)
+
+    # the float model first: it finds broken images before hours of training
+    answers = evaluate([preparation.reference(floating, bench.run, contenders)])
+    answers += evaluate(list(preparation.prepare(bench, methods, args.bits, contenders, _note)))
+    rows = comparison.rows(answers, labels, known, shape.site_names(), args.seed)
+    about = {"model": args.model, "weights": bench.run["weights"],
+             "images": {"count": len(shown), "labels": labels is not None,
+                        "sha256": [one.sha256 for one in shown]},
+             "calibration": {"count": len(pixels), "sha256": bench.run["images"]},
+             "options": {"seed": args.seed, "predictor": asdict(bench.options),
+                         "scales": asdict(bench.scales), "everything": asdict(bench.everything)}}
+    return rows, about
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    if args.markdown is not None and not args.markdown.parent.is_dir():
+        raise UserError(f"cannot write {args.markdown}: {args.markdown.parent} is not a folder")
+
+    from . import accuracy_report as report
+    from . import evaluation
+
+    workers = args.workers or len(os.sched_getaffinity(0))
+    rows, about = compare(args, partial(evaluation.cluster, args.dask, workers))
+    typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
+    if args.markdown is not None:
+        with whole_file(args.markdown) as temporary:
+            temporary.write_text(report.as_markdown(rows, typed))
+    if args.json:
+        print(json.dumps(about | {"command": typed} | report.as_dict(rows), indent=2))
+    else:
+        title = (f"{args.model}, {about['images']['count']:,} images, calibrated with "
+                 f"{about['calibration']['count']:,}")
+        report.print_report(rows, title, Console(highlight=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
