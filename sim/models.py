@@ -33,6 +33,12 @@ SHORT_NAMES = {
 }
 
 
+def is_known(name: str) -> bool:
+    """Return whether there is a model of a short name, a timm name or a name of the package."""
+    full = SHORT_NAMES.get(name, name)
+    return full in zoo.names() or timm.is_model(full)
+
+
 def timm_name(name: str) -> str:
     """Return the timm name behind a short name; a timm name, with or without a tag, is its own.
 
@@ -43,14 +49,13 @@ def timm_name(name: str) -> str:
     UserError
         If there is no such model; near matches are named.
     """
-    full = SHORT_NAMES.get(name, name)
-    if full not in zoo.names() and not timm.is_model(full):
+    if not is_known(name):
         known = [*SHORT_NAMES, *zoo.names(), *timm.list_models()]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = (f"did you mean {', '.join(near)}?" if near
                 else f"try {', '.join([*SHORT_NAMES, *zoo.names()])}")
         raise UserError(f"no model is called {name!r}; {hint}")
-    return full
+    return SHORT_NAMES.get(name, name)
 
 
 def meta_model(name: str) -> torch.nn.Module:
