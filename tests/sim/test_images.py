@@ -43,6 +43,16 @@ def test_folder_is_read_in_the_order_of_names(folder):
     assert len(images.folder(folder, 2)) == 2
 
 
+def test_folders_in_a_folder_take_turns(folder):
+    for name in "y/2.png", "y/1.png", "y/3.png", "x/z/9.png", "x/.thumbnails/1.png", "x/.a.png":
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 3).save(path)
+    found = [str(path.relative_to(folder)) for path in images.files(folder)]
+    assert found == ["a.JPG", "x/z/9.png", "y/1.png", "b.png", "y/2.png", "c.webp", "y/3.png"]
+    assert len(images.folder(folder)) == 7
+
+
 def test_folder_without_images(tmp_path):
     with pytest.raises(UserError, match=r"has no images \(\.jpg, "):
         images.folder(tmp_path)
