@@ -28,6 +28,7 @@ from rich.progress import track
 
 from rtl.cli import Parser
 
+from . import predictor_options
 from .calibrate import FloatModel, weights_digest
 from .cli import UserError, command, positive, precision, up_to, whole_file
 
@@ -57,21 +58,6 @@ def _precisions(text: str) -> list:
     return list(dict.fromkeys(map(precision, text.split(","))))
 
 
-def _blocks(text: str) -> tuple[int, ...]:
-    parse = up_to(None)
-    return tuple(sorted(set(map(parse, text.split(",")))))
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number within 0..1, not {text!r}")
-    return value
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     add = parser.add_argument
@@ -99,7 +85,7 @@ def _parser() -> Parser:
         help="train everything for N epochs in methods that end in -all (default: %(default)s)")
     add("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
         help="of training and bootstrap (default: %(default)s)")
-    _predictor_options(parser)
+    predictor_options.add(parser)
     add("--work", type=Path, default=DEFAULT_WORK, metavar="DIR",
         help="folder for what is done so far, made if missing (default: %(default)s)")
     add("--workers", type=positive, metavar="N",
@@ -110,26 +96,6 @@ def _parser() -> Parser:
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
     return parser
-
-
-def _predictor_options(parser: Parser) -> None:
-    group = parser.add_argument_group("predictor")
-    add = group.add_argument
-    add("--taps", type=_blocks, default="1", metavar="N,...",
-        help="blocks before each tap of the residual stream (default: %(default)s)")
-    add("--chunk-tokens", type=positive, default=16, metavar="N",
-        help="tokens of a chunk whose extremes are averaged (default: %(default)s)")
-    add("--groups", type=up_to(None), default=0, metavar="N",
-        help="channel groups with statistics of their own, 0 for single channels "
-             "(default: %(default)s)")
-    add("--rank", type=up_to(None), default=12, metavar="N",
-        help="variables that a tap's statistics are projected to, 0 for none "
-             "(default: %(default)s)")
-    add("--degree", type=int, choices=(1, 2, 3), default=1, metavar="N",
-        help="of the polynomials, 1 to 3 (default: %(default)s)")
-    add("--least", type=_share, default=0.05, metavar="SHARE",
-        help="predict sites whose variance is explained to this share on held-out calibration "
-             "images (default: %(default)s)")
 
 
 def read_labels(path: Path, names: list[str], classes: int) -> np.ndarray:
@@ -178,19 +144,11 @@ def _methods(names: list[str], known: dict) -> list:
 
 
 def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
-    from . import predictor
     from .ptq import train
     from .ptq.methods import Bench
 
     source = floating.source()
-    bad = [tap for tap in args.taps if tap > source.shape.depth]
-    if bad:
-        raise UserError(f"--taps must be within 0..{source.shape.depth}, the model's blocks, "
-                        f"not {bad[0]}")
-    if args.groups and source.shape.dim % args.groups:
-        raise UserError(f"--groups must divide the {source.shape.dim} channels, not {args.groups}")
-    options = predictor.Options(taps=args.taps, chunk_tokens=args.chunk_tokens, groups=args.groups,
-                                rank=args.rank, degree=args.degree, least=args.least)
+    options = predictor_options.read(args, source.shape)
     run = {"model": floating.name, "weights": weights_digest(source),
            "images": hashlib.sha256(pixels.tobytes()).hexdigest()}
     return Bench(source, pixels, options,

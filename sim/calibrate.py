@@ -21,6 +21,7 @@ from rich.progress import track
 from golden import softmax
 from rtl.cli import Parser
 
+from . import predictor_options
 from .cli import UserError, command, positive, precision, up_to
 from .quantized_model import QuantizedModel, save
 
@@ -135,18 +136,22 @@ def _parser() -> Parser:
     parser.add_argument("--epochs", type=up_to(None), default=0, metavar="N",
                         help="train scales, biases and weights for N epochs (default: "
                              "%(default)s)")
+    parser.add_argument("--predict", action="store_true",
+                        help="predict scales image by image (default: static scales)")
     parser.add_argument("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
                         help="seed of the training (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         help="quantized model to write, as safetensors")
+    predictor_options.add(parser)
     return parser
 
 
-def _plan(args: argparse.Namespace):
+def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
     from .ptq import blockwise, pipeline, train
 
-    return pipeline.Plan(args.bits, options=blockwise.Options(step=args.step),
+    predictor = predictor_options.read(args, shape) if args.predict else None
+    return pipeline.Plan(args.bits, predictor=predictor, options=blockwise.Options(step=args.step),
                          budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
 
 
@@ -172,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     if checkpoint.exists():
         print(f"Going on from {checkpoint}", file=sys.stderr)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, _track)
-    made = calibrate(floating, pixels, _plan(args), checkpoint, _track)
+    made = calibrate(floating, pixels, _plan(args, floating.source().shape), checkpoint, _track)
     save(made, args.out)
     checkpoint.unlink(missing_ok=True)
     print(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "

@@ -37,7 +37,8 @@ class Options:
     Attributes
     ----------
     taps
-        Blocks before each tap; a site is predicted from the last tap before it.
+        Blocks before each tap; a site is predicted from the last tap before it. None taps behind
+        the first block and behind one and two thirds of all, :meth:`placed`.
     chunk_tokens
         Tokens of a chunk whose extremes are averaged; 0 for the statistics of QPP instead.
     groups
@@ -53,13 +54,19 @@ class Options:
         calibration images.
     """
 
-    taps: tuple[int, ...] = (1,)
+    taps: tuple[int, ...] | None = None
     chunk_tokens: int = 16
     groups: int = 0
     rank: int = 12
     degree: int = 1
     sites: tuple[str, ...] = BLOCK_SITES
     least: float = 0.05
+
+    def placed(self, depth: int) -> "Options":
+        """Return the options for a network of so many blocks, taps given."""
+        if self.taps is not None:
+            return self
+        return replace(self, taps=tuple(sorted({min(1, depth), depth // 3, 2 * depth // 3} - {0})))
 
     def key(self, after: int, shape: VitShape) -> tuple[int, int, int]:
         """Return what names the statistics of a tap in :class:`Observed`."""

@@ -8,7 +8,6 @@ those of least squared error) is explained on images left out of the fit; by kin
 all sites behind the first tap. Nothing is trained, and no other image is looked at.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -25,19 +24,19 @@ from golden.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
 from . import predictor
-from .cli import UserError, command, positive
+from .cli import UserError, command, positive, precision
 
 PROG = "python -m sim.study"
 
 
 def candidates(depth: int, tokens: int) -> list[predictor.Options]:
     """Return the options that are compared, for a network of so many blocks and tokens."""
-    base = predictor.Options()
-    some = sorted({1, depth // 3, 2 * depth // 3} - {0})
+    some = predictor.Options().placed(depth).taps
+    base = predictor.Options(taps=some[:1])
     made = [replace(base, groups=1, rank=0, degree=degree) for degree in (1, 2, 3)]
     made += [replace(base, groups=0, rank=rank, degree=1) for rank in (4, 12, 24)]
     made += [replace(base, groups=0, rank=rank, degree=2) for rank in (4, 12)]
-    made += [replace(base, taps=tuple(some[:count]), degree=degree)
+    made += [replace(base, taps=some[:count], degree=degree)
              for count in range(2, len(some) + 1) for degree in (1, 2)]
     made += [replace(base, taps=(0,))]
     made += [replace(base, chunk_tokens=chunk) for chunk in (1, tokens)]
@@ -92,13 +91,6 @@ def _table(rows: list[dict], title: str) -> Table:
     return table
 
 
-def _precision(text: str) -> Precision:
-    try:
-        return Precision.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Compare scale predictors by cross-validation.")
     parser.add_argument("--model", required=True, metavar="NAME",
@@ -108,7 +100,7 @@ def _parser() -> Parser:
                         help="calibration images")
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N of them (default: all)")
-    parser.add_argument("--bits", type=_precision, default=Precision(4, 4), metavar="WxAy",
+    parser.add_argument("--bits", type=precision, default=Precision(4, 4), metavar="WxAy",
                         help="widths of weights and activations (default: w4a4)")
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"), metavar="DIR",
                         help="where intermediate results are kept (default: %(default)s)")
@@ -138,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     nothing = train.Budget(epochs=0)
     bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing, args.work,
-                          {"weights": about["weights"],
+                          {"model": floating.name, "weights": about["weights"],
                            "images": hashlib.sha256(pixels.tobytes()).hexdigest()}, progress)
     result = bench.result(args.bits, "blocks")
     tried = candidates(shape.depth, shape.tokens)

@@ -16,15 +16,20 @@ def model(seed: int = 1, **options):
     made = timm.models.vision_transformer.VisionTransformer(**{
         "img_size": 16, "patch_size": 4, "num_classes": 7, "embed_dim": 32, "depth": 2,
         "num_heads": 4, "mlp_ratio": 2.0} | options)
+    return stir(made, 1.5)
+
+
+def stir(model, gain: float = 1.0):
+    """Give a model random weights that keep what passes through it of about one size."""
     with torch.no_grad():
-        for name, value in made.named_parameters():
+        for name, value in model.named_parameters():
             if "norm" in name and name.endswith("weight"):
                 value.copy_(1 + 0.3 * torch.randn_like(value))
             elif value.dim() > 1:
-                value.normal_(0, 1.5 / value.shape[-1]**0.5)
+                value.normal_(0, gain / value.shape[-1]**0.5)
             else:
                 value.normal_(0, 0.3)
-    return made.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def preprocessing(side: int = 16) -> Preprocessing:

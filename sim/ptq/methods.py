@@ -55,7 +55,7 @@ class Bench:
         static = replace(plan, predictor=None, budget=train.Budget(epochs=0))
         stages = self._stages("blocks", static, {})
         if plan.predictor is not None:
-            options = plan.predictor
+            options = plan.predictor.placed(self.source.shape.depth)
             wanted = predictor.Options(taps=options.taps, chunk_tokens=options.chunk_tokens,
                                        groups=options.groups)
             stages = self._stages("observed", replace(static, predictor=wanted), stages)
@@ -77,7 +77,7 @@ class Bench:
         return stages
 
     def _checkpoint(self, name: str, plan: pipeline.Plan) -> Checkpoint:
-        run = self.run | {"plan": repr(plan)}
+        run = self.run | {"plan": plan.changes()}
         digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
         return Checkpoint(self.folder / f"{plan.precision}_{name}_{digest}.checkpoint", run)
 

@@ -5,7 +5,7 @@ share their first steps share the results.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -48,6 +48,13 @@ class Plan:
     options: blockwise.Options = blockwise.DEFAULT
     predictor: prediction.Options | None = None
     budget: Budget = field(default_factory=lambda: Budget(epochs=0))
+
+    def changes(self) -> dict[str, str]:
+        """Return what differs from the defaults, to name results by."""
+        usual = Plan(self.precision)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {"precision": str(self.precision)} | {
+            name: repr(value) for name, value in values.items() if value != getattr(usual, name)}
 
 
 @dataclass
@@ -125,11 +132,12 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
                                resume=stages.get("blocks"), save=keep("blocks"))
     if plan.predictor is not None:
         floor = 2.0**-export.point(made.ranges.residual)
+        options = plan.predictor.placed(source.shape.depth)
         if "observed" not in stages:
-            keys = [plan.predictor.key(after, source.shape) for after in plan.predictor.taps]
+            keys = [options.key(after, source.shape) for after in options.taps]
             keep("observed")(prediction.observe(made.twin, images, keys, floor, progress).state())
         observed = prediction.Observed(**stages["observed"])
-        made.twin.taps.extend(prediction.taps(observed, plan.predictor, made.twin, floor))
+        made.twin.taps.extend(prediction.taps(observed, options, made.twin, floor))
     if plan.budget.epochs:
         reference = Twin(source, HEAD)
         reference.active = False
