@@ -34,15 +34,15 @@ class Recipe:
     make: Callable
 
 
-RECIPES = {recipe.name: recipe for recipe in (
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (
+    Recipe("ptq4vit", "PTQ4ViT (twin uniform)", "arXiv 2111.12293", 32, ptq4vit.make),
+    Recipe("fq-vit", "FQ-ViT (PTF and log-int-softmax)", "arXiv 2111.13824", 1000, fq_vit.make),
     Recipe("repq-vit", "RepQ-ViT (reparameterised, log sqrt2)", "arXiv 2212.08254", 32,
            repq_vit.make),
-    Recipe("fq-vit", "FQ-ViT (PTF and log-int-softmax)", "arXiv 2111.13824", 1000, fq_vit.make),
-    Recipe("i-vit", "I-ViT (integer non-linearities, our quantizers)", "arXiv 2207.01405", 256,
-           i_vit.make),
-    Recipe("ptq4vit", "PTQ4ViT (twin uniform)", "arXiv 2111.12293", 32, ptq4vit.make),
+    Recipe("igq-vit", "IGQ-ViT (groups per image)", "CVPR 2024", 32, igq_vit.make),
     Recipe("adalog", "AdaLog (adaptive logarithm)", "arXiv 2407.12951", 32, adalog.make),
     Recipe("erq", "ERQ (ridge regression)", "arXiv 2407.06794", 32, erq.make),
-    Recipe("igq-vit", "IGQ-ViT (groups per image)", "CVPR 2024", 32, igq_vit.make),
+    Recipe("i-vit", "I-ViT (integer non-linearities, our quantizers)", "arXiv 2207.01405", 256,
+           i_vit.make),
 )}
 """By name."""
