@@ -9,11 +9,9 @@ counts. Bursts of either side alternate within one run, on the same threads.
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-import numba
 import numpy as np
 import torch
 from rich.console import Console
@@ -22,6 +20,8 @@ from rich.table import Table
 from golden.formats import Mode
 from golden.mac_array import gemm, prepare_weights
 from sim.cli import command, positive
+
+from .bursts import add_threads, medians, set_threads
 
 BURST = 12  # calls in a row; the first few, while threads of the other side calm down, are dropped
 SETTLE = 4
@@ -88,24 +88,11 @@ def _contenders(product: Product, rng) -> tuple[Callable, list[Callable]]:
     return (lambda: gemm(a, weights, Mode.W8A8)), ways
 
 
-def _burst(call: Callable) -> list[float]:
-    seconds = []
-    for _ in range(BURST):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return seconds[SETTLE:]
-
-
 def measure(product: Product, repeat: int, rng) -> Result:
     """Time alternating bursts of each side, `repeat` of them."""
     golden, ways = _contenders(product, rng)
-    seconds = {call: [] for call in (golden, *ways)}
-    for _ in range(repeat):
-        for call, samples in seconds.items():
-            samples += _burst(call)
-    median = {call: float(np.median(samples)) for call, samples in seconds.items()}
-    return Result(product, median[golden], min(median[call] for call in ways))
+    first, *others = medians([golden, *ways], repeat, BURST, SETTLE)
+    return Result(product, first, min(others))
 
 
 def network(results: list[Result]) -> Result:
@@ -148,9 +135,7 @@ def _json(results: list[Result], threads: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gemm",
                                      description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", metavar="N", type=positive,
-                        default=numba.config.NUMBA_NUM_THREADS,
-                        help="threads of either side (default: %(default)s)")
+    add_threads(parser)
     parser.add_argument("--repeat", metavar="N", type=positive, default=40,
                         help="bursts of calls per product and side (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print seconds per call as JSON")
@@ -162,11 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.threads > numba.config.NUMBA_NUM_THREADS:
-        parser.error(f"argument --threads: must be {numba.config.NUMBA_NUM_THREADS} or less, "
-                     f"not {options.threads}")
-    numba.set_num_threads(options.threads)
-    torch.set_num_threads(options.threads)
+    set_threads(parser, options.threads)
     rng = np.random.default_rng(1)
     with torch.inference_mode():
         results = [measure(product, options.repeat, rng) for product in DEIT_TINY]

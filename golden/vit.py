@@ -318,6 +318,11 @@ def _multiplier(scales, exponent):
     return mantissa, shift
 
 
+def _point(norm: Norm) -> int:
+    """Fractional bits of a LayerNorm's result."""
+    return layernorm.NORMALIZED.frac + norm.point
+
+
 class _Product:
     """Weights of a layer laid out for the kernels."""
 
@@ -368,11 +373,11 @@ class _State:
         return out
 
     def _norm(self, x, norm: Norm):
-        """LayerNorm: int32, and its fractional bits."""
+        """LayerNorm, int32."""
         out = np.empty(x.shape, np.int32)
         _layer_norm(x.reshape(-1, x.shape[2]), norm.gamma, norm.beta, self._network.epsilon,
                     4 * get_num_threads(), out.reshape(-1, x.shape[2]))
-        return out, layernorm.NORMALIZED.frac + norm.point
+        return out
 
     def _linear(self, product: _Product, a, site: int, residual=None):
         """Multiply, requantize to 16 bits, add the bias and the residual."""
@@ -395,12 +400,14 @@ class _State:
             self._watch(f"{index}.{name}", tensor)
             return tensor
 
-        a = watch("qkv", self._quantized(sites["qkv"], "qkv", *self._norm(x, block.norm1)))
+        u = watch("norm1", self._norm(x, block.norm1))
+        a = watch("qkv", self._quantized(sites["qkv"], "qkv", u, _point(block.norm1)))
         y = watch("y", self._linear(products["qkv"], a, sites["qkv"]))
         mixed, row_scale = self._attention(index, y, sites, watch)
         a = watch("proj", self._mixed(mixed, row_scale, sites))
         x = watch("attended", self._linear(products["proj"], a, sites["proj"], x))
-        a = watch("fc1", self._quantized(sites["fc1"], "fc1", *self._norm(x, block.norm2)))
+        u = watch("norm2", self._norm(x, block.norm2))
+        a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
         t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
         g = np.empty_like(t)
         _gelu(t.reshape(-1, t.shape[2]), self._vit._gelu, g.reshape(-1, t.shape[2]))
@@ -461,7 +468,9 @@ class _State:
         """Classify the class token of the residual stream."""
         site = self._network.shape.sites - 1
         first = np.ascontiguousarray(x[:, :1])
-        a = self._quantized(site, "head", *self._norm(first, self._network.norm))
+        u = self._norm(first, self._network.norm)
+        self._watch("norm", u)
+        a = self._quantized(site, "head", u, _point(self._network.norm))
         self._watch("head", a)
         return self._linear(self._vit._head, a, site)[:, 0]
 

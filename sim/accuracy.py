@@ -94,6 +94,7 @@ def _parser() -> Parser:
         help="let the workers of a running dask scheduler classify, like tcp://10.0.0.1:8786; "
              "they need the images and the work folder at the same paths")
     add("--json", action="store_true", help="print JSON instead of the table")
+    add("--plot", type=Path, metavar="DIR", help="write figures into a folder, too, as PNG")
     add("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
     return parser
 
@@ -166,15 +167,16 @@ def _folder(path: Path) -> Path:
 
 
 def _track(steps, what: str):
-    return track(steps, what, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(steps, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _note(text: str) -> None:
     print(f"Preparing {text}", file=sys.stderr)
 
 
-def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, dict]:
-    """Run what the options say; return the rows, and what identifies the run."""
+def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, dict]:
+    """Run what the options say; return rows, answers, and what identifies the run."""
     from . import comparison, evaluation, images, preparation
 
     known = preparation.candidates()
@@ -204,27 +206,35 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, dict]:
              "images": {"count": len(shown), "labels": labels is not None,
                         "sha256": [one.sha256 for one in shown]},
              "calibration": {"count": len(pixels), "sha256": bench.run["images"]},
+             "sites": shape.site_names(),
              "options": {"seed": args.seed, "predictor": asdict(bench.options),
                          "scales": asdict(bench.scales), "everything": asdict(bench.everything)}}
-    return rows, about
+    return rows, answers, about
 
 
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
-    if args.markdown is not None and not args.markdown.parent.is_dir():
-        raise UserError(f"cannot write {args.markdown}: {args.markdown.parent} is not a folder")
+    for path in args.markdown, args.plot:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"cannot write {path}: {path.parent} is not a folder")
+    if args.plot is not None:
+        _folder(args.plot)
 
     from . import accuracy_report as report
     from . import evaluation
 
     workers = args.workers or len(os.sched_getaffinity(0))
-    rows, about = compare(args, partial(evaluation.cluster, args.dask, workers))
+    rows, answers, about = compare(args, partial(evaluation.cluster, args.dask, workers))
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
     if args.markdown is not None:
         with whole_file(args.markdown) as temporary:
             temporary.write_text(report.as_markdown(rows, typed))
+    if args.plot is not None:
+        from . import accuracy_plots
+
+        accuracy_plots.write(rows, answers, about["sites"], args.plot)
     if args.json:
         print(json.dumps(about | {"command": typed} | report.as_dict(rows), indent=2))
     else:

@@ -133,13 +133,16 @@ def _parser() -> Parser:
     parser.add_argument("--step", type=up_to(softmax.STEP.max), default=0, metavar="N",
                         help="store probabilities as 4-bit codes N/1024 apart in the log2 domain, "
                              "512 for log-sqrt2 (default: 0, 8-bit probabilities)")
+    parser.add_argument("--reconstruct", type=up_to(None), default=0, metavar="N",
+                        help="learn the rounding of weights in N steps for each block, thousands "
+                             "of them on a GPU (default: %(default)s)")
     parser.add_argument("--epochs", type=up_to(None), default=0, metavar="N",
                         help="train scales, biases and weights for N epochs (default: "
                              "%(default)s)")
     parser.add_argument("--predict", action="store_true",
                         help="predict scales image by image (default: static scales)")
     parser.add_argument("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
-                        help="seed of the training (default: %(default)s)")
+                        help="seed of reconstruction and training (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE",
                         help="quantized model to write, as safetensors")
     predictor_options.add(parser)
@@ -149,9 +152,13 @@ def _parser() -> Parser:
 def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
     from .ptq import blockwise, pipeline, train
+    from .ptq.reconstruct import Reconstruction
 
     predictor = predictor_options.read(args, shape) if args.predict else None
-    return pipeline.Plan(args.bits, predictor=predictor, options=blockwise.Options(step=args.step),
+    reconstruction = (Reconstruction.paced(args.reconstruct, seed=args.seed) if args.reconstruct
+                      else None)
+    return pipeline.Plan(args.bits, options=blockwise.Options(step=args.step),
+                         reconstruction=reconstruction, predictor=predictor,
                          budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
 
 

@@ -145,7 +145,8 @@ def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
         part = tuple(images[start:] if last else images[start:start + CHUNK])
         own = run | {"images": [(image.name, image.sha256) for image in part]}
         key = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
-        path = folder / f"{prepared.path.stem}_{number:04}_{key[:16]}.npz"
+        name = "_".join(dict.fromkeys((prepared.bits, prepared.method)))
+        path = folder / f"{name}_{number:04}_{key[:16]}.npz"
         made.append(Chunk(prepared, part, preprocessing, code, path, key))
     return made
 

@@ -19,6 +19,7 @@ from . import scale_costs
 from .cli import UserError, one_line, whole_file
 from .code_digest import digest
 from .float_reference import FloatReference
+from .ptq import pipeline
 from .ptq.contender import Contender, Emulated, Integer
 from .ptq.methods import METHODS, Bench
 from .ptq.recipes import RECIPES
@@ -69,7 +70,8 @@ def candidates() -> dict[str, Candidate]:
 
 def _recipe(recipe) -> Callable[[Bench, Precision], Contender]:
     def make(bench: Bench, precision: Precision) -> Contender:
-        images = torch.from_numpy(bench.pixels[:recipe.images])
+        chosen = pipeline.spread(len(bench.pixels), recipe.images)
+        images = torch.from_numpy(bench.pixels[chosen])
         return Emulated(recipe.make(bench.source, precision, images, bench.progress))
     return make
 

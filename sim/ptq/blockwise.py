@@ -144,8 +144,9 @@ class _Calibration:
         """Return what a checkpoint keeps after some blocks."""
         weights = {name: (one.integers, one.lambdas) for name, one in self.weights.items()}
         return {"weights": weights,
-                "biases": {name: value.detach() for name, value in self.twin.biases.items()},
-                "scales": self.twin.scales.detach(), "reach": asdict(self.reach),
+                "biases": {name: value.detach().clone()
+                           for name, value in self.twin.biases.items()},
+                "scales": self.twin.scales.detach().clone(), "reach": asdict(self.reach),
                 "done": self.done}
 
     def load(self, state: dict) -> None:
@@ -153,8 +154,8 @@ class _Calibration:
         for name, (integers, lambdas) in state["weights"].items():
             self._set(name.replace(".", "_"), Quantized(integers, lambdas))
         for name, bias in state["biases"].items():
-            self.twin.biases[name].data = bias
-        self.twin.scales.data = state["scales"]
+            self.twin.biases[name].data = bias.clone()
+        self.twin.scales.data = state["scales"].clone()
         self.reach, self.done = Ranges(**state["reach"]), state["done"]
 
     def run(self, progress, save: Callable) -> Calibrated:

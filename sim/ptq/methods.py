@@ -118,7 +118,8 @@ def _observed(rule: str, gather: Callable) -> Callable:
 def _scales(bench: Bench, result: pipeline.Result, rule: str) -> np.ndarray:
     """Return lambda ``(images, sites)`` of a rule on the quantized network's own values."""
     shape, twin, give, rows = bench.source.shape, result.twin, dynamic.RULES[rule], []
-    images = torch.from_numpy(bench.pixels[:pipeline.Plan.images])
+    chosen = pipeline.spread(len(bench.pixels), pipeline.Plan.images)
+    images = torch.from_numpy(bench.pixels[chosen])
     with torch.inference_mode():
         for part in bench.progress(list(images.split(25)), f"Observing, {rule}"):
             rows.append(np.empty((len(part), shape.sites), np.int64))

@@ -17,6 +17,7 @@ from golden.network import HEAD, Network, Precision
 from .. import predictor as prediction
 from . import blockwise, export, fold, train
 from .export import Quantized, Ranges
+from .reconstruct import Reconstruction, reconstruct
 from .source import FloatVit
 from .train import Budget
 from .twin import Twin
@@ -31,11 +32,14 @@ class Plan:
     precision
         Widths.
     images
-        How many of the images the block-wise calibration takes; training takes all.
+        How many of the images the block-wise calibration takes; reconstruction and training take
+        all.
     strength
         Of the channel profiles.
     options
         Of the block-wise calibration.
+    reconstruction
+        Of the blocks after it; None for none.
     predictor
         Of predicted scales; None for static ones.
     budget
@@ -46,6 +50,7 @@ class Plan:
     images: int = 256
     strength: fold.Strength = fold.DEFAULT
     options: blockwise.Options = blockwise.DEFAULT
+    reconstruction: Reconstruction | None = None
     predictor: prediction.Options | None = None
     budget: Budget = field(default_factory=lambda: Budget(epochs=0))
 
@@ -68,6 +73,15 @@ class Result:
     def network(self) -> Network:
         """The integers."""
         return network(self.twin, self.ranges)
+
+
+def spread(count: int, wanted: int) -> np.ndarray:
+    """Return the indexes of `wanted` of `count` images, or of all, in even steps.
+
+    Folders are often sorted by class; the first images would be of a few classes only.
+    """
+    wanted = min(count, wanted)
+    return np.arange(wanted) * count // wanted
 
 
 def weights(twin: Twin) -> dict[str, Quantized]:
@@ -107,13 +121,15 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
         Called with a list of steps and what they are; iterates over them.
     stages, save
         `save` is called with what is done, after each block and epoch; given as `stages`, a later
-        call goes on from there. ``channels``, ``blocks`` and ``observed`` of one plan serve all
-        others that differ in training and in what is made of the same statistics only.
+        call goes on from there. ``channels``, ``blocks``, ``reconstruction`` and ``observed`` of
+        one plan serve all others that differ in training and in what is made of the same
+        statistics only.
 
     Returns
     -------
     Result
-        Depends on nothing but the arguments, and the number of threads of PyTorch.
+        Depends on nothing but the arguments, and the number of threads of PyTorch; on the device
+        too if blocks are reconstructed.
     """
     stages = dict(stages or {})
     images = torch.from_numpy(np.ascontiguousarray(pixels))
@@ -124,12 +140,15 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
             save(stages)
         return store
 
-    chosen = images[:plan.images]
+    chosen = images[spread(len(images), plan.images)]
     if "channels" not in stages:
         keep("channels")(fold.observe(source, chosen, progress=progress).state())
     folded = fold.fold(source, fold.ChannelRanges.load(stages["channels"]), plan.strength)
     made = blockwise.calibrate(folded, plan.precision, chosen, plan.options, progress,
                                resume=stages.get("blocks"), save=keep("blocks"))
+    if plan.reconstruction is not None:
+        reconstruct(made.twin, folded, images, plan.reconstruction, progress,
+                    resume=stages.get("reconstruction"), save=keep("reconstruction"))
     if plan.predictor is not None:
         floor = 2.0**-export.point(made.ranges.residual)
         options = plan.predictor.placed(source.shape.depth)

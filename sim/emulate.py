@@ -1,0 +1,403 @@
+"""The quantized network in float64: what the fixed-point arithmetic of :mod:`golden` costs.
+
+    python -m sim.emulate --model deit_t_w4a4.safetensors --images validation \
+        --labels validation/labels.csv
+
+:mod:`sim.emulator` runs the same quantizers with real arithmetic around them. What counts in the
+end is whether golden gives the same class. But at few bits any two such runs part from each other,
+whatever the arithmetic: a value that is within an error of the middle between two steps is now and
+then rounded to the other one, which moves many values after it by a good part of a step.
+``--jitter`` shows how far that goes, by a relative error put on every value that is about to be
+quantized; 6e-8 is that of float32. So there are two more comparisons, which do not go through it:
+
+:func:`follow` runs the network in real arithmetic, from pixels to logits, but rounds as golden did.
+How far a value is from what golden rounded it to, over half a step, says how much golden's
+quantizers would have had to be moved for the two to be the same.
+
+:func:`compare` goes through golden's own tensors, one step at a time: each is what the real
+function makes of golden's tensors before it, within the error that the unit's docstring states.
+Largest errors, in units of the last place, for an exponent ``x`` of a multiplier:
+
+    site, 16 bits    acc * 2**x, bias and residual       1/2 + 9e-5 * abs(acc * 2**x)
+    LayerNorm        n * gamma + beta                    (0.75 + 0.14 * abs(n)) * abs(gamma)
+    exponentials     255 * 2**-d                         0.55
+    codes            d / step                            1/2
+    row exponents    1024 * log2(sum(a))                 0.75
+    GELU             gelu(t) + 174 / 1024                0.85
+
+All tensors here are float64 in the units of golden's integers. Saturation, which the bounds do
+not cover, is applied to both sides of a comparison.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from golden import exp2, formats, gelu, layernorm
+from golden.formats import ACC, UINT8, IntFormat
+from golden.network import Network
+from golden.vit import Vit
+from rtl.cli import Parser
+
+from . import images, quantized_model
+from .cli import UserError, command, positive, positive_float
+from .emulator import (
+    ONE,
+    Emulation,
+    Walk,
+    codes,
+    emulate,
+    exponentials,
+    gelu_shifted,
+    normalize,
+    power,
+    real,
+)
+
+PROG = "python -m sim.emulate"
+
+EXPONENTIAL_ERROR = 0.55
+ROW_ERROR = 0.75
+GELU_ERROR = 0.85
+NORM_ERROR, NORM_SLOPE = 0.75, 0.14
+_TIGHT = 1e-9  # of float64 itself, for tensors of 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """Error of golden's tensors of one kind, in units of the last place.
+
+    Attributes
+    ----------
+    name
+        Of the tensor with the largest error for its bound, like ``3.fc1``.
+    error, bound
+        Of the number with the largest error for its bound.
+    beyond, count
+        Numbers beyond their bound, and all numbers compared.
+    """
+
+    name: str
+    error: float
+    bound: float
+    beyond: int
+    count: int
+
+    @property
+    def ratio(self) -> float:
+        """Error over bound."""
+        return self.error / self.bound
+
+
+Errors = dict[str, Error]
+
+
+def merge(one: Errors, other: Errors) -> Errors:
+    """Return what two comparisons found together, by kind of tensor."""
+    merged = one | other
+    for kind in one.keys() & other.keys():
+        pair = one[kind], other[kind]
+        worse = max(pair, key=lambda error: error.ratio)
+        merged[kind] = replace(worse, beyond=sum(error.beyond for error in pair),
+                               count=sum(error.count for error in pair))
+    return merged
+
+
+class _Beside:
+    """Golden's tensors, and how far they are from others."""
+
+    def __init__(self, tensors: dict[str, np.ndarray]):
+        self._tensors = tensors
+        self.errors: Errors = {}
+
+    def compare(self, kind: str, name: str, wanted, bound, fmt: IntFormat):
+        """Return golden's tensor; take in its error as one of a kind."""
+        found = real(self._tensors[name])
+        if name == "embedding":
+            found = found[:, 1:]  # the class token is not computed
+        elif name == "logits":
+            found = found[:, None]
+        error = (found - wanted.clamp(fmt.min, fmt.max)).abs()
+        bound = torch.as_tensor(bound, dtype=torch.float64).expand(error.shape)
+        worst = (error / bound).argmax()
+        made = Error(name, float(error.flatten()[worst]), float(bound.flatten()[worst]),
+                     int((error > bound).sum()), error.numel())
+        self.errors = merge(self.errors, {kind: made})
+        return found
+
+
+class _Comparison(Walk):
+    """Golden's tensors, each compared with the real function of those before it."""
+
+    def __init__(self, network, lambdas, beside: _Beside):
+        super().__init__(network, lambdas, predicted=False)
+        self._beside = beside
+
+    def requantized(self, kind, name, acc, exponent, fmt, *terms):
+        made = acc * power(exponent)
+        bound = 0.5 + float(exp2.ERROR) * made.abs() + _TIGHT
+        if terms:
+            made = sum(terms, made.clamp(fmt.min, fmt.max))
+        return self._beside.compare(kind, name, made, bound, fmt)
+
+    def normalized(self, name, x, norm):
+        n, gamma = normalize(x, self.network.epsilon), real(norm.gamma)
+        bound = (NORM_ERROR + NORM_SLOPE * n.abs()) * gamma.abs() + _TIGHT * ACC.max
+        affine = n * layernorm.NORMALIZED.one * gamma + real(norm.beta)
+        return self._beside.compare("layernorm", name, affine, bound, ACC)
+
+    def stored(self, name, scores, step):
+        if step:
+            return self._beside.compare("codes", name, codes(scores, step), 0.5 + _TIGHT,
+                                        formats.CODE)
+        return self._beside.compare("exponentials", name, exponentials(scores), EXPONENTIAL_ERROR,
+                                    UINT8)
+
+    def row_exponent(self, name, total):
+        return self._beside.compare("row exponents", name, ONE * torch.log2(total), ROW_ERROR,
+                                    formats.LOG2)
+
+    def activated(self, name, t):
+        return self._beside.compare("gelu", name, gelu_shifted(t), GELU_ERROR, gelu.RESULT)
+
+
+class _Following(Emulation):
+    """Real functions, with golden's integers wherever something is quantized."""
+
+    def __init__(self, network, lambdas, beside: _Beside):
+        super().__init__(network, lambdas, predicted=False)
+        self._beside = beside
+
+    def requantized(self, kind, name, acc, exponent, fmt, *terms):
+        if kind != "site":
+            return super().requantized(kind, name, acc, exponent, fmt, *terms)
+        return self._beside.compare(name.rpartition(".")[2], name, acc * power(exponent),
+                                    0.5 + _TIGHT, fmt)
+
+    def stored(self, name, scores, step):
+        made, fmt = (codes(scores, step), formats.CODE) if step else (exponentials(scores), UINT8)
+        return self._beside.compare("probs", name, made, 0.5 + _TIGHT, fmt)
+
+
+def compare(network: Network, pixels: np.ndarray, lambdas: np.ndarray,
+            tensors: dict[str, np.ndarray]) -> Errors:
+    """Compare golden's tensors with the real functions of the tensors before them.
+
+    Parameters
+    ----------
+    network
+        The quantized network.
+    pixels : uint8 array, shape (images, side, side, 3)
+    lambdas, tensors
+        What :meth:`golden.vit.Vit.run` returned as scales and showed to `watch`.
+
+    Returns
+    -------
+    dict
+        By kind of tensor: one of :data:`UNITS`, ``site``, ``exponentials``, ``codes`` or ``row
+        exponents``. Whatever is beyond its bound is a mistake.
+    """
+    beside = _Beside(tensors)
+    _Comparison(network, lambdas, beside).run(pixels)
+    return beside.errors
+
+
+def follow(network: Network, pixels: np.ndarray, lambdas: np.ndarray,
+           tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, Errors]:
+    """Run a network in real arithmetic, but round as golden did.
+
+    Parameters
+    ----------
+    network, pixels, lambdas, tensors
+        As :func:`compare` takes them.
+
+    Returns
+    -------
+    logits : float64 array, shape (images, classes)
+        In golden's units.
+    errors : dict
+        By site, and ``probs``: how far the real values are from what golden rounded them to, in
+        steps; beyond a half, they would have been rounded otherwise.
+    """
+    beside = _Beside(tensors)
+    logits = _Following(network, lambdas, beside).run(pixels).numpy()
+    return logits, beside.errors
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Golden beside real arithmetic, on some images.
+
+    Attributes
+    ----------
+    images
+        How many there are.
+    agreement
+        Share of images of the same class from golden and from real arithmetic.
+    jittered
+        The same of real arithmetic with and without jitter; None if there is none.
+    accuracy
+        Share of images of the right class, from ``golden`` and ``float64``; None without labels.
+    compared
+        How many images :func:`compare` and :func:`follow` took.
+    steps, sites
+        What they found.
+    """
+
+    images: int
+    agreement: float
+    jittered: float | None
+    accuracy: dict[str, float] | None
+    compared: int
+    steps: Errors
+    sites: Errors
+
+
+def report(network: Network, pixels: np.ndarray, labels: np.ndarray | None = None, *,
+           compared: int = 32, jitter: float = 0.0, batch: int = 8,
+           progress: Callable = lambda steps, what: steps) -> Report:
+    """Run golden and real arithmetic, and compare them.
+
+    Parameters
+    ----------
+    network
+        The quantized network.
+    pixels : uint8 array, shape (images, side, side, 3)
+    labels : int array, shape (images,), optional
+    compared
+        How many images to compare step by step, the first ones.
+    jitter
+        If not 0, run the emulation a second time with it, see :func:`emulate`.
+    batch, progress
+        As for :func:`emulate`.
+    """
+    vit = Vit(network)
+    golden = np.concatenate([vit.run(pixels[first:first + batch]).logits.argmax(1) for first in
+                             progress(range(0, len(pixels), batch), "Running golden")])
+    real = emulate(network, pixels, batch=batch, progress=progress).argmax(1)
+    jittered = accuracy = None
+    if jitter:
+        other = emulate(network, pixels, jitter=jitter, batch=batch, progress=progress).argmax(1)
+        jittered = float((other == real).mean())
+    if labels is not None:
+        accuracy = {"golden": float((golden == labels).mean()),
+                    "float64": float((real == labels).mean())}
+    steps, sites, compared = {}, {}, min(compared, len(pixels))
+    for first in progress(range(0, compared, batch), "Comparing"):
+        part, tensors = pixels[first:min(first + batch, compared)], {}
+        lambdas = vit.run(part, watch=tensors.__setitem__).scales
+        steps = merge(steps, compare(network, part, lambdas, tensors))
+        sites = merge(sites, follow(network, part, lambdas, tensors)[1])
+    return Report(len(pixels), float((golden == real).mean()), jittered, accuracy, compared, steps,
+                  sites)
+
+
+def read_labels(path: Path, names: list[str]) -> np.ndarray:
+    """Read the classes of images from a table with the columns ``file`` and ``label``.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or lacks one of `names`.
+    """
+    try:
+        with path.open(newline="") as file:
+            known = {row["file"]: int(row["label"]) for row in csv.DictReader(file)}
+    except OSError as error:
+        raise UserError(f"cannot read the labels: {path}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path} must have the columns file and label, a number") from None
+    missing = next((name for name in names if name not in known), None)
+    if missing is not None:
+        raise UserError(f"{path} has no label for {missing}")
+    return np.array([known[name] for name in names])
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Compare the integer network with one in float64.")
+    parser.add_argument("--model", required=True, type=Path, metavar="FILE",
+                        help="quantized model, of sim.calibrate")
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR",
+                        help="folder of images")
+    parser.add_argument("--labels", type=Path, metavar="CSV",
+                        help="their classes: columns file and label")
+    parser.add_argument("--count", type=positive, metavar="N",
+                        help="use the first N images (default: all)")
+    parser.add_argument("--compared", type=positive, default=32, metavar="N",
+                        help="compare tensors of the first N images (default: %(default)s)")
+    parser.add_argument("--jitter", type=positive_float, metavar="X",
+                        help="also run float64 with a relative error of X on all that is quantized")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    return parser
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+                  padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _print(made: Report, model: str, jitter: float | None) -> None:
+    console = Console(highlight=False)
+    console.print(f"{model}, {made.images} images", soft_wrap=True)
+    rows = [("golden and float64 agree", _percent(made.agreement))]
+    if made.jittered is not None:
+        rows.append((f"float64 agrees with itself, jittered by {jitter:g}",
+                     _percent(made.jittered)))
+    if made.accuracy is not None:
+        rows += [(f"top-1 of {name}", _percent(share)) for name, share in made.accuracy.items()]
+    console.print(_table("", ("", ""), rows))
+    console.print()
+    console.print(_table(
+        f"Each step of golden, {made.compared} images, in units of the last place",
+        ("tensor", "numbers", "largest error", "bound", "beyond", "in"),
+        [(kind, f"{one.count:,}", f"{one.error:.4g}", f"{one.bound:.4g}", str(one.beyond), one.name)
+         for kind, one in made.steps.items()]))
+    console.print()
+    console.print(_table(
+        "Real values of float64 that rounds as golden does, in steps",
+        ("site", "roundings", "rounded otherwise", "furthest past 1/2", "in"),
+        [(kind, f"{one.count:,}", _percent(one.beyond / one.count),
+          f"{max(one.error - 0.5, 0):.3f}", one.name) for kind, one in made.sites.items()]))
+
+
+def _track(steps, what: str):
+    return track(steps, what, console=Console(stderr=True), transient=True)
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    model = quantized_model.load(args.model)
+    sources, pixels = images.pixels(args.images, model.preprocessing(), args.count, _track)
+    labels = args.labels and read_labels(args.labels, [source.file for source in sources])
+    made = report(model.network, pixels, labels, compared=args.compared,
+                  jitter=args.jitter or 0.0, progress=_track)
+    if args.json:
+        print(json.dumps(asdict(made), indent=2))
+    else:
+        _print(made, args.model.name, args.jitter)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
