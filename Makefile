@@ -26,7 +26,8 @@ lint: $(VENV)/.test ## Check the code with ruff
 doctor: $(VENV)/.run ## Show what is installed, and what is missing
 	@$(BIN)/python -m sim.doctor || true
 
-benchmark: $(VENV)/.run ## Compare the golden GEMM with torch
+benchmark: $(VENV)/.run ## Compare golden inference and its GEMM with torch
+	@$(BIN)/python -m benchmarks.vit
 	@$(BIN)/python -m benchmarks.gemm
 
 bitstream: $(VENV)/.fpga ## Build a self-testing bitstream (BOARD=icebreaker)
