@@ -29,7 +29,6 @@ All tensors here are float64 in the units of golden's integers. Saturation, whic
 not cover, is applied to both sides of a comparison.
 """
 
-import csv
 import json
 import sys
 from collections.abc import Callable
@@ -50,7 +49,7 @@ from golden.vit import Vit
 from rtl.cli import Parser
 
 from . import images, quantized_model
-from .cli import UserError, command, positive, positive_float
+from .cli import command, positive, positive_float
 from .emulator import (
     ONE,
     Emulation,
@@ -63,6 +62,7 @@ from .emulator import (
     power,
     real,
 )
+from .labels import read_labels
 
 PROG = "python -m sim.emulate"
 
@@ -302,27 +302,6 @@ def report(network: Network, pixels: np.ndarray, labels: np.ndarray | None = Non
                   sites)
 
 
-def read_labels(path: Path, names: list[str]) -> np.ndarray:
-    """Read the classes of images from a table with the columns ``file`` and ``label``.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or lacks one of `names`.
-    """
-    try:
-        with path.open(newline="") as file:
-            known = {row["file"]: int(row["label"]) for row in csv.DictReader(file)}
-    except OSError as error:
-        raise UserError(f"cannot read the labels: {path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path} must have the columns file and label, a number") from None
-    missing = next((name for name in names if name not in known), None)
-    if missing is not None:
-        raise UserError(f"{path} has no label for {missing}")
-    return np.array([known[name] for name in names])
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Compare the integer network with one in float64.")
     parser.add_argument("--model", required=True, type=Path, metavar="FILE",
@@ -388,8 +367,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
     model = quantized_model.load(args.model)
-    sources, pixels = images.pixels(args.images, model.preprocessing(), args.count, _track)
-    labels = args.labels and read_labels(args.labels, [source.file for source in sources])
+    labels = None
+    if args.labels is not None:
+        files = images.files(args.images)[:args.count]
+        labels = read_labels(args.labels, [file.relative_to(args.images).as_posix()
+                                           for file in files], model.network.shape.classes)
+    _, pixels = images.pixels(args.images, model.preprocessing(), args.count, _track)
     made = report(model.network, pixels, labels, compared=args.compared,
                   jitter=args.jitter or 0.0, progress=_track)
     if args.json:
