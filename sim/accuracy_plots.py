@@ -72,19 +72,19 @@ def scales(row: Row, mine: Answers, oracle: Answers, site_names: Sequence[str]) 
     images = np.linspace(0, len(mine.top) - 1, min(POINTS, len(mine.top))).round().astype(int)
     columns = min(4, len(chosen))
     lines = -(-len(chosen) // columns)
-    figure = Figure(figsize=(2.6 * columns + 1.4, 2.6 * lines + 0.9), layout="constrained")
+    figure = Figure(figsize=(max(2.6 * columns + 1.4, 5.5), 2.6 * lines + 1.1),
+                    layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
-    blocks = [block for sites in chosen.values() for block, _ in sites if block is not None]
-    low, high = min(blocks, default=0), max(blocks, default=1)
+    last = max(_split(name)[0] or 0 for name in site_names)
     dots = None
     for axes, (kind, sites) in zip(grid.flat, chosen.items(), strict=False):
         which = [index for _, index in sites]
         x, y = (one.scales[images][:, which] / LAMBDA.one for one in (oracle, mine))
-        colour = [low if block is None else block for block, _ in sites] * len(images)
+        colour = [last if block is None else block for block, _ in sites] * len(images)
         ends = min(x.min(), y.min()), max(x.max(), y.max())
         axes.plot(ends, ends, color=_GREY, linewidth=1)
         dots = axes.scatter(x.ravel(), y.ravel(), c=colour, s=6, alpha=0.6, linewidths=0,
-                            cmap="viridis", vmin=low, vmax=max(high, low + 1))
+                            cmap="viridis", vmin=0, vmax=max(last, 1))
         axes.set_aspect("equal", adjustable="datalim")
         for axis in axes.xaxis, axes.yaxis:
             axis.set_major_locator(MaxNLocator(4))
@@ -92,10 +92,9 @@ def scales(row: Row, mine: Answers, oracle: Answers, site_names: Sequence[str]) 
         _clean(axes)
     for axes in grid.flat[len(chosen):]:
         axes.set_visible(False)
-    if blocks:
-        bar = figure.colorbar(dots, ax=grid, label="block", shrink=0.9, pad=0.02)
-        bar.solids.set_alpha(1)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    bar = figure.colorbar(dots, ax=grid, label="block", shrink=0.9, pad=0.02)
+    bar.solids.set_alpha(1)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"{row.title}, {row.bits}: scales of {len(images)} images", fontsize=12)
     figure.supxlabel("log2 of the oracle's scale", fontsize=11)
     figure.supylabel("log2 of the predicted scale", fontsize=11)
@@ -106,18 +105,20 @@ def depth(row: Row) -> Figure:
     """Draw the share of variance explained by block, a line for each kind of site."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    lowest = 0.0
+    lowest, shown = 0.0, set()
     for kind in BLOCK_SITES:
         known = [(_split(site.name)[0], site.r_squared) for site in row.sites
                  if _split(site.name)[1] == kind and site.r_squared is not None]
         if known:
             blocks, shares = zip(*known, strict=True)
             lowest = min(lowest, *shares)
+            shown.update(blocks)
             axes.plot(blocks, shares, label=kind, color=_COLOURS[kind], marker=_MARKERS[kind],
                       markersize=6, linewidth=1.6)
     axes.axhline(0, color=_GREY, linewidth=1)
     axes.set_ylim(max(lowest - 0.05, -1.05), 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(min(shown, default=0) - 0.5, max(shown, default=0) + 0.5)
+    axes.xaxis.set_ticks(range(min(shown, default=0), max(shown, default=0) + 1))
     axes.set_xlabel("block", fontsize=11)
     axes.set_ylabel("share of the oracle's variance explained (R²)", fontsize=11)
     axes.set_title(f"{row.title}, {row.bits}", fontsize=12)
@@ -180,5 +181,6 @@ def _labels(axes: Axes, points: list[tuple[float, str]], x: float) -> None:
     for (value, name), place in zip(points, places, strict=True):
         axes.annotate(name, (x, value), (9, (place - middle - value) / unit),
                       textcoords="offset points", va="center", fontsize=9,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
                       arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6,
                                   "shrinkA": 1, "shrinkB": 3})

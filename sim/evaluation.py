@@ -8,6 +8,7 @@ whatever happens to workers, each image counts once.
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import itertools
 import json
 import logging
@@ -36,6 +37,8 @@ TIMEOUT = 30
 """Seconds to wait for a scheduler, and for its first worker."""
 
 LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
+
+_ARRAYS = ("key", "names", "top", "scales")
 
 _NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
@@ -111,11 +114,12 @@ class Chunk:
     def load(self) -> Found | None:
         """Return what is in the file; None if it is not there, or damaged."""
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key:
+            content = io.BytesIO(self.path.read_bytes())
+            with np.load(content, allow_pickle=False) as stored:
+                if str(stored["key"]) != self.key or {*stored.files} - {*_ARRAYS}:
                     return None
                 return Found(stored["names"].tolist(), stored["top"], stored.get("scales"))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
             return None
 
     def store(self, found: Found) -> None:

@@ -96,6 +96,7 @@ def test_same_run_gives_the_same_bytes(run, finished, capsys):
 
 @pytest.mark.parametrize(("base", "options"), [
     ({}, {"bits": "w8a8"}), ({}, {"step": 512}), ({}, {"epochs": 1}), ({}, {"count": 7}),
+    ({}, {"reconstruct": 2}), ({"reconstruct": 2}, {"reconstruct": 2, "seed": 2}),
     ({"epochs": 1}, {"epochs": 1, "seed": 2})])
 def test_every_option_changes_the_integers(finished, base, options):
     first, second = (quantized_model.load(finished(**some)).network for some in (base, options))
@@ -226,6 +227,7 @@ def _convolutions(folder):
     (lambda folder: {"bits": None}, "the following arguments are required: --bits"),
     (lambda folder: {"step": 10**6}, r"--step: must be an integer within 0\.\.\d+, not '1000000'"),
     (lambda folder: {"epochs": -1}, "--epochs: must be an integer of 0 or more, not '-1'"),
+    (lambda folder: {"reconstruct": -1}, "--reconstruct: must be an integer of 0 or more, not .-1"),
     (lambda folder: {"seed": "x"}, r"--seed: must be an integer within 0\.\.2147483647, not 'x'"),
     (lambda folder: {"count": 0}, "--count: must be a positive integer, not '0'"),
     (lambda folder: {"out": "x.bin"}, "--out must end in .safetensors, not 'x.bin'"),

@@ -305,10 +305,10 @@ def test_tables_fit_a_terminal(inputs, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    (None, "cannot read the labels: .*No such file"),
-    ("name,label\n00.png,3\n", "must have the columns file and label, a number"),
-    ("file,label\n00.png,three\n", "must have the columns file and label, a number"),
-    ("file,label\n00.png,3\n", "has no label for 01.png"),
+    (None, "cannot read .*No such file"),
+    ("name,label\n00.png,3\n", "must be CSV with the columns file and label"),
+    ("file,label\n00.png,three\n", "line 2: 00.png has no class of .*'three'"),
+    ("file,label\n00.png,3\n", "has no label of 01.png"),
 ])
 def test_labels_that_cannot_be_used_are_one_line(inputs, tmp_path, capsys, text, message):
     path = tmp_path / "labels.csv"
