@@ -38,8 +38,6 @@ TIMEOUT = 30
 
 LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
 
-_ARRAYS = ("key", "names", "top", "scales")
-
 _NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 
 _lock = threading.Lock()  # numba's threads do not stand two callers
@@ -116,9 +114,10 @@ class Chunk:
         try:
             content = io.BytesIO(self.path.read_bytes())
             with np.load(content, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key or {*stored.files} - {*_ARRAYS}:
+                if str(stored["key"]) != self.key:
                     return None
-                return Found(stored["names"].tolist(), stored["top"], stored.get("scales"))
+                scales = stored["scales"] if self.prepared.integer else None
+                return Found(stored["names"].tolist(), stored["top"], scales)
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
             return None
 
