@@ -120,7 +120,6 @@ def test_error_of_an_image_keeps_what_was_done(bench, images, folder, tmp_path):
             bench(contenders, images)
     finally:
         away.rename(last)
-    assert len(bench.done) + len(images) // evaluation.CHUNK >= 2
     before = {path.name for path in bench.folder.iterdir()}
     check(bench(contenders, images), contenders)
     assert not before & {*bench.done}
@@ -212,6 +211,7 @@ def test_changed_files_are_noticed(bench, images, tmp_path, folder):
     finally:
         images[0].path.write_bytes(content)
     one.path.write_bytes(one.path.read_bytes() + b" ")
+    evaluation._contender.cache_clear()  # the workers are in this process
     with pytest.raises(UserError, match=r"oracle_1\.contender was changed meanwhile"):
         bench([one], images[:5])
 
