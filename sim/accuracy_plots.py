@@ -69,6 +69,7 @@ def scales(row: Row, mine: Answers, oracle: Answers, site_names: Sequence[str]) 
     for index, name in enumerate(site_names):
         if name in names:
             chosen.setdefault(_split(name)[1], []).append((_split(name)[0], index))
+    chosen = {kind: chosen[kind] for kind in (*BLOCK_SITES, "head") if kind in chosen}
     images = np.linspace(0, len(mine.top) - 1, min(POINTS, len(mine.top))).round().astype(int)
     columns = min(4, len(chosen))
     lines = -(-len(chosen) // columns)
