@@ -7,8 +7,8 @@ import pytest
 from sim import estimate
 
 
-@pytest.mark.parametrize("command", ["sim.estimate", "sim.record", "sim.doctor", "rtl.export",
-                                     "rtl.build"])
+@pytest.mark.parametrize("command", ["sim.accuracy", "sim.estimate", "sim.record", "sim.doctor",
+                                     "rtl.export", "rtl.build"])
 def test_wrong_option_is_one_line(command, capsys):
     main = importlib.import_module(command).main
     try:
