@@ -160,6 +160,11 @@ class VitShape:
         """Index of a block's site in a row of scales."""
         return len(BLOCK_SITES) * block + BLOCK_SITES.index(name)
 
+    def kind(self, site: int) -> str:
+        """Name of a site without its block, by its index in a row of scales."""
+        last = site == self.sites - 1
+        return "head" if last else BLOCK_SITES[site % len(BLOCK_SITES)]
+
     def site_names(self) -> list[str]:
         """Names of the sites in the order of a row of scales, like ``3.fc1``; last ``head``."""
         names = [f"{block}.{name}" for block in range(self.depth) for name in BLOCK_SITES]

@@ -11,7 +11,6 @@ same paths, and this program. ``dask scheduler`` and ``dask worker --nthreads 1`
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
@@ -23,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from rtl.cli import Parser
 
 from . import predictor_options
-from .calibrate import FloatModel, weights_digest
-from .cli import UserError, command, positive, precision, up_to, whole_file
+from .calibrate import FloatModel
+from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
 from .labels import read_labels
 
 PROG = "python -m sim.accuracy"
@@ -114,25 +112,10 @@ def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
 
     source = floating.source()
     options = predictor_options.read(args, source.shape)
-    run = {"model": floating.name, "weights": weights_digest(source),
-           "images": hashlib.sha256(pixels.tobytes()).hexdigest()}
     return Bench(source, pixels, options,
                  train.Budget(epochs=args.epochs, seed=args.seed),
                  replace(train.TRAINED, epochs=args.epochs_all, seed=args.seed),
-                 _folder(args.work / "calibration"), run, _track)
-
-
-def _folder(path: Path) -> Path:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from None
-    return path
-
-
-def _track(steps, what: str):
-    console = Console(stderr=True)
-    return track(steps, what, console=console, transient=True, disable=not console.is_terminal)
+                 folder(args.work / "calibration"), floating.identify(pixels), progress)
 
 
 def _note(text: str) -> None:
@@ -146,21 +129,21 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, di
     known = preparation.candidates()
     methods = _methods(args.methods, known)
     images.files(args.calibration)  # before the weights are loaded or downloaded
-    shown = evaluation.listed(args.images, args.count, _track)
+    shown = evaluation.listed(args.images, args.count, progress)
     floating = FloatModel.create(args.model, args.weights)
     shape = floating.source().shape
     labels = None
     if args.labels is not None:
         labels = read_labels(args.labels, [one.name for one in shown], shape.classes)
     _, pixels = images.pixels(args.calibration, floating.preprocessing, args.calibration_count,
-                              _track)
+                              progress)
     bench = _bench(args, floating, pixels)
-    contenders, results = (_folder(args.work / name).absolute()
+    contenders, results = (folder(args.work / name).absolute()
                            for name in ("contenders", "results"))
 
     def evaluate(prepared):
         return evaluation.evaluate(prepared, shown, floating.preprocessing.config, results,
-                                   connect, _track)
+                                   connect, progress)
 
     # the float model first: it finds broken images before hours of training
     answers = evaluate([preparation.reference(floating, bench.run, contenders)])
@@ -184,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
         if path is not None and not path.absolute().parent.is_dir():
             raise UserError(f"cannot write {path}: {path.parent} is not a folder")
     if args.plot is not None:
-        _folder(args.plot)
+        folder(args.plot)
 
     from . import accuracy_report as report
     from . import evaluation

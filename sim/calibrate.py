@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from golden import softmax
 from rtl.cli import Parser
 
 from . import predictor_options
-from .cli import UserError, command, positive, precision, up_to
+from .cli import UserError, command, positive, precision, progress, up_to
+from .code_digest import digest
 from .quantized_model import QuantizedModel, save
 
 PROG = "python -m sim.calibrate"
@@ -56,6 +55,11 @@ class FloatModel:
         from .ptq import source
 
         return source.read(self.model, self.preprocessing, self.name)
+
+    def identify(self, pixels: np.ndarray) -> dict[str, str]:
+        """Return what tells results of this model and these calibration images from others."""
+        return {"model": self.name, "weights": weights_digest(self.source()),
+                "images": hashlib.sha256(pixels.tobytes()).hexdigest()}
 
     def describe(self) -> dict:
         """Return what a quantized model says about the float one."""
@@ -102,14 +106,13 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
     from .ptq.checkpoint import Checkpoint
 
     about = floating.describe()
-    images = hashlib.sha256(pixels.tobytes()).hexdigest()
-    stages = Checkpoint(checkpoint, {"plan": repr(plan), "weights": about["weights"],
-                                     "images": images})
+    run = floating.identify(pixels)
+    stages = Checkpoint(checkpoint, run | {"plan": repr(plan), "code": digest("sim.ptq.pipeline")})
     made = pipeline.quantize(floating.source(), pixels, plan, progress, stages=stages.load(),
                              save=stages.save)
     settings = {name: value for name, value in asdict(plan).items() if name != "precision"}
     calibration = settings | {
-        "images": {"count": len(pixels), "sha256": images, "blockwise": plan.images},
+        "images": {"count": len(pixels), "sha256": run["images"], "blockwise": plan.images},
         "libraries": {name: importlib.metadata.version(name).partition("+")[0]
                       for name in LIBRARIES}}
     return QuantizedModel(made.network, about | {"calibration": calibration})
@@ -130,6 +133,9 @@ def _parser() -> Parser:
                              "(default: all)")
     parser.add_argument("--bits", type=precision, required=True, metavar="WxAy",
                         help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8)")
+    parser.add_argument("--observer", default="mse", metavar="NAME",
+                        help="how static scales are chosen: minmax, percentile, mse (default: "
+                             "%(default)s)")
     parser.add_argument("--step", type=up_to(softmax.STEP.max), default=0, metavar="N",
                         help="store probabilities as 4-bit codes N/1024 apart in the log2 domain, "
                              "512 for log-sqrt2 (default: 0, 8-bit probabilities)")
@@ -151,19 +157,19 @@ def _parser() -> Parser:
 
 def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
-    from .ptq import blockwise, pipeline, train
+    from .ptq import blockwise, observers, pipeline, train
     from .ptq.reconstruct import Reconstruction
 
+    if args.observer not in observers.OBSERVERS:
+        raise UserError(f"--observer must be one of {', '.join(observers.OBSERVERS)}, "
+                        f"not {args.observer!r}")
     predictor = predictor_options.read(args, shape) if args.predict else None
     reconstruction = (Reconstruction.paced(args.reconstruct, seed=args.seed) if args.reconstruct
                       else None)
-    return pipeline.Plan(args.bits, options=blockwise.Options(step=args.step),
+    return pipeline.Plan(args.bits,
+                         options=blockwise.Options(observer=args.observer, step=args.step),
                          reconstruction=reconstruction, predictor=predictor,
                          budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
-
-
-def _track(steps, what: str):
-    return track(steps, what, console=Console(stderr=True), transient=True)
 
 
 @command(PROG)
@@ -179,12 +185,12 @@ def main(argv: list[str] | None = None) -> int:
 
     images.files(args.images)  # before the weights are loaded or downloaded
     floating = FloatModel.create(args.model, args.weights)
-    floating.source()
+    plan = _plan(args, floating.source().shape)
     checkpoint = args.out.with_suffix(".checkpoint")
     if checkpoint.exists():
         print(f"Going on from {checkpoint}", file=sys.stderr)
-    _, pixels = images.pixels(args.images, floating.preprocessing, args.count, _track)
-    made = calibrate(floating, pixels, _plan(args, floating.source().shape), checkpoint, _track)
+    _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
+    made = calibrate(floating, pixels, plan, checkpoint, progress)
     save(made, args.out)
     checkpoint.unlink(missing_ok=True)
     print(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "

@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 
 class UserError(Exception):
     """Something the user can mend; the message is one line and needs no traceback."""
@@ -90,6 +93,27 @@ def one_of(*names: str) -> Callable[[str], str]:
             raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, not {text!r}")
         return text.lower()
     return parse
+
+
+def progress(steps, what: str):
+    """Iterate over steps, with a progress bar on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    return track(steps, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def folder(path: Path) -> Path:
+    """Make a folder if it is missing, and return it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from None
+    return path
 
 
 @contextlib.contextmanager

@@ -18,7 +18,10 @@ def digest(*modules: str) -> str:
     """
     found, wanted = {}, list(modules)
     while wanted:
-        path = _file(wanted.pop())
+        name = wanted.pop()
+        package = name.rpartition(".")[0]
+        wanted += [package] if package else []
+        path = _file(name)
         if path is not None and path not in found:
             tree = ast.parse(path.read_bytes())
             wanted += _imports(tree, path)

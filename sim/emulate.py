@@ -39,7 +39,6 @@ import numpy as np
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from golden import exp2, formats, gelu, layernorm
@@ -49,7 +48,7 @@ from golden.vit import Vit
 from rtl.cli import Parser
 
 from . import images, quantized_model
-from .cli import command, positive, positive_float
+from .cli import command, positive, positive_float, progress
 from .emulator import (
     ONE,
     Emulation,
@@ -358,10 +357,6 @@ def _print(made: Report, model: str, jitter: float | None) -> None:
           f"{max(one.error - 0.5, 0):.3f}", one.name) for kind, one in made.sites.items()]))
 
 
-def _track(steps, what: str):
-    return track(steps, what, console=Console(stderr=True), transient=True)
-
-
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
@@ -372,9 +367,9 @@ def main(argv: list[str] | None = None) -> int:
         files = images.files(args.images)[:args.count]
         labels = read_labels(args.labels, [file.relative_to(args.images).as_posix()
                                            for file in files], model.network.shape.classes)
-    _, pixels = images.pixels(args.images, model.preprocessing(), args.count, _track)
+    _, pixels = images.pixels(args.images, model.preprocessing(), args.count, progress)
     made = report(model.network, pixels, labels, compared=args.compared,
-                  jitter=args.jitter or 0.0, progress=_track)
+                  jitter=args.jitter or 0.0, progress=progress)
     if args.json:
         print(json.dumps(asdict(made), indent=2))
     else:

@@ -10,6 +10,7 @@ tensor is rounded or saturated. :func:`emulate` runs a network like that, whole 
 All tensors are float64, in the units of golden's integers.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -62,7 +63,7 @@ def real(integers) -> torch.Tensor:
     return torch.from_numpy(np.asarray(integers, np.float64))
 
 
-class Walk:
+class Walk(ABC):
     """The way through a network, for subclasses that say what each step returns.
 
     Steps take and return tensors of integers as float64, images first. `lambdas` are scales
@@ -76,25 +77,25 @@ class Walk:
 
     # `kind` is one of UNITS for what is rounded to 16 bits, "site" for what enters a product.
 
+    @abstractmethod
     def requantized(self, kind: str, name: str, acc, exponent, fmt: IntFormat, *terms):
         """Return ``acc * 2**(exponent / 1024)`` in `fmt`, and `terms` added to that."""
-        raise NotImplementedError
 
+    @abstractmethod
     def normalized(self, name: str, x, norm: Norm):
         """Return a LayerNorm with its affine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stored(self, name: str, scores, step: int):
         """Return the operands or codes that a row of scores is stored as."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row_exponent(self, name: str, total):
         """Return ``1024 * log2(total)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activated(self, name: str, t):
         """Return GELU with its offset."""
-        raise NotImplementedError
 
     def run(self, pixels: np.ndarray) -> torch.Tensor:
         """Return the logits of images, (images, classes)."""

@@ -13,13 +13,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from rtl.cli import Parser
 
 from . import images, recording
-from .cli import UserError, command, positive
+from .cli import UserError, command, positive, progress
 from .recording import Choices, Recording
 from .sites import SITES
 
@@ -41,10 +38,6 @@ def _digest(path: Path) -> str:
 
 def _pictures(folder: Path | None, count: int | None) -> list:
     return images.packaged()[:count] if folder is None else images.folder(folder, count)
-
-
-def _track(steps, what: str):
-    return track(steps, what, console=Console(stderr=True), transient=True)
 
 
 def make(name: str, weights: Path | None, pictures: list, choices: Choices, command_line: str,
@@ -101,7 +94,7 @@ def _rebuild(args: argparse.Namespace) -> int:
         names = ", ".join(image["file"] for image in about["images"])
         raise UserError(f"the images are not those that {args.rebuild} was recorded from: {names}")
     new = make(about["model"], args.weights, pictures, Choices.from_metadata(about["choices"]),
-               about["command"], _track)
+               about["command"], progress)
     if args.out is not None:
         recording.write(new, args.out)
     return _report(args.rebuild, old, new)
@@ -211,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--model needs --out FILE")
     choices = Choices(**given)
     pictures = _pictures(args.images, args.count)
-    made = make(args.model, args.weights, pictures, choices, _command_line(args, choices), _track)
+    made = make(args.model, args.weights, pictures, choices, _command_line(args, choices), progress)
     recording.write(made, args.out)
     print(f"{args.out}: {len(made.tensors)} tensors of {len(pictures)} images, "
           f"{args.out.stat().st_size:,} bytes")

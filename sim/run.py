@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +23,7 @@ from golden.network import Network
 from rtl.cli import Parser
 
 from . import zoo
-from .cli import UserError, command, one_line, one_of, positive
+from .cli import UserError, command, one_line, one_of, positive, progress
 from .quantized_model import QuantizedModel, load
 
 PROG = "python -m sim.run"
@@ -205,10 +204,6 @@ def _print(answers: list[Answer], title: str, heads: list[str], notes: list[str]
         console.print(Text(note), soft_wrap=True)
 
 
-def _track(steps, what: str):
-    return track(steps, what, console=Console(stderr=True), transient=True)
-
-
 def _beside(model: QuantizedModel, weights: Path | None):
     """Return the float model or None, and notes; weights that are named must do."""
     try:
@@ -234,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
         floating, notes = _beside(model, args.weights)
     answers = classify(model, np.stack([preprocessing.pixels(one) for one in pictures]),
                        [str(path) for path in args.images], floating, top=args.top,
-                       backend=args.backend, progress=_track)
+                       backend=args.backend, progress=progress)
     precision = str(model.network.precision)
     if args.json:
         print(json.dumps({"model": model.name, "precision": precision, "backend": args.backend,

@@ -8,7 +8,6 @@ those of least squared error) is explained on images left out of the fit; by kin
 all sites behind the first tap. Nothing is trained, and no other image is looked at.
 """
 
-import hashlib
 import json
 import sys
 from dataclasses import asdict, replace
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from golden.network import BLOCK_SITES, Precision, VitShape
@@ -24,7 +22,7 @@ from golden.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
 from . import predictor
-from .cli import UserError, command, positive, precision
+from .cli import UserError, command, folder, positive, precision, progress
 
 PROG = "python -m sim.study"
 
@@ -77,14 +75,15 @@ def coefficients(options: predictor.Options, shape: VitShape) -> int:
 
 def _table(rows: list[dict], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("taps", "chunk", "statistics", "rank", "deg", "numbers", "all", *BLOCK_SITES):
-        table.add_column(name, justify="right")
+    for name in ("taps", "chunk", "of", "rank", "deg", "size", "all", *BLOCK_SITES):
+        table.add_column(name, justify="right", no_wrap=True)
     best = max(row["mean"] for row in rows)
     for row in rows:
         options = row["options"]
-        groups = {0: "channels", 1: "tensor"}.get(options["groups"], str(options["groups"]))
+        groups = {0: "channel", 1: "tensor"}.get(options["groups"], str(options["groups"]))
         table.add_row(",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
-                      str(options["rank"] or "-"), str(options["degree"]), f"{row['numbers']:,}",
+                      str(options["rank"] or "-"), str(options["degree"]),
+                      f"{row['numbers'] / 1000:.1f}k",
                       f"{row['mean']:.3f}",
                       *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES),
                       style="bold" if row["mean"] == best else None)
@@ -112,11 +111,6 @@ def _parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
-    console = Console(stderr=True)
-
-    def progress(steps, what):
-        return track(steps, what, console=console, transient=True)
-
     from . import images
     from .calibrate import FloatModel
     from .ptq import export, methods, train
@@ -125,13 +119,11 @@ def main(argv: list[str] | None = None) -> int:
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
     if len(pixels) < 2 * predictor.FOLDS:
         raise UserError(f"--images must be {2 * predictor.FOLDS} or more, not {len(pixels)}")
-    source, about = floating.source(), floating.describe()
+    source = floating.source()
     shape = source.shape
-    args.work.mkdir(parents=True, exist_ok=True)
     nothing = train.Budget(epochs=0)
-    bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing, args.work,
-                          {"model": floating.name, "weights": about["weights"],
-                           "images": hashlib.sha256(pixels.tobytes()).hexdigest()}, progress)
+    bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing,
+                          folder(args.work / "calibration"), floating.identify(pixels), progress)
     result = bench.result(args.bits, "blocks")
     tried = candidates(shape.depth, shape.tokens)
     keys = sorted({options.key(after, shape) for options in tried for after in options.taps})

@@ -21,12 +21,10 @@ import numpy as np
 import safetensors.torch
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from rtl.cli import Parser
 
-from .cli import UserError, command, one_line, positive, whole_file
+from .cli import UserError, command, one_line, positive, progress, whole_file
 from .zoo import training
 
 PROG = "python -m sim.train"
@@ -235,13 +233,12 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--out must end in .safetensors, not {options.out.name!r}")
     recipe = Recipe(epochs=options.epochs, full_epochs=min(Recipe.full_epochs, options.epochs),
                     seed=options.seed)
-    console = Console(stderr=True)
     run = Run(read_data(options.data), recipe, options.out)
     done = run.resume()
     if done:
-        console.print(f"Going on after {done} of {recipe.epochs} epochs")
+        print(f"Going on after {done} of {recipe.epochs} epochs", file=sys.stderr)
     while len(run.log) < recipe.epochs:
-        row = run.epoch(lambda steps, what: track(steps, what, console=console, transient=True))
+        row = run.epoch(progress)
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     run.finish()
     return 0

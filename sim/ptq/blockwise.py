@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from golden.formats import LAMBDA
-from golden.network import BLOCK_SITES, HEAD, Precision
+from golden.network import HEAD, Precision
 
 from . import observers, rounding
 from .export import Quantized, Ranges
@@ -32,8 +32,8 @@ class Options:
         Whether weights are rounded by GPTQ, and not each to the nearest.
     damping
         Of both, relative to the mean of the diagonal.
-    power
-        Of the error that a scale minimises.
+    observer
+        How static scales are chosen: a name of :data:`sim.ptq.observers.OBSERVERS`.
     step
         Of 4-bit probability codes; 0 for 8-bit probabilities.
     batch
@@ -43,7 +43,7 @@ class Options:
     refit: bool = False
     compensate: bool = True
     damping: float = 0.01
-    power: float = 2.0
+    observer: str = "mse"
     step: int = 0
     batch: int = 32
 
@@ -108,9 +108,9 @@ class _Calibration:
 
     def scale(self, site: int, stream) -> None:
         """Choose the scale of a site for a stream of what is to be quantized."""
-        name = "head" if site == self.shape.sites - 1 else BLOCK_SITES[site % len(BLOCK_SITES)]
         values = torch.cat([part.flatten() for part in stream[::max(1, len(stream) // 8)]])
-        lam = observers.mse(values, self.precision.site(name), self.options.power)
+        lam = observers.OBSERVERS[self.options.observer](
+            values, self.precision.site(self.shape.kind(site)))
         self.twin.scales.data[site] = round(lam * LAMBDA.one) / LAMBDA.one
 
     def quantize(self, site: int, stream):
@@ -164,7 +164,7 @@ class _Calibration:
         if self.done > shape.depth:
             return Calibrated(twin, self.weights, self.reach)
         if not self.done:
-            patches = [self._patches(part) for part in self.batches]
+            patches = self.map(twin.patches, self.batches)
             self.layer("patch", patches,
                        self.map(lambda x: x @ reference.weights["patch"], patches))
         wanted, found = self.map(reference.embed, self.batches), self.map(twin.embed, self.batches)
@@ -236,11 +236,6 @@ class _Calibration:
         for name, stream in streams.items():
             largest = max(getattr(self.reach, name), _reach(stream))
             self.reach = replace(self.reach, **{name: largest})
-
-    def _patches(self, pixels):
-        n, grid, side = len(pixels), self.shape.grid, self.shape.patch
-        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
-        return cut.reshape(n, grid * grid, -1).float()
 
     @staticmethod
     def _mix(twin, index, y):

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from golden.formats import LAMBDA, IntFormat
-from golden.network import BLOCK_SITES, Network, Precision, VitShape
+from golden.network import Network, Precision, VitShape
 
 BINS = 1024
 SHARE = 0.9999
@@ -25,8 +25,7 @@ _TRIES = np.arange(0, 4 * LAMBDA.one, LAMBDA.one // 32)  # below the scale that 
 
 def site_format(shape: VitShape, precision: Precision, site: int) -> IntFormat:
     """Return the format of a site by its index in a row of scales."""
-    last = site == shape.sites - 1
-    return precision.site("head" if last else BLOCK_SITES[site % len(BLOCK_SITES)])
+    return precision.site(shape.kind(site))
 
 
 def _covering(low: np.ndarray, high: np.ndarray, fmt: IntFormat) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from golden.network import Precision
 
 from .. import predictor
+from ..code_digest import digest as code_digest
 from . import dynamic, pipeline, train
 from .checkpoint import Checkpoint
 from .contender import Contender, Emulated, Integer
@@ -77,7 +78,7 @@ class Bench:
         return stages
 
     def _checkpoint(self, name: str, plan: pipeline.Plan) -> Checkpoint:
-        run = self.run | {"plan": plan.changes()}
+        run = self.run | {"plan": repr(plan), "code": code_digest("sim.ptq.pipeline")}
         digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
         return Checkpoint(self.folder / f"{plan.precision}_{name}_{digest}.checkpoint", run)
 

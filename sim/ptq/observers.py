@@ -31,8 +31,8 @@ def _covering(low: float, high: float, fmt: IntFormat) -> float:
     return math.log2(scale)
 
 
-def mse(x: torch.Tensor, fmt: IntFormat, power: float = 2.0) -> float:
-    """Return the scale of least mean error, to the given power of its magnitude.
+def mse(x: torch.Tensor, fmt: IntFormat) -> float:
+    """Return the scale of least mean squared error.
 
     Searches a histogram of :data:`BINS` bins, in steps of 1/32 in the log2 domain.
     """
@@ -46,5 +46,8 @@ def mse(x: torch.Tensor, fmt: IntFormat, power: float = 2.0) -> float:
     lams = minmax(x, fmt) - _SHRINK
     scale = torch.exp2(lams)[:, None]
     held = torch.floor(centre / scale + 0.5).clamp(fmt.min, fmt.max) * scale
-    error = ((held - centre).abs().pow(power) * count).sum(1)
+    error = ((held - centre).square() * count).sum(1)
     return float(lams[error.argmin()])
+
+
+OBSERVERS = {"minmax": minmax, "percentile": percentile, "mse": mse}

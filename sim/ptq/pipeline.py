@@ -5,7 +5,7 @@ share their first steps share the results.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -53,13 +53,6 @@ class Plan:
     reconstruction: Reconstruction | None = None
     predictor: prediction.Options | None = None
     budget: Budget = field(default_factory=lambda: Budget(epochs=0))
-
-    def changes(self) -> dict[str, str]:
-        """Return what differs from the defaults, to name results by."""
-        usual = Plan(self.precision)
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {"precision": str(self.precision)} | {
-            name: repr(value) for name, value in values.items() if value != getattr(usual, name)}
 
 
 @dataclass

@@ -169,16 +169,19 @@ class Twin(nn.Module):
             observe(site, x)
         if not self.active:
             return x
-        name = "head" if site == self.shape.sites - 1 else BLOCK_SITES[site % len(BLOCK_SITES)]
-        held = quantize(x, scales[:, site], self.precision.site(name))
+        held = quantize(x, scales[:, site], self.precision.site(self.shape.kind(site)))
         return held if self.drop is None else self.drop(x, held)
+
+    def patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Cut pixels ``uint8 (images, side, side, 3)`` as :func:`golden.vit.patches` does."""
+        n, grid, side = len(pixels), self.shape.grid, self.shape.patch
+        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
+        return cut.reshape(n, grid * grid, -1).float()
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels ``uint8 (images, side, side, 3)`` into the residual stream."""
-        n, grid, side = len(pixels), self.shape.grid, self.shape.patch
-        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
-        x = cut.reshape(n, grid * grid, -1).float() @ self.weight("patch") + self.biases["patch"]
-        first = self.embedding[:1].expand(n, 1, -1)
+        x = self.patches(pixels) @ self.weight("patch") + self.biases["patch"]
+        first = self.embedding[:1].expand(len(pixels), 1, -1)
         return torch.cat((first, x + self.embedding[1:]), 1)
 
     def attention(self, index: int, y: torch.Tensor, scales: torch.Tensor,

@@ -95,7 +95,8 @@ def test_same_run_gives_the_same_bytes(run, finished, capsys):
 
 
 @pytest.mark.parametrize(("base", "options"), [
-    ({}, {"bits": "w8a8"}), ({}, {"step": 512}), ({}, {"epochs": 1}), ({}, {"count": 7}),
+    ({}, {"bits": "w8a8"}), ({}, {"observer": "minmax"}), ({}, {"observer": "percentile"}),
+    ({}, {"step": 512}), ({}, {"epochs": 1}), ({}, {"count": 7}),
     ({}, {"reconstruct": 2}), ({"reconstruct": 2}, {"reconstruct": 2, "seed": 2}),
     ({"epochs": 1}, {"epochs": 1, "seed": 2})])
 def test_every_option_changes_the_integers(finished, base, options):
@@ -226,6 +227,8 @@ def _convolutions(folder):
     (lambda folder: {"bits": "4"}, "--bits: a precision is written like w4a4, not '4'"),
     (lambda folder: {"bits": None}, "the following arguments are required: --bits"),
     (lambda folder: {"step": 10**6}, r"--step: must be an integer within 0\.\.\d+, not '1000000'"),
+    (lambda folder: {"observer": "x"},
+     "--observer must be one of minmax, percentile, mse, not 'x'"),
     (lambda folder: {"epochs": -1}, "--epochs: must be an integer of 0 or more, not '-1'"),
     (lambda folder: {"reconstruct": -1}, "--reconstruct: must be an integer of 0 or more, not .-1"),
     (lambda folder: {"seed": "x"}, r"--seed: must be an integer within 0\.\.2147483647, not 'x'"),

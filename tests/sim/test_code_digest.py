@@ -7,7 +7,8 @@ def test_digest_counts_code_and_what_it_imports(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     files = {"sim/one.py": '"""One."""\nfrom .two import f\n\n\ndef g():\n    return f()\n',
              "sim/two.py": "from golden import three\nimport numpy\n\n\ndef f():\n    return 1\n",
-             "golden/three.py": "x = 3\n", "sim/unused.py": "y = 1\n"}
+             "golden/three.py": "x = 3\n", "sim/__init__.py": "",
+             "sim/unused.py": "y = 1\n"}
 
     def digest(**changed):
         for name, text in (files | changed).items():
@@ -23,7 +24,7 @@ def test_digest_counts_code_and_what_it_imports(tmp_path, monkeypatch):
         assert digest(**{"sim/unused.py": "y = 2\n"}) == before
         for name, text in (("sim/one.py", files["sim/one.py"].replace("f()", "f() + 1")),
                            ("sim/two.py", files["sim/two.py"].replace("1", "2")),
-                           ("golden/three.py", "x = 4\n")):
+                           ("sim/__init__.py", "z = 1\n"), ("golden/three.py", "x = 4\n")):
             assert digest(**{name: text}) != before, name
     finally:
         code_digest.digest.cache_clear()

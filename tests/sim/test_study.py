@@ -1,0 +1,67 @@
+"""Cross-validation of predictors from the command line."""
+
+
+
+import json
+
+import pytest
+
+from golden.network import VitShape
+from sim import predictor, study
+from tests import shipped
+
+SHAPE = VitShape(image=16, patch=4, dim=32, depth=6, heads=4, hidden=64, classes=7)
+
+
+def test_candidates_differ_and_hold_the_default():
+    tried = study.candidates(SHAPE.depth, SHAPE.tokens)
+    assert len(set(tried)) == len(tried)
+    assert predictor.Options().placed(SHAPE.depth) in tried
+
+
+def test_numbers_are_counted_by_hand():
+    options = predictor.Options(taps=(4,), groups=1, rank=0, degree=2)
+    sites = 7 * 2 + 1
+    assert study.coefficients(options, SHAPE) == sites * (2 + 3 + 1)
+    options = predictor.Options(taps=(4,), rank=3, degree=1)
+    assert study.coefficients(options, SHAPE) == sites * (3 + 1) + 3 * (64 + 1)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    weights = shipped.weights(folder / "float.safetensors")
+    return ["--model", "tiny", "--weights", str(weights), "--bits", "w8a8",
+            "--images", str(shipped.images(folder / "images", 20)), "--work", str(folder / "work")]
+
+
+def test_every_candidate_has_a_share_for_every_site_it_may_predict(words, capsys):
+    assert study.main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == len(study.candidates(2, 17))
+    for row in rows:
+        first = min(row["options"]["taps"])
+        assert len(row["sites"]) == 7 * (2 - first) + 1
+        assert max(row["sites"].values()) <= 1
+        assert row["mean"] == pytest.approx(sum(row["sites"].values()) / len(row["sites"]))
+
+
+def test_the_table_names_what_was_tried(words, capsys):
+    assert study.main(words) == 0
+    said = capsys.readouterr().out
+    assert "w8a8: R2 of per-image scales" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert "channel" in said
+    assert "tensor" in said
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (["--count", "9"], "--images must be 10 or more, not 9"),
+    (["--images", "nowhere"], "nowhere is not a folder"),
+    (["--work", __file__], "cannot make the folder"),
+])
+def test_what_cannot_be_done_is_one_line(words, capsys, change, message):
+    assert study.main([*words, *change]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+    assert "Traceback" not in said
