@@ -10,9 +10,11 @@ then rounded to the other one, which moves many values after it by a good part o
 ``--jitter`` shows how far that goes, by a relative error put on every value that is about to be
 quantized; 6e-8 is that of float32. So there are two more comparisons, which do not go through it:
 
-:func:`follow` runs the network in real arithmetic, from pixels to logits, but rounds as golden did.
-How far a value is from what golden rounded it to, over half a step, says how much golden's
-quantizers would have had to be moved for the two to be the same.
+:func:`follow` runs the network in real arithmetic, from pixels to logits, in the network's own
+formats, but takes what enters the matrix products as golden rounded it. Whether the class is the
+same says what the multipliers and the non-linear functions cost by themselves. How far a value is
+from what golden rounded it to, over half a step, says how much golden's quantizers would have
+had to be moved for the two to be the same.
 
 :func:`compare` goes through golden's own tensors, one step at a time: each is what the real
 function makes of golden's tensors before it, within the error that the unit's docstring states.
@@ -50,6 +52,7 @@ from rtl.cli import Parser
 from . import images, quantized_model
 from .cli import command, positive, positive_float, progress
 from .emulator import (
+    FORMATS,
     ONE,
     Emulation,
     Walk,
@@ -174,7 +177,7 @@ class _Following(Emulation):
     """Real functions, with golden's integers wherever something is quantized."""
 
     def __init__(self, network, lambdas, beside: _Beside):
-        super().__init__(network, lambdas, predicted=False)
+        super().__init__(network, lambdas, predicted=False, integer=FORMATS)
         self._beside = beside
 
     def requantized(self, kind, name, acc, exponent, fmt, *terms):
@@ -241,19 +244,23 @@ class Report:
     ----------
     images
         How many there are.
+    followed
+        Share of images of the same class from golden and from :func:`follow`.
     agreement
-        Share of images of the same class from golden and from real arithmetic.
+        Share of images of the same class from golden and from real arithmetic left to itself.
     jittered
         The same of real arithmetic with and without jitter; None if there is none.
     accuracy
-        Share of images of the right class, from ``golden`` and ``float64``; None without labels.
+        Share of images of the right class, from ``golden``, ``followed`` and ``float64``; None
+        without labels.
     compared
-        How many images :func:`compare` and :func:`follow` took.
+        How many images :func:`compare` took.
     steps, sites
-        What they found.
+        What :func:`compare` and :func:`follow` found.
     """
 
     images: int
+    followed: float
     agreement: float
     jittered: float | None
     accuracy: dict[str, float] | None
@@ -280,25 +287,31 @@ def report(network: Network, pixels: np.ndarray, labels: np.ndarray | None = Non
     batch, progress
         As for :func:`emulate`.
     """
-    vit = Vit(network)
-    golden = np.concatenate([vit.run(pixels[first:first + batch]).logits.argmax(1) for first in
-                             progress(range(0, len(pixels), batch), "Running golden")])
-    real = emulate(network, pixels, batch=batch, progress=progress).argmax(1)
+    vit, steps, sites = Vit(network), {}, {}
+    golden, followed = [], []
+    for first in progress(range(0, len(pixels), batch), "Following golden"):
+        part, tensors = pixels[first:first + batch], {}
+        found = vit.run(part, watch=tensors.__setitem__)
+        logits, errors = follow(network, part, found.scales, tensors)
+        sites = merge(sites, errors)
+        golden.append(found.logits.argmax(1))
+        followed.append(logits.argmax(1))
+        some = min(max(compared - first, 0), len(part))
+        if some:
+            steps = merge(steps, compare(network, part[:some], found.scales[:some],
+                                         {name: tensor[:some] for name, tensor in
+                                          tensors.items()}))
+    classes = {"golden": np.concatenate(golden), "followed": np.concatenate(followed),
+               "float64": emulate(network, pixels, batch=batch, progress=progress).argmax(1)}
     jittered = accuracy = None
     if jitter:
         other = emulate(network, pixels, jitter=jitter, batch=batch, progress=progress).argmax(1)
-        jittered = float((other == real).mean())
+        jittered = float((other == classes["float64"]).mean())
     if labels is not None:
-        accuracy = {"golden": float((golden == labels).mean()),
-                    "float64": float((real == labels).mean())}
-    steps, sites, compared = {}, {}, min(compared, len(pixels))
-    for first in progress(range(0, compared, batch), "Comparing"):
-        part, tensors = pixels[first:min(first + batch, compared)], {}
-        lambdas = vit.run(part, watch=tensors.__setitem__).scales
-        steps = merge(steps, compare(network, part, lambdas, tensors))
-        sites = merge(sites, follow(network, part, lambdas, tensors)[1])
-    return Report(len(pixels), float((golden == real).mean()), jittered, accuracy, compared, steps,
-                  sites)
+        accuracy = {name: float((found == labels).mean()) for name, found in classes.items()}
+    return Report(len(pixels), float((classes["golden"] == classes["followed"]).mean()),
+                  float((classes["golden"] == classes["float64"]).mean()), jittered, accuracy,
+                  min(compared, len(pixels)), steps, sites)
 
 
 def _parser() -> Parser:
@@ -336,12 +349,16 @@ def _percent(share: float) -> str:
 def _print(made: Report, model: str, jitter: float | None) -> None:
     console = Console(highlight=False)
     console.print(f"{model}, {made.images} images", soft_wrap=True)
-    rows = [("golden and float64 agree", _percent(made.agreement))]
+    rows = [("golden and float64 that rounds as golden does agree", _percent(made.followed)),
+            ("golden and float64 left to itself agree", _percent(made.agreement))]
     if made.jittered is not None:
         rows.append((f"float64 agrees with itself, jittered by {jitter:g}",
                      _percent(made.jittered)))
     if made.accuracy is not None:
-        rows += [(f"top-1 of {name}", _percent(share)) for name, share in made.accuracy.items()]
+        names = {"golden": "golden", "followed": "float64 that rounds as golden does",
+                 "float64": "float64 left to itself"}
+        rows += [(f"top-1 of {names[name]}", _percent(share))
+                 for name, share in made.accuracy.items()]
     console.print(_table("", ("", ""), rows))
     console.print()
     console.print(_table(
@@ -351,7 +368,7 @@ def _print(made: Report, model: str, jitter: float | None) -> None:
          for kind, one in made.steps.items()]))
     console.print()
     console.print(_table(
-        "Real values of float64 that rounds as golden does, in steps",
+        f"Real values where golden rounds, {made.images} images, in steps",
         ("site", "roundings", "rounded otherwise", "furthest past 1/2", "in"),
         [(kind, f"{one.count:,}", _percent(one.beyond / one.count),
           f"{max(one.error - 0.5, 0):.3f}", one.name) for kind, one in made.sites.items()]))

@@ -25,8 +25,13 @@ UNITS = ("exp2", "layernorm", "softmax", "gelu", "residual", "qkv", "scores", "h
 """What can be real or golden's: the multipliers, the functions, and the rounding to 16 bits of the
 residual stream, of queries, keys and values, of scores, of GELU's input, and of the logits."""
 
+FORMATS = ("residual", "qkv", "scores", "hidden", "logits")
+"""Those of :data:`UNITS` that are no arithmetic but formats of the network: 16 bits, with its
+binary points."""
+
 ONE = LAMBDA.one
 _LAST_CODE = formats.CODE.max
+
 
 def power(exponent: torch.Tensor) -> torch.Tensor:
     """Return ``2**exponent`` of an exponent with golden's 10 fractional bits."""

@@ -210,8 +210,9 @@ def test_following_golden_real_values_are_where_it_rounds_them(bits, step):
     made, images = network(Precision.parse(bits), step), pixels(8)
     logits, scales, tensors = golden(made, images)
     found, errors = emulate.follow(made, images, scales, tensors)
+    assert (found.argmax(1) == logits.argmax(1)).all()
     assert set(errors) == {"qkv", "q", "k", "v", "probs", "proj", "fc1", "fc2", "head"}
-    assert np.abs(found - logits).max() <= 0.5 + 9e-5 * np.abs(found).max()
+    assert np.abs(found - logits).max() <= 1  # both rounded
     for site, error in errors.items():
         widths = {"head": 8, "probs": 4 if step else 8}
         coarse = widths.get(site, Precision.parse(bits).activations) <= 4
@@ -276,11 +277,11 @@ def test_report_as_json(inputs, capsys):
                               "--jitter", "1e-7", "--json")) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["images"], report["compared"]) == (12, 5)
-    assert report["agreement"] == report["jittered"] == 1
-    assert report["accuracy"] == {"golden": 0.75, "float64": 0.75}
+    assert report["followed"] == report["agreement"] == report["jittered"] == 1
+    assert report["accuracy"] == {"golden": 0.75, "followed": 0.75, "float64": 0.75}
     assert all(error["beyond"] == 0 for error in report["steps"].values())
     assert report["steps"]["hidden"]["count"] == 5 * 2 * 17 * 64
-    assert report["sites"]["head"]["count"] == 5 * 32
+    assert report["sites"]["head"]["count"] == 12 * 32
 
 
 def test_report_without_labels_and_jitter(inputs, capsys):
