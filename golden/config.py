@@ -12,7 +12,7 @@ _LIMITS = {  # smallest and largest value of each choice
     "sram_kib": (1, 1 << 20), "bus_bytes": (1, 1024), "max_k": (1, 1 << 16),
     "max_tokens": (1, 1 << 16), "max_channels": (1, 1 << 14), "range_entries": (1, 1 << 16),
     "max_statistics": (1, 1 << 14), "max_projected": (1, 64), "max_monomials": (1, 1 << 12),
-    "max_sites": (1, 1 << 12),
+    "max_sites": (1, 1 << 12), "stream_words": (1, 1 << 16), "key_words": (1, 1 << 13),
 }
 
 
@@ -41,6 +41,12 @@ class AcceleratorConfig:
         Running extremes the range unit can hold: chunks x (groups, or words of single channels).
     max_statistics, max_projected, max_monomials, max_sites
         Largest scale predictor: statistics in, projected variables, monomials, predicted sites.
+        The scale file of a core has `max_sites` slots, too.
+    stream_words
+        Weight buffer of a core, in words of `cols` bytes; a power of two.
+    key_words
+        Longest dot product whose weights are activations: the buffer for keys and values has two
+        tile columns of that many words of `cols` bytes.
     """
 
     rows: int = 8
@@ -57,6 +63,8 @@ class AcceleratorConfig:
     max_projected: int = 32
     max_monomials: int = 512
     max_sites: int = 256
+    stream_words: int = 2048
+    key_words: int = 256
 
     def __post_init__(self):
         for field in fields(self):
@@ -79,6 +87,38 @@ class AcceleratorConfig:
         wanted = max(1, integer("rows", rows, 1) * integer("cols", cols, 1) // 16)
         lanes = max(n for n in range(1, cols + 1) if cols % n == 0 and n <= wanted)
         return cls(**{"rows": rows, "cols": cols, "lanes": lanes, **choices})
+
+    def check_core(self):
+        """Raise :exc:`ValueError` unless a whole core can be built of this configuration.
+
+        Its scratchpad has a bank of 16 bits for each PE row, which a beat of `lanes` wide elements
+        fills, and one word or half a word of which are the weights of a cycle.
+        """
+        rows, cols = self.rows, self.cols
+        for what, allowed in (
+                (f"lanes must be rows ({rows}) in a core, not {self.lanes}", self.lanes == rows),
+                (f"rows must be a power of two of 4 or more in a core, not {rows}",
+                 rows >= 4 and _power_of_two(rows)),
+                (f"cols must be rows or twice as many in a core, not {cols}",
+                 cols in (rows, 2 * rows)),
+                (f"bus_bytes must be a power of two within 2..{cols}, not {self.bus_bytes}",
+                 2 <= self.bus_bytes <= cols and _power_of_two(self.bus_bytes)),
+                (f"scale_lanes must be 1, 2 or 4 in a core, not {self.scale_lanes}",
+                 self.scale_lanes in (1, 2, 4)),
+                (f"stream_words must be a power of two, not {self.stream_words}",
+                 _power_of_two(self.stream_words))):
+            if not allowed:
+                raise ValueError(what)
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word of a core's scratchpad."""
+        return 2 * self.rows
+
+    @property
+    def scratchpad_words(self) -> int:
+        """Words of a core's scratchpad."""
+        return self.sram_kib * 1024 // self.word_bytes
 
     @property
     def multipliers(self) -> int:
@@ -113,6 +153,10 @@ class AcceleratorConfig:
         return IntFormat(limit.bit_length() + 1)
 
 
+def _power_of_two(value: int) -> bool:
+    return value & (value - 1) == 0
+
+
 CONFIGS = {
     "4x4": AcceleratorConfig(4, 4, lanes=2, scale_lanes=1, sram_kib=128, max_k=1024,
                              max_tokens=1024, max_channels=256, range_entries=256,
@@ -123,6 +167,14 @@ CONFIGS = {
     "16x32": AcceleratorConfig.for_array(16, 32),
 }
 """Named configurations; ``8x16`` is the default."""
+
+CORES = {
+    "4x4": replace(CONFIGS["4x4"], lanes=4, key_words=128),
+    "8x16": CONFIGS["8x16"],
+    "16x16": CONFIGS["16x16"],
+    "16x32": replace(CONFIGS["16x32"], lanes=16),
+}
+"""Named configurations of a whole core: ``lanes`` as many as ``rows``."""
 
 
 def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:

@@ -113,7 +113,7 @@ def test_file_without_a_table_changes_nothing(toml):
 
 @pytest.mark.parametrize(("text", "error", "message"), [
     ("[accelerator]\nrow = 4", ValueError,
-     "accelerator choices must be among rows, cols, .*, max_sites, not 'row'"),
+     "accelerator choices must be among rows, cols, .*, key_words, not 'row'"),
     ("[accelerator]\nrows = 0", ValueError, r"rows must be within 1\.\.256, not 0"),
     ("[accelerator]\nrows = '4'", TypeError, "rows must be an integer, not '4'"),
     ("[accelerator]\nlanes = 5", ValueError, "but 5 does not divide 16"),
