@@ -24,9 +24,9 @@ The affine is ``n * gamma + beta``, saturated to ``ACC``; ``gamma`` has a binary
 own, ``beta`` and the result have 10 + g. The result goes to the requantizer
 (:mod:`golden.requant`) like the accumulators of a matrix product.
 
-In hardware a row passes twice: first into the sums (``x * x`` takes one multiplier), then through
-three multipliers in line, for (2), (5) and the affine. (1) and the table take a few cycles
-between the passes, on the same multipliers; with two sets of sums, another row fills them.
+In hardware a row passes twice: first into the sums (``x * x`` takes one multiplier a lane), then
+through three multipliers in line, for (2), (5) and the affine. Between the passes one multiplier
+makes (1) in six steps and another interpolates, while other rows pass: :func:`cycles`.
 """
 
 from fractions import Fraction
@@ -36,6 +36,7 @@ import numpy as np
 
 from . import formats
 from .checks import integer, integers
+from .config import AcceleratorConfig
 from .formats import FixedFormat, IntFormat
 from .interpolation import INDEX_BITS, Table
 from .jit import kernel, round_shift, saturate
@@ -48,12 +49,22 @@ ROOT = FixedFormat(16, signed=False, frac=15)  # 1/2 < r <= 1
 EPSILON = IntFormat(48, signed=False)
 GAMMA = formats.ACT16
 BETA = formats.ACC
+CHANNELS = IntFormat(HIGHEST_CHANNELS.bit_length(), signed=False)
+SUM = IntFormat(26)  # S1
+SQUARES = IntFormat(41, signed=False)  # S2
 VARIANCE = IntFormat(51, signed=False)  # C**2 * variance + epsilon
+DEVIATION = IntFormat(27)  # C times the deviation
 
 ROOT_ERROR = Fraction(135, 1_000_000)
 """Largest relative error of the reciprocal square root."""
 
 REST_BITS = 10
+
+INTERVAL = 6
+"""Fewest cycles from one row to the next in hardware: the products that make (1)."""
+
+LATENCY = 31
+"""Cycles of a run besides words and the sums over the lanes; see :func:`cycles`."""
 
 
 def _sample(index: int, octave: int) -> int:
@@ -248,3 +259,19 @@ def layer_norm(x, gamma, beta, epsilon: int):
     out = np.empty(x.shape, np.int32)
     _layer_norm(x, gamma, beta, epsilon, out)
     return out
+
+
+def cycles(rows: int, channels: int, config: AcceleratorConfig) -> int:
+    """Cycles of a run without stalls, from the first word taken to the last one given.
+
+    Both included. Rows follow each other every ``channels / config.lanes`` words, but not faster
+    than :data:`INTERVAL`. The last row passes twice, and between its passes it waits for its sums
+    over the lanes, a cycle per level of their tree, and for its root.
+    """
+    rows = integer("rows", rows, 1)
+    channels = integer("channels", channels, 1, HIGHEST_CHANNELS)
+    if channels % config.lanes:
+        raise ValueError(f"channels must be a multiple of {config.lanes} lanes, not {channels}")
+    words = channels // config.lanes
+    levels = (config.lanes - 1).bit_length()
+    return (rows - 1) * max(words, INTERVAL) + 2 * words + LATENCY + levels

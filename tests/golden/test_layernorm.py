@@ -8,16 +8,23 @@ import pytest
 
 from golden import formats
 from golden import layernorm as module
+from golden.config import CONFIGS
 from golden.layernorm import (
+    DEVIATION,
     EPSILON,
     GAMMA,
     HIGHEST_CHANNELS,
+    INTERVAL,
+    LATENCY,
     NORMALIZED,
     ROOT,
     ROOT_ERROR,
     SCALED,
+    SQUARES,
+    SUM,
     TABLES,
     VARIANCE,
+    cycles,
     epsilon_units,
     layer_norm,
     normalize,
@@ -265,3 +272,31 @@ def test_refuses(error, message, arguments):
     given = {"x": [[1, 2]], "gamma": [1, 1], "beta": [0, 0], "epsilon": 0} | arguments
     with pytest.raises(error, match=message):
         layer_norm(**given)
+
+
+def test_sums_and_deviations_fill_their_formats():
+    channels, least = HIGHEST_CHANNELS, -LOW
+    assert channels * LOW == SUM.min
+    assert (channels * least**2).bit_length() == SQUARES.bits
+    assert ((channels - 1) * (HIGH - LOW)).bit_length() + 1 == DEVIATION.bits
+    assert channels in module.CHANNELS
+    assert 2 * channels - 1 == module.CHANNELS.max
+
+
+def test_cycles_are_words_or_the_interval_and_the_last_row_twice():
+    config = CONFIGS["8x16"]  # 8 lanes: three levels
+    assert cycles(1, 192, config) == 2 * 24 + LATENCY + 3
+    assert cycles(197, 192, config) == 198 * 24 + LATENCY + 3
+    assert cycles(10, 8, config) == 9 * INTERVAL + 2 + LATENCY + 3
+    assert cycles(10, 8 * INTERVAL, config) == 11 * INTERVAL + LATENCY + 3
+    assert cycles(2, 192, CONFIGS["16x32"]) == 3 * 6 + LATENCY + 5
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((0, 8), "rows must be 1 or more, not 0"),
+    ((1, 1032), "channels must be within 1..1024, not 1032"),
+    ((1, 12), "channels must be a multiple of 8 lanes, not 12"),
+])
+def test_cycles_refuse(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cycles(*arguments, CONFIGS["8x16"])

@@ -1,0 +1,221 @@
+"""Second pass of LayerNorm: deviations, normalised values and the affine, lane by lane."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.config import AcceleratorConfig
+from golden.formats import ACC, ACT16, IntFormat, round_shift
+from golden.layernorm import BETA, CHANNELS, DEVIATION, GAMMA, NORMALIZED, ROOT, SCALED
+
+from .norm_root import scale_layout
+from .norm_rows import replay_layout, word_index
+from .shapes import saturated, shape_of
+
+__all__ = ["Affine", "Normalize", "affine_layout", "constants_layout", "normalized_layout"]
+
+_LIFT = SCALED.frac + 1  # one bit more, for the rounding
+_TWICE = IntFormat(SCALED.bits + 1)
+_PRODUCT = IntFormat(NORMALIZED.bits + SCALED.frac + ROOT.frac - NORMALIZED.frac)
+_SUM = IntFormat(ACC.bits + 1)
+
+constants_layout = data.StructLayout({"gamma": shape_of(GAMMA), "beta": shape_of(BETA)})
+"""Factor and offset of a channel."""
+
+
+def normalized_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A word of normalised values, its number, and whether it is the last of its row."""
+    return data.StructLayout({
+        "values": data.ArrayLayout(shape_of(NORMALIZED), config.lanes),
+        "word": word_index(config),
+        "last": 1,
+    })
+
+
+def affine_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A word of accumulators, and whether it is the last of its row."""
+    return data.StructLayout({
+        "values": data.ArrayLayout(shape_of(ACC), config.lanes),
+        "last": 1,
+    })
+
+
+def _per_lane(shape, lanes, name):
+    return [Signal(shape_of(shape), name=f"{name}_{lane}") for lane in range(lanes)]
+
+
+class Normalize(wiring.Component):
+    """Normalise the values of a word by the scale of their row.
+
+    Seven-stage pipeline with a latency of :attr:`LATENCY` cycles and a throughput of one word per
+    cycle; two multipliers a lane. Backpressure stalls all stages at once.
+
+    Members
+    -------
+    channels : ``In(CHANNELS)``
+        Stable while a word is inside.
+    i : ``In(stream.Signature(replay_layout(config)))``
+    o : ``Out(stream.Signature(normalized_layout(config)))``
+    """
+
+    LATENCY = 7
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "channels": In(shape_of(CHANNELS)),
+            "i": In(stream.Signature(replay_layout(config))),
+            "o": Out(stream.Signature(normalized_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._config.lanes
+        valids = Signal(self.LATENCY - 1)
+        place, scale, scales = Cat(self.i.p.word, self.i.p.last), self.i.p.scale, []
+
+        # Stages x, p, d, t, s, m: value, its product, deviation, shifted with one fractional bit
+        # left for the rounding, rounded, product with the root.
+        x_value = _per_lane(ACT16, lanes, "x_value")
+        p_product = _per_lane(DEVIATION, lanes, "p_product")
+        d_deviation = _per_lane(DEVIATION, lanes, "d_deviation")
+        t_twice = _per_lane(_TWICE, lanes, "t_twice")
+        s_scaled = _per_lane(SCALED, lanes, "s_scaled")
+        m_product = _per_lane(_PRODUCT, lanes, "m_product")
+
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.i.ready):
+            m.d.sync += Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids))
+            for stage in "xpdtsm":
+                stage_place = Signal(len(place), name=f"{stage}_place")
+                stage_scale = Signal(scale_layout, name=f"{stage}_scale")
+                m.d.sync += [stage_place.eq(place), stage_scale.eq(scale)]
+                place, scale = stage_place, stage_scale
+                scales.append(scale)
+            _, p_scale, d_scale, _, s_scale, _ = scales
+            m.d.sync += Cat(self.o.p.word, self.o.p.last).eq(place)
+            for lane in range(lanes):
+                m.d.sync += [
+                    x_value[lane].eq(self.i.p.values[lane]),
+                    p_product[lane].eq(x_value[lane] * self.channels),
+                    d_deviation[lane].eq(p_product[lane] - p_scale.sum),
+                    t_twice[lane].eq((d_deviation[lane] << _LIFT) >> d_scale.exponent),
+                    s_scaled[lane].eq(round_shift(t_twice[lane], 1)),
+                    m_product[lane].eq(s_scaled[lane] * s_scale.root),
+                    self.o.p.values[lane].eq(
+                        round_shift(m_product[lane], _PRODUCT.bits - NORMALIZED.bits)),
+                ]
+        return m
+
+
+class Affine(wiring.Component):
+    """Multiply every channel by a factor of its own and add an offset, both held here.
+
+    Five-stage pipeline with a latency of :attr:`LATENCY` cycles and a throughput of one word per
+    cycle; a multiplier a lane. Backpressure stalls all stages at once.
+
+    Members
+    -------
+    load : ``In(1)``
+        Take constants, from the first channel on; only while no word is inside.
+    last_word : ``In(word_index(config))``
+        Stable while constants are loaded.
+    constants : ``In(stream.Signature(constants_layout))``
+        One channel after the other; none beyond the last is taken.
+    i : ``In(stream.Signature(normalized_layout(config)))``
+    o : ``Out(stream.Signature(affine_layout(config)))``
+        ``n * gamma + beta``, saturated.
+    """
+
+    LATENCY = 5
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "load": In(1),
+            "last_word": In(word_index(config)),
+            "constants": In(stream.Signature(constants_layout)),
+            "i": In(stream.Signature(normalized_layout(config))),
+            "o": Out(stream.Signature(affine_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._config.lanes
+        valids = Signal(self.LATENCY - 1)
+        advance = self.i.ready
+        m.submodules.gammas = gammas = self._memory(GAMMA)
+        m.submodules.betas = betas = self._memory(BETA)
+        gamma, beta = gammas.read_port(), betas.read_port()
+        self._load(m, gamma=gammas.write_port(granularity=1), beta=betas.write_port(granularity=1))
+
+        # Stage c: factors, in the register of their memory.
+        c_word, c_last = Signal(word_index(self._config)), Signal()
+        c_value = _per_lane(NORMALIZED, lanes, "c_value")
+
+        # Stage r: factors in a register close to the multiplier.
+        r_word, r_last = Signal.like(c_word), Signal()
+        r_value = _per_lane(NORMALIZED, lanes, "r_value")
+        r_gamma = _per_lane(GAMMA, lanes, "r_gamma")
+
+        # Stage p: products; offsets, in the register of their memory.
+        p_last = Signal()
+        p_product = _per_lane(IntFormat(NORMALIZED.bits + GAMMA.bits), lanes, "p_product")
+
+        # Stage a: exact sum.
+        a_last = Signal()
+        a_sum = _per_lane(_SUM, lanes, "a_sum")
+
+        # Stage o: saturated. The output stream itself is the stage register.
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+            gamma.en.eq(advance),
+            gamma.addr.eq(self.i.p.word),
+            beta.en.eq(advance),
+            beta.addr.eq(r_word),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids)),
+                Cat(c_last, r_last, p_last, a_last, self.o.p.last).eq(
+                    Cat(self.i.p.last, c_last, r_last, p_last, a_last)),
+                c_word.eq(self.i.p.word),
+                r_word.eq(c_word),
+            ]
+            for lane in range(lanes):
+                m.d.sync += [
+                    c_value[lane].eq(self.i.p.values[lane]),
+                    r_value[lane].eq(c_value[lane]),
+                    r_gamma[lane].eq(gamma.data[lane]),
+                    p_product[lane].eq(r_value[lane] * r_gamma[lane]),
+                    a_sum[lane].eq(p_product[lane] + beta.data[lane]),
+                    self.o.p.values[lane].eq(saturated(a_sum[lane], ACC.min, ACC.max)),
+                ]
+        return m
+
+    def _memory(self, fmt: IntFormat) -> memory.Memory:
+        return memory.Memory(shape=data.ArrayLayout(shape_of(fmt), self._config.lanes),
+                             depth=len(word_index(self._config)), init=[])
+
+    def _load(self, m, **ports):
+        """Write the constants through the `ports` of their memories, lane after lane."""
+        lanes = self._config.lanes
+        word, lane, full = Signal(word_index(self._config)), Signal(range(lanes)), Signal()
+        taken = Signal()
+        m.d.comb += [
+            self.constants.ready.eq(self.load & ~full),
+            taken.eq(self.constants.valid & self.constants.ready),
+        ]
+        for name, port in ports.items():
+            m.d.comb += port.addr.eq(word)
+            for each in range(lanes):
+                m.d.comb += [
+                    port.en[each].eq(taken & (lane == each)),
+                    port.data[each].eq(self.constants.p[name]),
+                ]
+        with m.If(taken):
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(lane == lanes - 1):
+                m.d.sync += [lane.eq(0), word.eq(word + 1), full.eq(word == self.last_word)]
+        with m.If(~self.load):
+            m.d.sync += [lane.eq(0), word.eq(0), full.eq(0)]
