@@ -169,7 +169,7 @@ CONFIGS = {
 """Named configurations; ``8x16`` is the default."""
 
 CORES = {
-    "4x4": replace(CONFIGS["4x4"], lanes=4, key_words=128),
+    "4x4": replace(CONFIGS["4x4"], lanes=4, key_words=128, max_projected=16),
     "8x16": CONFIGS["8x16"],
     "16x16": CONFIGS["16x16"],
     "16x32": replace(CONFIGS["16x32"], lanes=16),

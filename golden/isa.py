@@ -21,9 +21,10 @@ of a product with weights from the stream, the column's added to it.
 
 ==========  ========================================================================================
 SCALES      ``file[scale_a ...] = payload``, `n` slots.                         Payload: scales.
-PATCHES     The `m` patches of an image at `address`, as an operand matrix (m, k) at `dest`.
-            Patch ``y * grid + x`` begins at ``address + y * patch_row_bytes + x * run_bytes`` and
-            has ``k / run_bytes`` runs of `run_bytes` bytes, `image_row_bytes` apart.
+PATCHES     The patches of an image at `address`, as an 8-bit operand matrix (m, k) at `dest`: a row
+            of zeros for the class token, then ``m - 1`` patches. Patch ``y * grid + x`` begins at
+            ``address + y * patch_row_bytes + x * run_bytes`` and has ``k / run_bytes`` runs of
+            `run_bytes` bytes, `image_row_bytes` apart.
 LOAD        `words` words of the scratchpad from external memory at `address`.
 STORE       `words` words of the scratchpad at `source` to external memory at `address`.
 NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc * multiplier))`` with
@@ -262,6 +263,11 @@ class Instruction:
         shown = (f"{name}={_shown(name, self.fields[name])}" for name in FIELDS
                  if name in self.fields)
         return " ".join([f"{self.opcode.name:<8}", *shown]).rstrip()
+
+
+def fields_of(opcode: Opcode) -> tuple[str, ...]:
+    """Return the names of the fields that instructions of an opcode have."""
+    return _HAS[opcode]
 
 
 _NAMES = {

@@ -220,6 +220,26 @@ def pack(predictor: ScalePredictor, config: AcceleratorConfig):
     return np.concatenate(beats)
 
 
+def unpack(numbers, shape: PredictorShape, config: AcceleratorConfig) -> ScalePredictor:
+    """Return the predictor whose :func:`pack` begins with these numbers, lane after lane."""
+    lanes = config.scale_lanes
+
+    def table(results: int, terms: int):
+        nonlocal numbers
+        blocks = -(-results // lanes)
+        taken, numbers = np.split(np.asarray(numbers), [blocks * terms * lanes])
+        return taken.reshape(blocks, terms, lanes).transpose(0, 2, 1).reshape(-1, terms)[:results]
+
+    projection = bias = None
+    if shape.projected:
+        first = table(shape.variables, shape.statistics + 1)
+        projection, bias = first[:, :-1], first[:, -1]
+    second = table(shape.sites, shape.monomials + 1)
+    ends = np.cumsum([shape.monomials_of_degree(degree) for degree in range(1, shape.degree + 1)])
+    coefficients = np.split(second[:, :-1], ends[:-1], axis=1)
+    return ScalePredictor(second[:, -1], tuple(coefficients), projection, bias)
+
+
 def cycles(predictor: ScalePredictor | PredictorShape, config: AcceleratorConfig) -> int:
     """Return the cycles from the first statistic accepted to the last scale, both included.
 

@@ -32,10 +32,10 @@ def golden(made, images, **options):
     return found.logits, found.scales, seen
 
 
-def with_tap(made):
+def with_tap(made, shape=SHAPE):
     """Return a network whose second block and head have scales of their own for each image."""
-    draw, sites = np.random.default_rng(5), np.arange(SHAPE.site(1, "qkv"), SHAPE.sites)
-    streams = golden(made, pixels(4))[2]["0.x"]
+    draw, sites = np.random.default_rng(5), np.arange(shape.site(1, "qkv"), shape.sites)
+    streams = golden(made, pixels(4, shape))[2]["0.x"]
     mean = np.mean([range_unit.log_ranges(stream, 4, 2) for stream in streams], axis=0)
     predictor = ScalePredictor(made.scales[sites], [draw.integers(-1500, 1500, (len(sites), 4))])
     tap = Tap(1, 4, 2, np.rint(mean).astype(int), np.full(4, 4 * GAIN.one), predictor, sites)

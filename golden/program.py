@@ -1,0 +1,243 @@
+"""A program of the core: one image of external memory, and what is known about it.
+
+A directory with two files: ``memory.bin``, the bytes of external memory from address 0 on, and
+``program.json``, everything else. :class:`golden.machine.Machine` runs it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import isa
+from .checks import integer, integers
+from .config import AcceleratorConfig
+from .formats import UINT8
+from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Source
+
+FORMAT = "vernier-program"
+VERSION = 1
+MEMORY, ABOUT = "memory.bin", "program.json"
+
+
+class ProgramError(ValueError):
+    """A program that cannot be run: says which instruction, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of external memory, in bytes."""
+
+    address: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A matrix in the scratchpad while it is alive.
+
+    Attributes
+    ----------
+    name
+        Like ``3.fc1``; attention has one per head, like ``3.scores.0``.
+    address, stride, layout, rows, cols
+        As :mod:`golden.scratchpad` takes them.
+    signed
+        Whether its elements are.
+    first, written, last
+        Indexes of the first and the last instruction that write it, and the last that needs it.
+    """
+
+    name: str
+    address: int
+    stride: int
+    layout: Layout
+    rows: int
+    cols: int
+    signed: bool
+    first: int
+    written: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """Everything that a core needs to run a network, but for the image.
+
+    Attributes
+    ----------
+    config
+        The core it is compiled for.
+    memory
+        Bytes of external memory from address 0 on; zero where the image and the logits go.
+    stream
+        Where the instructions with their payloads are.
+    image, logits
+        Where the pixels go, and where the logits are found.
+    side, classes, logit_point
+        Pixels along a side of the image, number of logits and their fractional bits.
+    tensors
+        What lies in the scratchpad when.
+    about
+        Whatever else is known, as JSON values: ``model``, ``classes``, ``bits``, ...
+    """
+
+    config: AcceleratorConfig
+    memory: bytes
+    stream: Region
+    image: Region
+    logits: Region
+    side: int
+    classes: int
+    logit_point: int
+    tensors: tuple[Tensor, ...]
+    about: dict
+
+    def with_image(self, pixels) -> np.ndarray:
+        """Return external memory with an image in it, uint8.
+
+        `pixels` is uint8 (side, side, 3), as :meth:`golden.vit.Vit.run` takes them.
+        """
+        pixels = integers("pixels", pixels, UINT8.min, UINT8.max, dtype=np.uint8,
+                          shape=(self.side, self.side, 3))
+        memory = np.frombuffer(self.memory, np.uint8).copy()
+        memory[self.image.address:self.image.address + pixels.size] = pixels.reshape(-1)
+        return memory
+
+    def instructions(self) -> list[tuple[int, Instruction]]:
+        """Return the byte address of each instruction, and the instruction.
+
+        Raises
+        ------
+        ProgramError
+            If one is no instruction, or the stream ends without END.
+        """
+        return list(walk(self.memory, self.stream, self.config))
+
+    def disassemble(self) -> Iterator[str]:
+        """Yield one line per instruction: index, address, and what it does."""
+        for index, (address, instruction) in enumerate(self.instructions()):
+            yield f"{index:4} {address:08x}  {instruction}"
+
+    def save(self, folder: Path) -> None:
+        """Write the two files of a program into a directory, which is made."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {"format": FORMAT, "version": VERSION,
+                 "sha256": hashlib.sha256(self.memory).hexdigest(),
+                 "config": asdict(self.config),
+                 **{name: asdict(getattr(self, name)) for name in ("stream", "image", "logits")},
+                 **{name: getattr(self, name) for name in ("side", "classes", "logit_point")},
+                 "tensors": [asdict(tensor) for tensor in self.tensors], "about": self.about}
+        (folder / ABOUT).unlink(missing_ok=True)  # nothing half-written is taken for whole
+        (folder / MEMORY).write_bytes(self.memory)
+        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def load(folder: Path) -> Program:
+    """Read a program.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    ProgramError
+        If it is no program, one of another version, or damaged.
+    """
+    folder = Path(folder)
+    memory = (folder / MEMORY).read_bytes()
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        if about["format"] != FORMAT:
+            raise ValueError("it is something else")
+        if about["version"] != VERSION:
+            raise ProgramError(f"{folder} has version {about['version']} of the format, and this "
+                               f"program reads version {VERSION}; compile it again")
+        if about["sha256"] != hashlib.sha256(memory).hexdigest():
+            raise ValueError(f"the checksum of {MEMORY} is wrong")
+        return Program(
+            config=AcceleratorConfig(**about["config"]), memory=memory,
+            **{name: Region(**about[name]) for name in ("stream", "image", "logits")},
+            **{name: about[name] for name in ("side", "classes", "logit_point")},
+            tensors=tuple(Tensor(**{**tensor, "layout": Layout(tensor["layout"])})
+                          for tensor in about["tensors"]),
+            about=about["about"])
+    except ProgramError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ProgramError(f"{folder} is not a program, or is damaged: {error}") from None
+
+
+def walk(memory, stream: Region, config: AcceleratorConfig) -> Iterator[tuple[int, Instruction]]:
+    """Yield address and instruction, one after the other, up to END."""
+    address, index = stream.address, 0
+    while True:
+        where = f"instruction {index} at 0x{address:x}"
+        data = bytes(memory[address:address + INSTRUCTION_BYTES])
+        if address + INSTRUCTION_BYTES > stream.address + stream.size:
+            raise ProgramError(f"{where}: the stream has ended without END")
+        try:
+            instruction = isa.decode(data)
+            size = payload_bytes(instruction, config)
+        except ValueError as error:
+            raise ProgramError(f"{where}: {error}") from None
+        yield address, instruction
+        if instruction.opcode is Opcode.END:
+            return
+        address += align(INSTRUCTION_BYTES, config) + size
+        index += 1
+
+
+def align(size: int, config: AcceleratorConfig) -> int:
+    """Return the bytes of whole stream words that hold `size` bytes."""
+    return -(-size // config.cols) * config.cols
+
+
+def units_of(instruction: Instruction, config: AcceleratorConfig) -> tuple[int, ...]:
+    """Return the units in each part of a payload, weights left out.
+
+    A product has a part of columns for each tile column.
+    """
+    op, opcode = instruction, instruction.opcode
+    if opcode is Opcode.SCALES:
+        return (-(-op.n // 4),)
+    if opcode is Opcode.NORM:
+        return (op.n,)
+    if opcode is Opcode.SOFTMAX:
+        return (2,) if op.step else ()
+    if opcode is Opcode.PREDICT:
+        lanes, numbers = config.scale_lanes, 0
+        if op.projected:
+            numbers += -(-op.variables // lanes) * (op.statistics + 1) * lanes
+        numbers += -(-op.sites // lanes) * (op.monomials + 1) * lanes
+        return (-(-op.statistics // 2), -(-numbers // 4))
+    if opcode is Opcode.GEMM and op.weights == Source.STREAM:
+        cols = config.tile_cols(op.mode_of)
+        return (cols,) * -(-op.n // cols)
+    return ()
+
+
+def payload_bytes(instruction: Instruction, config: AcceleratorConfig) -> int:
+    """Return the bytes of an instruction's payload, whole words."""
+    units = units_of(instruction, config)
+    size = sum(align(UNIT_BYTES * count, config) for count in units)
+    if instruction.opcode is Opcode.GEMM:
+        size += len(units) * instruction.k * config.cols
+    return size
+
+
+def tile_column_words(instruction: Instruction, config: AcceleratorConfig) -> int:
+    """Return the stream words of one tile column of a product: its columns, then its weights."""
+    return (align(UNIT_BYTES * config.tile_cols(instruction.mode_of), config) // config.cols
+            + instruction.k)
+
+
+def check_range(name: str, address: int, size: int, limit: int) -> None:
+    """Raise :exc:`ValueError` unless ``address .. address + size`` lies below `limit`."""
+    integer(name, address, 0)
+    if address + size > limit:
+        raise ValueError(f"{name} must end at 0x{limit:x} or before, but 0x{address:x} and "
+                         f"{size} more is 0x{address + size:x}")

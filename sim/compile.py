@@ -1,0 +1,126 @@
+"""Compiles a quantized model for a core: instructions, weights and tables, in one directory.
+
+    python -m sim.compile --model vit_cifar10:w4a4 --core 8x16 --out build/program
+    python -m sim.compile --model deit_t_w8a8.safetensors --out build/deit_t --list
+
+MODEL is a file of sim.calibrate, or a model of the package. The directory can be run by the golden
+machine and by the RTL, ``python -m sim.run IMAGE --program DIR``.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from golden.config import CORES, AcceleratorConfig, load_config
+from golden.program import Program
+from golden.scratchpad import words_of
+from rtl.cli import Parser
+
+from .cli import UserError, command, one_line
+from .compiler import DoesNotFit, compile_network
+from .run import open_model
+
+PROG = "python -m sim.compile"
+
+
+def core(text: str) -> AcceleratorConfig:
+    """Argument type: a named core, or a TOML file with a table ``[accelerator]``."""
+    try:
+        made = CORES[text] if text in CORES else load_config(Path(text))
+        made.check_core()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(CORES)} or a TOML file, not {text!r} "
+            f"({error.strerror})") from None
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from None
+    return made
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Compile a quantized model for a core.")
+    parser.add_argument("--model", default="vit_cifar10", metavar="FILE|NAME",
+                        help="quantized model (default: %(default)s)")
+    parser.add_argument("--core", type=core, default=CORES["8x16"], metavar="NAME|FILE",
+                        help=f"one of {', '.join(CORES)}, or a TOML file (default: 8x16)")
+    parser.add_argument("--sram", type=int, metavar="KIB", help="scratchpad of another size")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR",
+                        help="directory for the program")
+    parser.add_argument("--list", action="store_true", help="print the instructions")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def summary(program: Program) -> dict:
+    """Return what is worth knowing about a program, JSON values."""
+    config = program.config
+    ends = [tensor.address + words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride,
+                                      config) for tensor in program.tensors]
+    return {
+        "instructions": dict(Counter(op.opcode.name for _, op in program.instructions())),
+        "stream_bytes": program.stream.size,
+        "memory_bytes": len(program.memory),
+        "scratchpad_bytes": max(ends) * config.word_bytes,
+        "scratchpad_limit": config.sram_kib * 1024,
+    }
+
+
+def _print(made: dict, program: Program, folder: Path) -> None:
+    console = Console(highlight=False)
+    config = program.config
+    console.print(f"{program.about.get('model', 'network')} {program.about['bits']} on a "
+                  f"{config.rows}x{config.cols} core: {folder}", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, padding=(0, 2, 0, 0), pad_edge=False,
+                  show_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    counts = made["instructions"]
+    table.add_row("instructions", str(sum(counts.values())))
+    for name, count in counts.items():
+        table.add_row(f"  {name}", str(count))
+    table.add_row("stream", f"{made['stream_bytes']:,} bytes")
+    table.add_row("external memory", f"{made['memory_bytes']:,} bytes")
+    table.add_row("scratchpad", f"{made['scratchpad_bytes'] / 1024:.1f} of {config.sram_kib} KiB")
+    console.print(table)
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    config = args.core
+    if args.sram is not None:
+        try:
+            config = replace(config, sram_kib=args.sram)
+        except ValueError as error:
+            raise UserError(f"--sram: {one_line(error)}") from None
+    model = open_model(args.model)
+    about = {name: model.metadata[name] for name in ("model", "classes", "preprocessing")
+             if name in model.metadata}
+    try:
+        program = compile_network(model.network, config, about)
+    except DoesNotFit as error:
+        raise UserError(f"{args.model} does not fit the core: {one_line(error)}") from None
+    try:
+        program.save(args.out)
+    except OSError as error:
+        raise UserError(f"cannot write {args.out}: {error.strerror}") from None
+    if args.list:
+        print("\n".join(program.disassemble()))
+    made = summary(program)
+    if args.json:
+        print(json.dumps(made, indent=2))
+    else:
+        _print(made, program, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
