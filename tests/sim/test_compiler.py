@@ -78,7 +78,8 @@ def test_the_shipped_model(bits, name):
 
 
 @pytest.mark.parametrize(("shape", "config", "message"), [
-    ({}, {"sram_kib": 3}, r"scratchpad must have 4 KiB .* has 3: 1 KiB are missing for 0\.scores\.1 "),
+    ({}, {"sram_kib": 3},
+     r"scratchpad must have 4 KiB .* has 3: 1 KiB are missing for 0\.scores\.1 beside"),
     ({}, {"key_words": 16}, r"tokens must be 16 \(key_words\) or fewer, not 17"),
     ({"dim": 36, "heads": 3}, {"rows": 8, "cols": 8, "lanes": 8},
      r"dim must be a multiple of 8 \(lanes\), not 36"),
