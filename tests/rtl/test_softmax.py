@@ -24,7 +24,7 @@ from golden.softmax import (
     softmax,
     softmax_codes,
 )
-from rtl import softmax as rtl_softmax
+from rtl import softmax_results, softmax_rows
 from rtl.softmax import Softmax
 from tests.configs import TEST_CONFIGS
 from tests.recorded import recorded
@@ -244,13 +244,13 @@ def test_flipped_table_bit_is_noticed(monkeypatch):
     samples = list(golden_exp2.TABLE.samples)
     samples[7] ^= 1 << 5
     table = dataclasses.replace(golden_exp2.TABLE, samples=tuple(samples))
-    monkeypatch.setattr(rtl_softmax, "exp2", SimpleNamespace(TABLE=table))
+    monkeypatch.setattr(softmax_results, "exp2", SimpleNamespace(TABLE=table))
     with pytest.raises(AssertionError, match="expected"):
         check(CONFIGS["8x16"], [Run(SCORE.max - np.arange(2000)[None], 0)])
 
 
 def test_truncation_instead_of_rounding_is_noticed(monkeypatch):
-    monkeypatch.setattr(rtl_softmax, "round_shift", lambda value, bits: value >> bits)
+    monkeypatch.setattr(softmax_results, "round_shift", lambda value, bits: value >> bits)
     with pytest.raises(AssertionError, match="expected"):
         check(CONFIGS["4x4"], [Run(random_rows(30, 2000), 0)])
 
@@ -268,7 +268,7 @@ def test_flipped_bit_of_an_operand_is_noticed(monkeypatch):
 
 
 def test_largest_of_one_lane_alone_is_noticed(monkeypatch):
-    monkeypatch.setattr(rtl_softmax, "_larger", lambda values: values[0])
+    monkeypatch.setattr(softmax_rows, "_larger", lambda values: values[0])
     with pytest.raises(AssertionError, match="expected"):
         check(CONFIGS["4x4"], [Run(corner_rows(30), 0)])
 
