@@ -1,0 +1,203 @@
+"""Runs a compiled program on the RTL of the whole core, and compares it with the golden machine.
+
+    python -m sim.simulate build/program --image cat.png
+    python -m sim.simulate build/program --random 1 --check --trace build/core.vcd
+
+DIR is what sim.compile has written. Exit status 0 if logits, memory and scratchpad are equal, and 1
+if anything differs or the core does not come to its end.
+"""
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from golden.machine import Machine
+from golden.program import Program, ProgramError, load
+from rtl.cli import Parser
+
+from . import verilator
+from .cli import UserError, command, folder, one_line, positive, positive_float, up_to
+from .expected import differences, record
+from .run import IMAGENET, guesses
+from .verilator import BANDWIDTH, LATENCY, Result
+
+PROG = "python -m sim.simulate"
+TOP = 3  # classes shown
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Run a program on the core's RTL, under Verilator.")
+    parser.add_argument("program", type=Path, metavar="DIR", help="what sim.compile has written")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--image", type=Path, metavar="FILE", help="image file")
+    which.add_argument("--random", type=up_to(None), metavar="SEED", help="random pixels")
+    parser.add_argument("--latency", type=positive, default=LATENCY, metavar="CYCLES",
+                        help="cycles from a request to its response (default: %(default)s)")
+    parser.add_argument("--bandwidth", type=positive_float, default=BANDWIDTH, metavar="BYTES",
+                        help="of external memory, per cycle (default: %(default)s)")
+    parser.add_argument("--ideal", action="store_true",
+                        help="a request in every cycle, its response in the next")
+    parser.add_argument("--check", action="store_true",
+                        help="compare after each instruction, and stop at the first difference")
+    parser.add_argument("--trace", type=Path, metavar="FILE",
+                        help="write a trace (*.vcd, *.fst) of the cycles around what goes wrong; "
+                             "implies --check")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
+    """Return the pixels of an image file as the program takes them, or random ones.
+
+    Raises
+    ------
+    UserError
+        If the image cannot be read, or the program does not say how to prepare it.
+    """
+    if image is None:
+        return np.random.default_rng(seed).integers(0, 256, (program.side, program.side, 3),
+                                                    dtype=np.uint8)
+    from . import images, models  # seconds of imports
+
+    config = program.about.get("preprocessing")
+    if config is None:
+        raise UserError("the program does not say how its images are prepared; use --random")
+    try:
+        preprocessing = models.preprocessing_of(config)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the program's preprocessing is unusable: {one_line(error)}") from None
+    if preprocessing.size != (program.side, program.side):
+        raise UserError(f"the program takes images of {program.side} x {program.side}, but its "
+                        f"preprocessing makes {preprocessing.size[0]} x {preprocessing.size[1]}")
+    return preprocessing.pixels(images.read(image)[1])
+
+
+def class_names(program: Program) -> list[str]:
+    """Return the names of a program's classes; numbers if they are unknown."""
+    names = program.about.get("classes")
+    if isinstance(names, list) and len(names) == program.classes:
+        return [str(name) for name in names]
+    if program.classes == IMAGENET:
+        from .torchvision_compat import timm
+
+        return timm.data.ImageNetInfo().label_descriptions()
+    return [f"class {index}" for index in range(program.classes)]
+
+
+def summary(program: Program, result: Result, machine: Machine) -> dict:
+    """Return what is worth knowing about a run, JSON values."""
+    config = program.config
+    by_opcode: dict[str, int] = {}
+    for (_, op), cycles in zip(program.instructions(), result.instruction_cycles, strict=False):
+        by_opcode[op.opcode.name] = by_opcode.get(op.opcode.name, 0) + cycles
+    equal, differing = False, [result.message]
+    if result.ok:
+        differing = [str(one) for one in differences(program, machine, result.memory,
+                                                     result.scratchpad)]
+        equal = not differing
+    logits = result.memory[program.logits.address:][:program.logits.size].view("<i2")
+    return {
+        "equal": equal, "outcome": result.outcome, "status": result.status,
+        "differs": differing, "trace": None if result.trace is None else str(result.trace),
+        "cycles": result.cycles, "cycles_by_opcode": by_opcode,
+        "instruction_cycles": result.instruction_cycles, "counters": result.counters,
+        "array_busy": array_busy(result),
+        "read_bytes": result.reads * config.bus_bytes,
+        "written_bytes": result.writes * config.bus_bytes,
+        "seconds": round(result.seconds, 3), "cycles_per_second": round(result.speed),
+        "classes": [asdict(guess) for guess in guesses(
+            logits[:program.classes] / 2.0**program.logit_point, class_names(program), TOP)]
+        if result.ok else [],
+    }
+
+
+def array_busy(result: Result) -> float | None:
+    """Return the share of cycles in which the array multiplies, if the core counts them."""
+    names = [name for name in result.counters if name in ("array", "array_busy", "busy_array")]
+    return result.counters[names[0]] / max(result.cycles, 1) if names else None
+
+
+@contextmanager
+def _progress(program: Program):
+    """Give a callback that shows how far a run is, on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    total = len(program.instructions())
+    columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True,
+                  disable=not console.is_terminal) as shown:
+        task = shown.add_task("Compiling the core", total=total)
+
+        def update(index: int, cycles: int, speed: float) -> None:
+            shown.update(task, completed=index, description=(
+                f"{index}/{total} {cycles:,} cycles, {speed:,.0f}/s"))
+        yield update
+
+
+def _print(made: dict, program: Program, where: Path) -> None:
+    console = Console(highlight=False)
+    config = program.config
+    console.print(f"{program.about.get('model', 'network')} {program.about.get('bits', '')} on a "
+                  f"{config.rows}x{config.cols} core: {where}", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, padding=(0, 2, 0, 0), pad_edge=False,
+                  show_edge=False)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=48)
+    table.add_column(justify="right", no_wrap=True)
+    for guess in made["classes"]:
+        table.add_row(Text(guess["name"]), f"{100 * guess['probability']:.1f} %")
+    table.add_row("cycles", f"{made['cycles']:,}")
+    for name, cycles in sorted(made["cycles_by_opcode"].items(), key=lambda item: -item[1]):
+        table.add_row(f"  {name}", f"{cycles:,}")
+    if made["array_busy"] is not None:
+        table.add_row("array busy", f"{100 * made['array_busy']:.1f} %")
+    for name, value in made["counters"].items():
+        table.add_row(Text(f"  {name}"), f"{value:,}")
+    table.add_row("read from memory", f"{made['read_bytes']:,} bytes")
+    table.add_row("written to memory", f"{made['written_bytes']:,} bytes")
+    table.add_row("simulation", f"{made['cycles_per_second']:,} cycles/s")
+    console.print(table)
+    for line in made["differs"]:
+        console.print(Text(line, style="red"), soft_wrap=True)
+    if made["trace"] is not None:
+        console.print(Text(f"trace: {made['trace']}"), soft_wrap=True)
+    if made["equal"]:
+        console.print(Text("equal to the golden machine", style="green"))
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    try:
+        program = load(args.program)
+        pixels = pixels_of(program, args.image, args.random)
+        expected = record(program, pixels)
+    except OSError as error:
+        raise UserError(f"cannot read {args.program}: {error.strerror}; sim.compile makes "
+                        "programs") from None
+    except ProgramError as error:
+        raise UserError(one_line(error)) from None
+    if args.trace is not None:
+        folder(args.trace.resolve().parent)
+    with _progress(program) as progress:
+        result = verilator.run(program, pixels, latency=args.latency, bandwidth=args.bandwidth,
+                               ideal=args.ideal, progress=progress, trace=args.trace,
+                               check=expected if args.check or args.trace else False)
+    made = summary(program, result, expected.machine)
+    if args.json:
+        print(json.dumps(made, indent=2))
+    else:
+        _print(made, program, args.program)
+    return 0 if made["equal"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
