@@ -42,7 +42,8 @@ GEMM        Operands (m, k) times weights (k, n), `start` of each column added, 
 SOFTMAX     Of `m` rows of `n` scores, as operands or codes (`step`); keeps the row exponents.
                                                              Payload, if `step` > 0: codebook.
 PREDICT     The statistics of the last tap and the predictor in the payload give
-            ``file[scale_a ...]``, one slot per predicted site.   Payload: statistics, predictor.
+            ``file[scale_a ...]``, one slot per predicted site; the predictor has `words` units.
+                                                          Payload: statistics, predictor.
 END         Ends the program.
 ==========  ========================================================================================
 
@@ -181,7 +182,7 @@ _HAS = {
                   *_LIMITS, *RANGE_FIELDS),
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
-    Opcode.PREDICT: ("scale_a", *PREDICTOR_FIELDS),
+    Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),
 }
 
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(28)}

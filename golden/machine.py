@@ -205,7 +205,11 @@ def _check_softmax(op, config, memory_size):
 
 
 def _check_predict(op, config, memory_size):
-    shape_of_predictor(op).check(config)
+    shape = shape_of_predictor(op)
+    shape.check(config)
+    units = -(-scale_unit.beats(shape, config) * config.scale_lanes // 4)
+    if op.words != units:
+        raise ValueError(f"words must be {units} for this predictor, not {op.words}")
     _check_slots(op, config, op.sites)
 
 

@@ -209,11 +209,7 @@ def units_of(instruction: Instruction, config: AcceleratorConfig) -> tuple[int, 
     if opcode is Opcode.SOFTMAX:
         return (2,) if op.step else ()
     if opcode is Opcode.PREDICT:
-        lanes, numbers = config.scale_lanes, 0
-        if op.projected:
-            numbers += -(-op.variables // lanes) * (op.statistics + 1) * lanes
-        numbers += -(-op.sites // lanes) * (op.monomials + 1) * lanes
-        return (-(-op.statistics // 2), -(-numbers // 4))
+        return (-(-op.statistics // 2), op.words)
     if opcode is Opcode.GEMM and op.weights == Source.STREAM:
         cols = config.tile_cols(op.mode_of)
         return (cols,) * -(-op.n // cols)

@@ -220,6 +220,15 @@ def pack(predictor: ScalePredictor, config: AcceleratorConfig):
     return np.concatenate(beats)
 
 
+def beats(shape: PredictorShape, config: AcceleratorConfig) -> int:
+    """Return the beats of :func:`pack`."""
+    lanes = config.scale_lanes
+    count = -(-shape.sites // lanes) * (shape.monomials + 1)
+    if shape.projected:
+        count += -(-shape.variables // lanes) * (shape.statistics + 1)
+    return count
+
+
 def unpack(numbers, shape: PredictorShape, config: AcceleratorConfig) -> ScalePredictor:
     """Return the predictor whose :func:`pack` begins with these numbers, lane after lane."""
     lanes = config.scale_lanes

@@ -179,7 +179,8 @@ class _Builder:
         payload = self.units(units, isa.STATISTICS) + self.units(
             [dict(zip(isa.PREDICTOR, map(int, row), strict=True)) for row in numbers],
             isa.PREDICTOR)
-        self.emit(Opcode.PREDICT, payload, scale_a=self.free_slot, **shape.registers())
+        self.emit(Opcode.PREDICT, payload, scale_a=self.free_slot, words=len(numbers),
+                  **shape.registers())
         self.slots[tap.sites] = self.free_slot + np.arange(len(tap.sites))
         self.free_slot += len(tap.sites)
 

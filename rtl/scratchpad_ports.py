@@ -1,0 +1,144 @@
+"""Users of the scratchpad's read port: who may read when, and who reads a matrix row by row."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from golden.config import AcceleratorConfig
+from golden.isa import FIELDS
+
+from .scratchpad import read_signature, word_layout
+from .shapes import shape_of
+
+__all__ = ["MatrixReader", "SharedRead", "matrix_layout"]
+
+
+class SharedRead(wiring.Component):
+    """Give several users one read port: the first that asks, in their order.
+
+    Each user has what it read last at its own port until it reads again.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core.
+    count : int
+        Users.
+
+    Members
+    -------
+    users : ``In(read_signature(config)).array(count)``
+    free : ``Out(count)``
+        Nobody before this user asks: it will get what it asks for.
+    port : ``Out(read_signature(config))``
+    """
+
+    def __init__(self, config: AcceleratorConfig, count: int):
+        self._config, self._count = config, count
+        super().__init__({
+            "users": In(read_signature(config)).array(count),
+            "free": Out(count),
+            "port": Out(read_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        before, address = 0, self.users[-1].address
+        for user in reversed(self.users):
+            address = Mux(user.enable, user.address, address)
+        for index, user in enumerate(self.users):
+            fresh = Signal(name=f"fresh_{index}")
+            kept = Signal(word_layout(self._config), name=f"kept_{index}")
+            m.d.comb += [
+                self.free[index].eq(~before if index else 1),
+                user.data.eq(Mux(fresh, self.port.data.as_value(), kept.as_value())),
+            ]
+            m.d.sync += [kept.eq(user.data), fresh.eq(user.enable & self.free[index])]
+            before = before | user.enable
+        m.d.comb += [self.port.enable.eq(before), self.port.address.eq(address)]
+        return m
+
+
+matrix_layout = data.StructLayout({
+    "address": shape_of(FIELDS["source"]),
+    "stride": shape_of(FIELDS["source_stride"]),
+    "rows": shape_of(FIELDS["m"]),
+    "words": shape_of(FIELDS["n"]),
+    "tile_words": shape_of(FIELDS["n"]),
+})
+"""A wide matrix: its address, the words from row to row, rows, words of a row that are read, and
+words of a row in a tile column; whole rows where these are as many."""
+
+
+class MatrixReader(wiring.Component):
+    """Read a wide matrix in the order of results: by tile columns, in these by rows.
+
+    Words wait in a queue of :attr:`PLACES`, so that a user that takes them in bursts finds them
+    there. The first is offered :attr:`LATENCY` cycles after `start`, if the port is free, and then
+    one in every cycle in which it was.
+
+    Members
+    -------
+    run : ``In(matrix_layout)``
+        Stable from `start` until all words have been given.
+    start : ``In(1)``
+        Begin; what is left of a run before is given up.
+    read : ``Out(read_signature(config))``
+    free : ``In(1)``
+        The port is; `read` asks only then.
+    o : ``Out(stream.Signature(word_layout(config)))``
+    """
+
+    PLACES = 128
+    LATENCY = 4
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "run": In(matrix_layout), "start": In(1),
+            "read": Out(read_signature(config)), "free": In(1),
+            "o": Out(stream.Signature(word_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        run = self.run
+        width = word_layout(self._config).size
+        m.submodules.queue = queue = SyncFIFOBuffered(width=width, depth=self.PLACES)
+        running, arriving = Signal(), Signal()
+        address, row_start, tile_start = (Signal.like(run.address, name=name) for name in
+                                          ("address", "row_start", "tile_start"))
+        row, word, left = (Signal.like(run.rows), Signal.like(run.words, name="word"),
+                           Signal.like(run.words, name="left"))
+        promised = Signal(range(self.PLACES + 1))
+        asked = self.read.enable
+        taken = self.o.valid & self.o.ready
+        tile_words = Mux(left < run.tile_words, left, run.tile_words)
+        row_end = word + 1 == tile_words
+        tile_end = row_end & (row + 1 == run.rows)
+        m.d.comb += [
+            self.read.enable.eq(running & self.free & (promised != self.PLACES)),
+            self.read.address.eq(address),
+            queue.w_en.eq(arriving),
+            queue.w_data.eq(self.read.data.as_value()),
+            self.o.valid.eq(queue.r_rdy),
+            self.o.payload.eq(queue.r_data),
+            queue.r_en.eq(self.o.ready),
+        ]
+        m.d.sync += [arriving.eq(asked), promised.eq(promised + asked - taken)]
+        with m.If(asked):
+            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+            with m.If(row_end):
+                m.d.sync += [word.eq(0), row.eq(row + 1), row_start.eq(row_start + run.stride),
+                             address.eq(row_start + run.stride)]
+            with m.If(tile_end):
+                following = tile_start + run.tile_words
+                m.d.sync += [row.eq(0), row_start.eq(following), address.eq(following),
+                             tile_start.eq(following), left.eq(left - tile_words),
+                             running.eq(left != tile_words)]
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), row.eq(0), word.eq(0), left.eq(run.words),
+                         *(register.eq(run.address)
+                           for register in (address, row_start, tile_start))]
+        return m

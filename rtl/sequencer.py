@@ -1,0 +1,177 @@
+"""Sequencer: fetches instructions from the stream, and has the parts of the core do them."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.isa import FIELDS, INSTRUCTION_BYTES, UNIT_BYTES, Opcode
+
+from .shapes import shape_of
+from .unit_splitter import UNIT
+from .weight_buffer import take_layout
+
+__all__ = ["Phase", "Sequencer", "Status", "instruction_layout"]
+
+instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
+"""An instruction, as :mod:`golden.isa` encodes it."""
+
+_UNITS = INSTRUCTION_BYTES // UNIT_BYTES
+_KEPT = -(-instruction_layout.size // UNIT)  # units with fields
+
+
+class Status(enum.Enum, shape=4):
+    """How a run has ended."""
+
+    FINE = 0
+    ILLEGAL = 1
+    BUS_ERROR = 2
+
+
+class Phase(enum.Enum, shape=3):
+    """What the core is doing."""
+
+    IDLE = 0
+    FETCH = 1
+    """Taking an instruction, and adding up its exponents."""
+    CONSTANTS = 2
+    """Taking the constants of SCALES, NORM, SOFTMAX, before anything else."""
+    RUN = 3
+    """All the rest of an instruction."""
+    DRAIN = 4
+    """Waiting for responses that are still to come, at the end."""
+
+
+class Sequencer(wiring.Component):
+    """Fetch one instruction after the other, and wait for each.
+
+    An instruction takes :attr:`OVERHEAD` cycles besides its constants and what it does.
+
+    Members
+    -------
+    start : ``In(1)``
+        Begin a program; only while not `busy`.
+    busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(Status)``
+        `done` and `status` stay until the next `start`.
+    index : ``Out(16)``
+        Instructions that have been carried out.
+    phase, instruction : ``Out(Phase)``, ``Out(instruction_layout)``
+    take, units
+        Units asked for of the weight buffer, whose words are to be freed at once, and those of an
+        instruction; units of payloads go elsewhere while `phase` is not FETCH.
+    resolve, resolved : ``Out(1)``, ``In(1)``
+        `start` and `done` of the scale file.
+    constants : ``In(1)``
+        The constants of the present instruction have all been taken.
+    run : ``Out(1)``
+        First cycle of RUN.
+    finished : ``In(1)``
+        What RUN is to do has been done; looked at from the second cycle of RUN on.
+    error, drained : ``In(1)``
+        Of the DMA.
+    """
+
+    start: In(1)
+    busy: Out(1)
+    done: Out(1)
+    status: Out(Status)
+    index: Out(16)
+    phase: Out(Phase)
+    instruction: Out(instruction_layout)
+    take: Out(stream.Signature(take_layout["units"].shape))
+    units: In(stream.Signature(UNIT))
+    resolve: Out(1)
+    resolved: In(1)
+    constants: In(1)
+    run: Out(1)
+    finished: In(1)
+    error: In(1)
+    drained: In(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        op = self.instruction
+        opcode = op.opcode
+        count = Signal(range(_UNITS + 1))
+        asked = Signal()  # this phase's units have been asked for
+        second = Signal()  # PREDICT: the second part has been asked for
+        legal = Signal()
+        m.d.comb += [
+            self.busy.eq(self.phase != Phase.IDLE),
+            legal.eq((opcode >= min(Opcode)) & (opcode <= max(Opcode))),
+        ]
+        kept, shifted = Signal(UNIT * _KEPT), Signal(UNIT * _KEPT)
+        finish = Signal()
+        status = Signal(Status)
+        m.d.sync += self.run.eq(0)
+
+        with m.Switch(self.phase):
+            with m.Case(Phase.IDLE), m.If(self.start):
+                m.d.sync += [self.phase.eq(Phase.FETCH), self.done.eq(0), self.index.eq(0),
+                             self.status.eq(Status.FINE), count.eq(0), asked.eq(0)]
+            with m.Case(Phase.FETCH):
+                m.d.comb += [
+                    self.take.valid.eq(~asked),
+                    self.take.payload.eq(_UNITS),
+                    self.units.ready.eq(count != _UNITS),
+                ]
+                with m.If(self.take.valid & self.take.ready):
+                    m.d.sync += asked.eq(1)
+                with m.If(self.units.valid & self.units.ready):
+                    m.d.sync += count.eq(count + 1)
+                    with m.If(count < _KEPT):
+                        m.d.comb += shifted.eq(Cat(kept[UNIT:], self.units.payload))
+                        m.d.sync += kept.eq(shifted)
+                        with m.If(count == _KEPT - 1):
+                            m.d.sync += op.as_value().eq(shifted)
+                    # All fields are there: add the exponents up while the rest goes by.
+                    m.d.comb += self.resolve.eq(count == _KEPT)
+                with m.If((count == _UNITS) & self.resolved):
+                    m.d.sync += asked.eq(0)
+                    with m.If(~legal):
+                        m.d.comb += [finish.eq(1), status.eq(Status.ILLEGAL)]
+                    with m.Elif(opcode == Opcode.END):
+                        m.d.comb += [finish.eq(1), status.eq(Status.FINE)]
+                    with m.Elif(self._has_constants(op)):
+                        m.d.sync += self.phase.eq(Phase.CONSTANTS)
+                    with m.Else():
+                        m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), second.eq(0)]
+            with m.Case(Phase.CONSTANTS):
+                m.d.comb += [
+                    self.take.valid.eq(~asked),
+                    self.take.payload.eq(self._constants(op)),
+                ]
+                with m.If(self.take.valid & self.take.ready):
+                    m.d.sync += asked.eq(1)
+                with m.If(self.constants):
+                    m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), asked.eq(0)]
+            with m.Case(Phase.RUN):
+                with m.If(opcode == Opcode.PREDICT):
+                    m.d.comb += [
+                        self.take.valid.eq(~asked),
+                        self.take.payload.eq(Mux(second, op.words, (op.statistics + 1) >> 1)),
+                    ]
+                    with m.If(self.take.valid & self.take.ready):
+                        m.d.sync += [second.eq(1), asked.eq(second)]
+                with m.If(self.finished & ~self.run):
+                    m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
+                                 count.eq(0), asked.eq(0)]
+            with m.Case(Phase.DRAIN), m.If(self.drained):
+                m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
+                with m.If(self.error):
+                    m.d.sync += self.status.eq(Status.BUS_ERROR)
+        with m.If(self.error & self.busy & (self.phase != Phase.DRAIN)):
+            m.d.sync += self.phase.eq(Phase.DRAIN)
+        with m.Elif(finish):
+            m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(status)]
+        return m
+
+    @staticmethod
+    def _has_constants(op):
+        return ((op.opcode == Opcode.SCALES) | (op.opcode == Opcode.NORM)
+                | ((op.opcode == Opcode.SOFTMAX) & (op.step != 0)))
+
+    @staticmethod
+    def _constants(op):
+        """Units of the constants that come first."""
+        return Mux(op.opcode == Opcode.SCALES, (op.n + 3) >> 2,
+                   Mux(op.opcode == Opcode.NORM, op.n, 2))
