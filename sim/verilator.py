@@ -46,8 +46,9 @@ _WARNINGS = ("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCO
 _FLAGS = ("--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
           "--flatten", "--timescale-override", "1ns/1ns", *_WARNINGS)
 _CFLAGS = "-march=native -std=c++20"
-# The wheel's makefile lacks the flag that includes a precompiled header.
-_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O3 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+# The wheel's makefile lacks the flag that includes a precompiled header. An 8x16 core compiled with
+# -O3 runs 4 % faster, and takes 110 s of processor time to build instead of 77.
+_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 _AROUND = 1000  # cycles before and after what a trace is made for
 
 
