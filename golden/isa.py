@@ -83,7 +83,7 @@ class Source(enum.IntEnum):
     STREAM = 0
     """The payload."""
     KEYS = 1
-    """An operand matrix (n, k) of the scratchpad, transposed."""
+    """An operand matrix (n, k) of the scratchpad, transposed; 4 bits in w4a8, too."""
     VALUES = 2
     """A weight matrix (k, n) of the scratchpad."""
 

@@ -15,7 +15,7 @@ from .exp2 import exp2
 from .formats import ACC, ACT16, EXPONENT, Mode
 from .gelu import gelu_table
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Path, Source
-from .layernorm import layer_norm
+from .layernorm import HIGHEST_CHANNELS, layer_norm
 from .mac_array import Activation, gemm
 from .program import (
     Program,
@@ -56,6 +56,11 @@ def operand_layout(mode: Mode) -> Layout:
     return Layout.OPERAND4 if mode is Mode.W4A4 else Layout.OPERAND8
 
 
+def key_layout(mode: Mode) -> Layout:
+    """Return the layout of keys: operands as narrow as the weights of the product."""
+    return Layout.OPERAND8 if mode is Mode.W8A8 else Layout.OPERAND4
+
+
 def weight_layout(mode: Mode) -> Layout:
     """Return the layout of weights that are activations."""
     return Layout.WEIGHT8 if mode is Mode.W8A8 else Layout.WEIGHT4
@@ -82,7 +87,7 @@ def spans(op: Instruction, config) -> tuple[list[Span], list[Span]]:
     reads = [Span("source", op.source, op.source_stride, operand_layout(mode), op.m, op.k)]
     if op.weights == Source.KEYS:
         reads.append(Span("weights_address", op.weights_address, op.weights_stride,
-                          operand_layout(mode), op.n, op.k))
+                          key_layout(mode), op.n, op.k))
     elif op.weights == Source.VALUES:
         reads.append(Span("weights_address", op.weights_address, op.weights_stride,
                           weight_layout(mode), op.k, op.n))
@@ -159,12 +164,13 @@ def _check_patches(op, config, memory_size):
 
 
 def _check_norm(op, config, memory_size):
-    if op.n % config.lanes or op.n > config.max_channels:
-        raise ValueError(f"n must be a multiple of {config.lanes} up to {config.max_channels}, "
-                         f"not {op.n}")
+    most = min(config.max_channels, HIGHEST_CHANNELS)
+    if op.n % config.lanes or op.n > most:
+        raise ValueError(f"n must be a multiple of {config.lanes} up to {most}, not {op.n}")
     if Layout(op.layout) not in _OPERANDS:
         raise ValueError(f"layout must be operand8 or operand4, not {Layout(op.layout).name}")
     _check_limits(op)
+    _check_multiplier(op, config)
 
 
 def _check_limits(op):
@@ -173,6 +179,12 @@ def _check_limits(op):
     if not low <= op.low <= op.high <= high:
         raise ValueError(f"low and high must be within {low}..{high} in this layout and in order, "
                          f"not {op.low}..{op.high}")
+
+
+def _check_multiplier(op, config):
+    for name in ("scale_a", "scale_b", "scale_out"):
+        if getattr(op, name) >= config.max_sites:
+            raise ValueError(f"{name} must be below {config.max_sites}, not {getattr(op, name)}")
 
 
 def _check_gemm(op, config, memory_size):
@@ -193,12 +205,29 @@ def _check_gemm(op, config, memory_size):
         _check_limits(op)
     if op.path == Path.DIRECT and (op.residual or op.gelu or op.tap):
         raise ValueError("path direct has no residual, GELU or tap")
-    for name in ("scale_a", "scale_b", "scale_out"):
-        if getattr(op, name) >= config.max_sites:
-            raise ValueError(f"{name} must be below {config.max_sites}, not {getattr(op, name)}")
+    if wide and (op.gelu or op.offset):
+        raise ValueError("path wide has no GELU or offset")
+    if op.rows and op.weights == Source.STREAM:
+        raise ValueError("row exponents go with weights of the scratchpad, not of the stream")
+    _check_multiplier(op, config)
+    if op.tap:
+        _check_tap(op, config)
+
+
+def _check_tap(op, config):
+    words = -(-op.n // config.lanes)
+    groups = op.n if op.per_channel else words // (op.last_group_word + 1)
+    shape = range_unit.RangeShape(op.m, op.n, op.last_chunk_token + 1, max(groups, 1),
+                                  config.tile_cols(op.mode_of) // config.lanes)
+    for name, value in shape.registers(config).items():
+        if getattr(op, name) != value:
+            raise ValueError(f"{name} must be {value} for this tap, not {getattr(op, name)}")
 
 
 def _check_softmax(op, config, memory_size):
+    most = softmax.highest_keys(config)
+    if op.n > most:
+        raise ValueError(f"n must be within 1..{most}, not {op.n}")
     if op.step and (op.factor, op.shift) != softmax.reciprocal(op.step):
         raise ValueError(f"factor and shift must be {softmax.reciprocal(op.step)} for step "
                          f"{op.step}, not {(op.factor, op.shift)}")
@@ -240,11 +269,20 @@ def verify(program: Program) -> None:
     for index, (address, op) in enumerate(steps):
         try:
             check(op, program.config, len(program.memory))
+            _check_stream(op, program)
             for span in spans(op, program.config)[1]:
                 _check_alive(index, span, program)
         except ValueError as error:
             raise ProgramError(f"instruction {index} at 0x{address:x}, {op.opcode.name}: "
                                f"{error}") from None
+
+
+def _check_stream(op: Instruction, program: Program) -> None:
+    if op.opcode is not Opcode.STORE:
+        return
+    end, stream = op.address + op.words * program.config.word_bytes, program.stream
+    if op.address < stream.address + stream.size and stream.address < end:
+        raise ValueError(f"memory from 0x{op.address:x} to 0x{end:x} must not overlap the stream")
 
 
 def _check_alive(index: int, span: Span, program: Program) -> None:
@@ -297,6 +335,7 @@ class Machine:
         self.index, self.done = 0, False
         self._cursor = program.stream.address
         self._tapped: tuple[np.ndarray, Instruction] | None = None
+        self._codebook: np.ndarray | None = None
 
     @property
     def logits(self) -> np.ndarray:
@@ -419,6 +458,8 @@ class Machine:
                                     operand_layout(mode), signed=activation is Activation.SIGNED)
         book = None
         if activation is Activation.CODE:
+            if self._codebook is None:
+                raise ValueError("there has been no codebook")
             a, book = a & formats.CODE.max, self._codebook
         w, columns = self._weights(op, mode)
         acc = gemm(a, w, mode, activation, book, config=self.config).astype(np.int64)
@@ -441,6 +482,8 @@ class Machine:
                                           op.residual_stride, op.m, op.n)
             y = y.clip(ACT16.min, ACT16.max)
         if op.tap:
+            if self._tapped is not None:
+                raise ValueError("there has been no PREDICT since the last tap")
             self._tapped = y.astype(np.int16), op
         if op.path == Path.SITE:
             if op.gelu:
@@ -456,7 +499,7 @@ class Machine:
             columns = dict.fromkeys(isa.COLUMN, np.zeros(n, np.int64))
             place = self.scratchpad, op.weights_address, op.weights_stride
             if op.weights == Source.KEYS:
-                return scratchpad.read_operand(*place, n, op.k, operand_layout(mode),
+                return scratchpad.read_operand(*place, n, op.k, key_layout(mode),
                                                signed=True).T, columns
             return scratchpad.read_weights(*place, op.k, n, weight_layout(mode),
                                            self.config), columns

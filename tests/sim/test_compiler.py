@@ -177,7 +177,15 @@ def first(compiled, opcode, which=0):
     (Opcode.GEMM, 1, {"activation": 2}, "activation must be signed or unsigned in w4a4, not code"),
     (Opcode.GEMM, 1, {"scale_out": 200}, "scale_out must be below 128, not 200"),
     (Opcode.GEMM, 2, {"dest": 0x10}, r"dest \(0x10, .* overlaps embedding, which"),
+    (Opcode.GEMM, 0, {"gelu": 1}, "path wide has no GELU or offset"),
+    (Opcode.GEMM, 0, {"offset": 1}, "path wide has no GELU or offset"),
+    (Opcode.GEMM, 1, {"rows": 1}, "row exponents go with weights of the scratchpad, not of"),
+    (Opcode.GEMM, 0, {"tap": 1}, "last_token must be 16 for this tap, not 0"),
+    (Opcode.NORM, 0, {"scale_b": 200}, "scale_b must be below 128, not 200"),
+    (Opcode.STORE, 0, {"address": 0xb00}, r"memory from 0xb00 to 0x\w+ must not overlap the str"),
     (Opcode.SOFTMAX, 0, {"factor": 3}, r"factor and shift must be \("),
+    (Opcode.SOFTMAX, 0, {"n": 1025, "source": 0, "source_stride": 257, "dest": 0x2000,
+                         "dest_stride": 513}, r"n must be within 1\.\.1024, not 1025"),
 ])
 def test_an_illegal_program_is_refused_with_the_instruction(compiled, opcode, which, fields,
                                                             message):
