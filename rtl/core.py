@@ -232,7 +232,7 @@ class Core(wiring.Component):
             scales.first.eq(op.scale_a),
             scales.begin.eq(sequencer.phase == Phase.FETCH),
             lambdas.clear.eq(sequencer.phase == Phase.FETCH),
-            lambdas.o.ready.eq(taken != op.n),
+            lambdas.o.ready.eq(constants & (taken != op.n)),
             scales.write.valid.eq(given | prediction.o.valid),
             scales.write.payload.eq(Mux(given, lambdas.o.payload.as_signed(),
                                         prediction.o.payload)),
