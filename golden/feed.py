@@ -54,7 +54,7 @@ def first_beat(k: int, mode: Mode, weights: Source, config: AcceleratorConfig) -
     if weights is Source.STREAM:
         read = COMMAND + (header_words(mode) - 1) * _per_word(config)
         return read + 1 + OFFER + LATENCY
-    words, apart = _words(k, weights, config)
+    words, apart = load_words(k, weights, config)
     read = 1 + (words - 1) * apart
     return read + LOAD - (apart == 1 or k % 2) + OFFER + LATENCY
 
@@ -67,7 +67,7 @@ def hidden(m: int, k: int, n: int, mode: Mode, weights: Source, config: Accelera
     if weights is Source.STREAM:  # each word may have to wait for the feed's
         needed = COMMAND + header_words(mode) * (_per_word(config) + 1) + 1 + OFFER
     else:  # so may those of the scratchpad, at each end of a tile
-        words, apart = _words(k, weights, config)
+        words, apart = load_words(k, weights, config)
         needed = RELEASE + words * max(apart, 2) + tiles + LOAD + OFFER + LATENCY
     return tiles * max(k, drain_cycles(mode, config), SHORTEST) >= needed
 
@@ -77,7 +77,7 @@ def _per_word(config):
     return max(1, config.cols // UNIT_BYTES)
 
 
-def _words(k, weights, config):
+def load_words(k: int, weights: Source, config: AcceleratorConfig) -> tuple[int, int]:
     """Words of the scratchpad that a tile column has, and the cycles from one to the next."""
     parts = config.cols // config.rows
     if weights is Source.VALUES and parts == 2:
@@ -134,7 +134,7 @@ class _Loader:
     """Loads of keys or values, cycle by cycle; see :mod:`rtl.key_buffer`."""
 
     def __init__(self, k, columns, weights, config):
-        self._words, self._apart = _words(k, weights, config)
+        self._words, self._apart = load_words(k, weights, config)
         self._load = LOAD - (self._apart == 1 or k % 2)
         self._columns = columns
         self._left = 0  # words of the tile column to read

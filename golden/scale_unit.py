@@ -40,7 +40,9 @@ LATENCY = 12
 
 _VARIABLE_LATENCY = 9  # from the last coefficient beat of a block of variables to its first
 _EXPAND_LATENCY = 2  # from the last variable to the first coefficient beat of the sites
-_DEGREE_LATENCY = 4  # between two degrees
+
+DEGREE_LATENCY = 4
+"""Cycles between two degrees."""
 
 _PROJECTION_FRAC = PROJECTION.frac
 _Z_LOW, _Z_HIGH = STATISTIC.min, STATISTIC.max
@@ -274,7 +276,7 @@ def cycles(predictor: ScalePredictor | PredictorShape, config: AcceleratorConfig
     if shape.projected:
         total += blocks(shape.variables, shape.statistics) + _VARIABLE_LATENCY
     for degree in range(2, shape.degree + 1):
-        total += shape.monomials_of_degree(degree) + _DEGREE_LATENCY
+        total += shape.monomials_of_degree(degree) + DEGREE_LATENCY
     return total + blocks(shape.sites, shape.monomials) + LATENCY - 1
 
 
