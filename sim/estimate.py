@@ -1,11 +1,13 @@
 """Estimates cycles and energy of a Vision Transformer on the accelerator, and what its scales cost.
 
     python -m sim.estimate --model deit_t --array 8x16 --bits w4a4
+    python -m sim.estimate --program build/deit_t
 
-Any timm model, traced without its weights. :func:`estimate` is the library function; what it
-assumes is said in :mod:`sim.timing`, :mod:`sim.residency` and :mod:`sim.energy`. The options can
-come from a TOML file: the accelerator's choices in a table ``[accelerator]``, the options of this
-command, by their long names, in ``[estimate]``.
+Any timm model, traced without its weights, is put on the array by a generic mapping;
+:func:`estimate` is the library function, and what it assumes is said in :mod:`sim.timing`,
+:mod:`sim.residency` and :mod:`sim.energy`. A program of sim.compile is timed to the cycle, see
+:mod:`sim.program_costs`. The options can come from a TOML file: the accelerator's choices in a
+table ``[accelerator]``, the options of this command, by their long names, in ``[estimate]``.
 """
 
 import argparse
@@ -21,13 +23,16 @@ from rich.console import Console
 
 from golden.config import CONFIGS, AcceleratorConfig, config_from_table
 from golden.formats import Mode
+from golden.program import ProgramError, load
+from golden.timing import MemoryModel
 
 from . import estimate_report as report
-from . import scalesim
-from .cli import UserError, command, one_line, one_of, positive_float, whole_file
+from . import program_report, scalesim
+from .cli import UserError, command, one_line, one_of, positive, positive_float, whole_file
 from .costs import SCALES, Estimate, Layer, Options
 from .energy import NODES
 from .estimator import estimate
+from .program_costs import LATENCY, ProgramEstimate, estimate_program
 from .workload import Workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
@@ -37,6 +42,7 @@ STDOUT = "-"
 DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, "tech": "28nm",
             "scales": "predicted", "dataflow": "os"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "layers")
+_OF_MODELS = ("model", "array", "bits", "scales", "compat", "dataflow")
 
 
 def workload_of(model: str) -> Workload:
@@ -79,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", metavar="NAME",
         help="short name (deit_t, deit_s, vit_b, swin_t, ...) or any timm model (default: deit_t)")
+    add("--program", type=Path, metavar="DIR",
+        help="what sim.compile has written, instead of a model: cycles of the RTL")
+    add("--latency", type=positive, metavar="CYCLES",
+        help=f"of the external memory, with --program (default: {LATENCY})")
     add("--array", type=_array, metavar="RxC",
         help=f"multipliers, rows x columns, or one of {', '.join(CONFIGS)} (default: 8x16)")
     add("--bits", type=one_of(*(mode.value for mode in Mode)), metavar="BITS",
@@ -177,6 +187,13 @@ def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
             raise UserError(f"--{given[0].replace('_', '-')} has no meaning with --compat")
     elif args.dataflow:
         raise UserError("--dataflow needs --compat scalesim")
+    if args.program:
+        given = [name for name in _OF_MODELS if getattr(args, name)]
+        if given or tables.get("accelerator"):
+            what = f"--{given[0]}" if given else "[accelerator]"
+            raise UserError(f"{what} has no meaning with --program")
+    elif args.latency:
+        raise UserError("--latency needs --program")
     if args.json == args.csv == STDOUT:
         parser.error("--json and --csv cannot both be printed; name a file for one of them")
     for name, value in DEFAULTS.items():
@@ -195,16 +212,34 @@ def _write(args, document: dict, rows: list[dict]):
                 files.enter_context(whole_file(Path(name))).write_text(text)
 
 
+def _program(args) -> ProgramEstimate:
+    """Return the estimate of a program."""
+    speed = args.dram_bandwidth and args.dram_bandwidth * 1000 / args.clock
+    try:
+        return estimate_program(load(args.program), MemoryModel(args.latency or LATENCY, speed),
+                                args.clock, args.tech)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; sim.compile makes "
+                        "programs") from None
+    except ProgramError as error:
+        raise UserError(one_line(error)) from None
+
+
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, config = _resolve(argv)
-    workload = workload_of(args.model)
     console = Console(highlight=False)
-    if args.compat:
+    if args.program:
+        result = _program(args)
+        document = program_report.program_dict(result)
+        rows = document["layers"]
+    elif args.compat:
+        workload = workload_of(args.model)
         document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
         rows = document["operations"]
     else:
+        workload = workload_of(args.model)
         options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
         try:
             result = estimate(workload, config, options)
@@ -217,6 +252,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(document, indent=2))
     elif args.csv == STDOUT:
         print(report.as_csv(rows), end="")
+    elif args.program:
+        program_report.print_program(result, console, every_layer=bool(args.layers))
     elif args.compat:
         report.print_scalesim(document, console)
     else:

@@ -38,16 +38,18 @@ def _shape(layer) -> str:
     return "x".join(map(str, layer.shape))
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share in percent, small ones with more digits."""
     return f"{100 * share:.3f} %" if share < 0.01 else f"{100 * share:.1f} %"
 
 
-def _millijoules(picojoules: float) -> str:
+def millijoules(picojoules: float) -> str:
+    """Return an energy in mJ, without the unit."""
     value = picojoules / 1e9
     return f"{value:.3f}" if value < 100 else f"{value:.0f}"
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]], width: int) -> Table:
+def table_of(title: str, columns: list[str], rows: list[list[str]], width: int) -> Table:
     """Table within `width` with names to the left, numbers to the right.
 
     Two blanks between columns if there is room, else one; then names are cut, from their front.
@@ -90,8 +92,9 @@ def _products(result, layers, every_layer, width) -> Table:
     rows = [[label, _shape(layer), str(layer.count), compact(layer.macs), compact(layer.cycles),
              f"{100 * result.layer_utilisation(layer):.0f}%", *_costs(layer)]
             for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
-    return _table("Matrix products", ["layer" if every_layer else "operation", "MxKxN", "x", "MACs",
-                                      "cycles", "util", "SRAM", "DRAM", "mJ"], rows, width)
+    columns = ["layer" if every_layer else "operation", "MxKxN", "x", "MACs", "cycles", "util",
+               "SRAM", "DRAM", "mJ"]
+    return table_of("Matrix products", columns, rows, width)
 
 
 def _others(result, layers, every_layer, width) -> Table:
@@ -102,13 +105,13 @@ def _others(result, layers, every_layer, width) -> Table:
             for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
     rows += [[kind, compact(elements), EPILOGUE, "0", "", "", ""]
              for kind, elements in result.pointwise.items()]
-    return _table("Beside the products", ["operation", "elements", "cycles", "exposed", "SRAM",
+    return table_of("Beside the products", ["operation", "elements", "cycles", "exposed", "SRAM",
                                           "DRAM", "mJ"], rows, width)
 
 
 def _costs(layer) -> list[str]:
     return [compact(layer.traffic.sram), compact(layer.traffic.dram),
-            _millijoules(layer.energy.total)]
+            millijoules(layer.energy.total)]
 
 
 def _labels(layers: list[Layer], every_layer: bool) -> list[str]:
@@ -140,11 +143,11 @@ def _totals(result) -> Table:
     energy = result.energy
     grid.add_row("MACs", f"{result.macs:,}", "cycles", f"{result.cycles:,}")
     grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
-    grid.add_row("array busy", _percent(result.utilisation), "efficiency",
+    grid.add_row("array busy", percent(result.utilisation), "efficiency",
                  f"{result.tops_per_watt:.2f} TOPS/W")
-    grid.add_row("range + scale unit", f"{_percent(result.scale_cycles_share)} of cycles", "",
-                 f"{_percent(result.scale_energy_share)} of energy")
-    grid.add_row("waiting for DRAM", f"{_percent(result.stall / result.cycles)} of cycles",
+    grid.add_row("range + scale unit", f"{percent(result.scale_cycles_share)} of cycles", "",
+                 f"{percent(result.scale_energy_share)} of energy")
+    grid.add_row("waiting for DRAM", f"{percent(result.stall / result.cycles)} of cycles",
                  "DRAM traffic", f"{result.traffic.dram / 1e6:,.2f} MB")
     grid.add_row("non-GEMM elements", f"{result.elements:,}", "activations",
                  f"{result.peak_bytes / 1024:,.0f} of {result.config.sram_kib:,} KiB")
@@ -166,7 +169,7 @@ def assumptions(result: Estimate) -> list[str]:
     per_cycle = options.bytes_per_cycle(config)
     bandwidth = per_cycle * options.clock_mhz / 1000
     status = result.energy_table.node.status
-    lines = []
+    lines = ["Generic mapping, of layer shapes; --program is exact, of a compiled one."]
     if options.bits is not Mode.W8A8:
         lines.append("Patch embedding and head run at w8a8" + (
             ", attention x V at w4a8." if options.bits is Mode.W4A4 else "."))
@@ -198,6 +201,7 @@ def as_dict(result: Estimate) -> dict:
     options = result.options
     return {
         "model": result.workload.model,
+        "mapping": "generic",
         "input_shape": list(result.workload.input_shape),
         "config": asdict(result.config),
         "options": asdict(options) | {"bits": options.bits.value},
@@ -261,7 +265,7 @@ def print_scalesim(summary: dict, console: Console):
     rows = [[row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
              compact(row["macs"]), f"{row['cycles']:,}", f"{100 * row['utilisation']:.1f}%"]
             for row in summary["operations"]]
-    table = _table("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"], rows,
+    table = table_of("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"], rows,
                    console.width)
     console.print(table)
     console.print()

@@ -1,0 +1,107 @@
+"""How the estimate of a program is shown: tables for a terminal of 80 columns, JSON, CSV."""
+
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .energy import EnergyTable
+from .estimate_report import compact, energy_parts, millijoules, percent, table_of
+from .program_costs import ProgramEstimate, Row
+
+_COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
+
+
+def print_program(result: ProgramEstimate, console: Console, *, every_layer: bool = False) -> None:
+    """Print tables, totals and assumptions."""
+    config, about = result.program.config, result.program.about
+    console.print(Text.assemble(
+        (str(about.get("model", "network")), "bold green"),
+        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
+        f"{result.clock_mhz:g} MHz, {result.tech}"))
+    console.print()
+    kinds = [[row.kind, str(row.count), *_numbers(row, result)] for row in result.kinds]
+    console.print(table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width))
+    console.print()
+    rows = result.layers if every_layer else result.roles
+    layers = [[f"{row.name} {row.kind}", str(row.count), *_numbers(row, result)] for row in rows]
+    console.print(table_of("Tensors", ["tensor", "x", *_COLUMNS], layers, console.width))
+    console.print()
+    console.print(_totals(result))
+    console.print(energy_parts(result))
+    console.print()
+    for line in assumptions(result):
+        console.print(Text(line, style="dim"))
+
+
+def _numbers(row: Row, result: ProgramEstimate) -> list[str]:
+    return [f"{row.cycles:,}", percent(row.cycles / result.cycles),
+            f"{100 * row.array / row.cycles:.1f} %" if row.macs else "",
+            compact(row.macs) if row.macs else "", compact(row.traffic.sram),
+            compact(row.traffic.dram), millijoules(row.energy.total)]
+
+
+def _totals(result: ProgramEstimate) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for style in (None, "bold", None, "bold"):
+        grid.add_column(no_wrap=True, style=style)
+    traffic, energy = result.traffic, result.energy
+    grid.add_row("MACs", f"{result.sum('macs'):,}", "cycles", f"{result.cycles:,}")
+    grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
+    grid.add_row("array busy", percent(result.busy), "of its work needed",
+                 percent(result.utilisation))
+    grid.add_row("range + scale unit", f"{percent(result.scale_share)} of cycles", "",
+                 f"{percent(energy.scale / energy.total)} of energy")
+    grid.add_row("waiting for operands", f"{percent(result.sum('weights') / result.cycles)}",
+                 "for results", percent(result.sum("drain") / result.cycles))
+    grid.add_row("SRAM traffic", f"{traffic.sram / 1e6:,.2f} MB", "DRAM traffic",
+                 f"{traffic.dram / 1e6:,.2f} MB")
+    return grid
+
+
+def assumptions(result: ProgramEstimate) -> list[str]:
+    """Return what the numbers rest on, in a few short lines."""
+    memory, config = result.memory, result.program.config
+    per_cycle = config.bus_bytes / float(memory.pace(config))
+    status = EnergyTable.of(result.tech).node.status
+    return [f"Cycles are those of the RTL, external memory with {per_cycle:g} bytes/cycle and",
+            f"{memory.latency} cycles of latency; a frame begins when the one before has ended.",
+            f"ASIC-equivalent dynamic energy, {result.tech} ({status}); no leakage, no clock tree."]
+
+
+def program_dict(result: ProgramEstimate) -> dict:
+    """Return everything about an estimate as numbers, text, lists and dictionaries."""
+    energies = EnergyTable.of(result.tech)
+    return {
+        "program": result.program.about,
+        "mapping": "program",
+        "config": asdict(result.program.config),
+        "options": {"latency": result.memory.latency,
+                    "bytes_per_cycle": result.memory.bytes_per_cycle,
+                    "clock_mhz": result.clock_mhz, "tech": result.tech},
+        "totals": {
+            "macs": result.sum("macs"), "cycles": result.cycles, "fps": result.fps,
+            "energy_mj": result.energy.total / 1e9, "energy_pj": asdict(result.energy),
+            "array_busy": result.busy, "array_utilisation": result.utilisation,
+            "stall_cycles": result.sum("weights"), "drain_cycles": result.sum("drain"),
+            "scale_cycles_share": result.scale_share,
+            "scale_energy_share": result.energy.scale / result.energy.total,
+            "sram_bytes": result.traffic.sram, "dram_bytes": result.traffic.dram,
+        },
+        "instructions": [_row_dict(row) for row in result.kinds],
+        "operations": [_row_dict(row) for row in result.roles],
+        "layers": [_row_dict(row) for row in result.rows],
+        "assumptions": assumptions(result),
+        "energy_constants": {name: asdict(constant)
+                             for name, constant in energies.constants.items()},
+    }
+
+
+def _row_dict(row: Row) -> dict:
+    return {
+        "instruction": row.kind, "name": row.name, "count": row.count, "cycles": row.cycles,
+        "array_cycles": row.array, "stall_cycles": row.weights, "drain_cycles": row.drain,
+        "macs": row.macs, "sram_bytes": row.traffic.sram, "dram_bytes": row.traffic.dram,
+        "energy_pj": row.energy.total,
+    }

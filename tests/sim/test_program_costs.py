@@ -1,0 +1,149 @@
+"""What a program costs, and the command that says it."""
+
+import csv
+import json
+
+import pytest
+
+from golden import timing
+from golden.config import CORES
+from golden.network import Precision
+from golden.timing import MemoryModel
+from sim import estimate as command
+from sim.compiler import compile_network
+from sim.program_costs import estimate_program, role_of
+from tests.networks import network
+from tests.sim.test_compiler import SHAPE
+from tests.sim.test_emulate import with_tap
+
+MACS = SHAPE.tokens * (
+    SHAPE.patch_values * SHAPE.dim
+    + SHAPE.depth * (4 * SHAPE.dim**2 + 2 * SHAPE.tokens * SHAPE.dim
+                     + 2 * SHAPE.dim * SHAPE.hidden)) + SHAPE.dim * SHAPE.classes
+
+
+def program_of(bits="w8a8", core="4x4", tap=True):
+    made = network(Precision.parse(bits), shape=SHAPE)
+    return compile_network(with_tap(made, SHAPE) if tap else made, CORES[core])
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    def call(*argv):
+        status = command.main(list(argv))
+        return status, *capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "80")
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program")
+    program_of().save(path)
+    return str(path)
+
+
+def test_every_instruction_has_a_row_and_they_add_up():
+    program = program_of()
+    result = estimate_program(program, MemoryModel(7, 3))
+    assert [row.cycles for row in result.rows] == timing.cycles(program, MemoryModel(7, 3))
+    for rows in (result.kinds, result.roles, result.layers):
+        assert sum(row.cycles for row in rows) == result.cycles
+        assert sum(row.count for row in rows) == len(result.rows)
+        assert sum(row.energy.total for row in rows) == pytest.approx(result.energy.total)
+    assert result.sum("macs") == MACS
+    assert 0 < result.utilisation < result.busy < 1
+    assert 0 < result.scale_share < 0.05
+    assert result.fps == pytest.approx(1e8 / result.cycles)
+
+
+def test_rows_have_the_names_of_tensors():
+    program = program_of()
+    rows = estimate_program(program).rows
+    names = [(row.kind, row.name) for row in rows]
+    assert names[:4] == [("SCALES", "scales"), ("LOAD", "load"), ("PATCHES", "patches"),
+                         ("GEMM", "embedding")]
+    assert names[-4:] == [("NORM", "head"), ("GEMM", "logits"), ("STORE", "logits"),
+                          ("END", "end")]
+    assert ("PREDICT", "0.x") in names
+    block = [each for each in names if each[1].startswith("1.")]
+    head = [("GEMM", f"1.{part}.0") for part in ("q", "k", "v", "scores")]
+    assert block[:7] == [("NORM", "1.qkv"), *head, ("SOFTMAX", "1.probs.0"), ("GEMM", "1.proj")]
+    assert role_of("1.scores.0") == "scores"
+    assert role_of("11.fc1") == "fc1"
+    assert role_of("logits") == "logits"
+
+
+def test_bytes_are_those_of_the_program():
+    program = program_of()
+    result = estimate_program(program)
+    shape = SHAPE
+    image = (shape.tokens - 1) * shape.patch_values
+    known = program.stream.size + image + program.logits.size
+    assert result.traffic.dram == known + 2 * shape.tokens * shape.dim
+    fc1, = (row for row in result.layers if row.name == "1.fc2")
+    tiles, columns = -(-shape.tokens // 4), -(-shape.hidden // 4)
+    assert fc1.traffic.scratchpad == (8 * tiles * columns * shape.dim // 2
+                                      + shape.tokens * shape.hidden)
+    assert fc1.traffic.buffer == 4 * columns * (2 * 8 + (tiles + 1) * shape.dim)
+
+
+def test_narrow_operands_and_fast_memory_are_faster():
+    wide, narrow = (estimate_program(program_of(bits)) for bits in ("w8a8", "w4a4"))
+    assert narrow.cycles < wide.cycles
+    assert narrow.energy.mac < wide.energy.mac
+    assert narrow.traffic.dram < wide.traffic.dram
+    slow = estimate_program(program_of(), MemoryModel(20, 0.5))
+    assert slow.cycles > wide.cycles
+    assert slow.sum("weights") > wide.sum("weights")
+    assert slow.energy == wide.energy
+
+
+def test_tables(run, folder):
+    status, out, err = run("--program", folder)
+    assert (status, err) == (0, "")
+    found = estimate_program(program_of())
+    for text in ("w8a8 on a 4x4 core, 100 MHz", "Instructions", "SOFTMAX", "fc2 GEMM", "frames/s",
+                 f"{found.cycles:,}", f"{found.sum('macs'):,}", "20 cycles of latency"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "1.fc2 GEMM" not in out
+    assert "1.fc2 GEMM" in run("--program", folder, "--layers")[1]
+
+
+def test_json_and_csv(run, folder):
+    document = json.loads(run("--program", folder, "--latency", "3", "--dram-bandwidth", "0.2",
+                              "--clock", "200", "--json")[1])
+    found = estimate_program(program_of(), MemoryModel(3, 1.0), 200.0)
+    assert document["mapping"] == "program"
+    assert document["totals"]["cycles"] == found.cycles
+    assert document["totals"]["fps"] == pytest.approx(found.fps)
+    assert [row["cycles"] for row in document["layers"]] == [row.cycles for row in found.rows]
+    assert document["options"]["bytes_per_cycle"] == 1.0
+    rows = list(csv.DictReader(run("--program", folder, "--csv", "-")[1].splitlines()))
+    assert sum(int(row["macs"]) for row in rows) == MACS
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--bits", "w4a4"], "--bits has no meaning with --program"),
+    (["--model", "deit_t"], "--model has no meaning with --program"),
+    (["--compat", "scalesim"], "--compat has no meaning with --program"),
+    (["--latency", "0"], "argument --latency: must be a positive integer, not '0'")])
+def test_mistakes_are_one_line(run, folder, argv, message):
+    status, out, err = run("--program", folder, *argv)
+    assert (status, out) == (2, "")
+    assert err == f"python -m sim.estimate: error: {message}\n"
+
+
+def test_other_mistakes_are_one_line_too(run, tmp_path):
+    status, _, err = run("--program", str(tmp_path / "none"))
+    assert status == 2
+    assert "No such file or directory; sim.compile makes programs" in err
+    (tmp_path / "memory.bin").write_bytes(b"")
+    (tmp_path / "program.json").write_text("{}")
+    assert "is not a program, or is damaged" in run("--program", str(tmp_path))[2]
+    assert "--latency needs --program" in run("--latency", "3")[2]
+    config = tmp_path / "config.toml"
+    config.write_text("[accelerator]\nrows = 16\n")
+    assert "[accelerator] has no meaning with --program" in run(
+        "--program", "x", "--config", str(config))[2]
