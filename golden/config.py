@@ -152,6 +152,12 @@ class AcceleratorConfig:
         limit = max(self.product_sum(mode) for mode in Mode if mode.macs > slot)
         return IntFormat(limit.bit_length() + 1)
 
+    def partial_sum(self, slot: int) -> IntFormat:
+        """Register of a multiplier behind its `slot`-th result: :meth:`accumulator`, start value
+        not included."""
+        limit = max(self.product_sum(mode) for mode in Mode if mode.macs > slot) // 2
+        return IntFormat(limit.bit_length() + 1)
+
 
 def _power_of_two(value: int) -> bool:
     return value & (value - 1) == 0

@@ -18,6 +18,7 @@ from .epilogue import Epilogue
 from .layernorm import LayerNorm
 from .mac_array import MacArray
 from .memory_port import ADDRESS, memory_signature
+from .multiplier import lent_to
 from .operand_feed import OperandFeed
 from .placement import Placement
 from .prediction import Prediction
@@ -98,9 +99,10 @@ class Core(wiring.Component):
         m.submodules.dma = dma = ResetInserter(begin)(Dma(config))
         parts = {"ports": SharedRead(config, 3), "reader": MatrixReader(config),
                  "buffer": WeightBuffer(config), "feed": OperandFeed(config),
-                 "array": MacArray(config), "epilogue": Epilogue(config),
-                 "placement": Placement(config), "layernorm": LayerNorm(config),
-                 "softmax": Softmax(config), "prediction": Prediction(config),
+                 "array": MacArray(config, lends=LayerNorm.MULTIPLIERS * config.lanes),
+                 "epilogue": Epilogue(config),
+                 "placement": Placement(config), "layernorm": LayerNorm(config, borrows=True),
+                 "softmax": Softmax(config, borrows=True), "prediction": Prediction(config),
                  "scales": ScaleFile(config), "lambdas": UnitSplitter(formats.LAMBDA.bits)}
         for name, part in parts.items():
             m.submodules[name] = ResetInserter(begin)(part)
@@ -284,6 +286,7 @@ class Core(wiring.Component):
             array.o.ready.eq(epilogue.i.ready & ~norm),
             layernorm.o.ready.eq(epilogue.i.ready & norm),
         ]
+        self._lend(m)
         connect(m, epilogue.taps, self._prediction.taps)
         m.d.comb += [
             *(self._prediction.tap[name].eq(op[name]) for name in self._prediction.tap.shape()
@@ -299,6 +302,20 @@ class Core(wiring.Component):
         read, self._exponents = exponents.read_port(), exponents.write_port()
         m.d.comb += [read.addr.eq(epilogue.row_exponents.address),
                      epilogue.row_exponents.data.eq(read.data)]
+
+    def _lend(self, m):
+        """Lend multipliers of the array to LayerNorm and to softmax."""
+        array, layernorm, softmax = self._array, self._layernorm, self._softmax
+        soft = self._is[Opcode.SOFTMAX]
+        m.d.comb += array.lend.eq(self._any(Opcode.NORM, Opcode.SOFTMAX))
+        for user, multiplier in zip(layernorm.products, array.lent, strict=True):
+            m.d.comb += lent_to(user, multiplier)
+        for user, multiplier in zip(softmax.products, array.lent[:len(softmax.products)],
+                                    strict=True):
+            *operands, product = lent_to(user, multiplier)
+            m.d.comb += product
+            with m.If(soft):
+                m.d.comb += operands
 
     def _rows(self, m):
         """Connect what reads wide matrices, softmax, and the placement of all results."""

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16
 
+from .multiplier import lent_signature, lent_to, own_multipliers
 from .norm_lanes import Affine, Normalize, affine_layout, constants_layout
 from .norm_root import Root, Variance
 from .norm_rows import Intake, RowBuffer, norm_shape_layout
@@ -38,6 +39,8 @@ class LayerNorm(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Gives the number of lanes; memories are for rows of up to 1024 channels.
+    borrows : bool
+        The four multipliers of each lane are not its own.
 
     Members
     -------
@@ -53,18 +56,24 @@ class LayerNorm(wiring.Component):
         Rows one after the other, the words of a row in order.
     o : ``Out(stream.Signature(affine_layout(config)))``
         Accumulators in the same order; `last` marks the last word of a row.
+    products : ``Out(lent_signature).array(4 * lanes)``
+        Multipliers from the first constant of a run to its last result. Only if it `borrows`.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    MULTIPLIERS = 4  # of a lane
+
+    def __init__(self, config: AcceleratorConfig, borrows: bool = False):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config = config
+        self._config, self._borrows = config, borrows
+        products = {"products": Out(lent_signature).array(self.MULTIPLIERS * config.lanes)}
         super().__init__({
             "shape": In(norm_shape_layout(config)),
             "load": In(1),
             "constants": In(stream.Signature(constants_layout)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(affine_layout(config))),
+            **(products if borrows else {}),
         })
 
     def elaborate(self, platform):
@@ -97,4 +106,8 @@ class LayerNorm(wiring.Component):
             affine.load.eq(self.load),
             affine.last_word.eq(self.shape.last_word),
         ]
+        users = [*sums.products, *normalize.products, *affine.products]
+        products = self.products if self._borrows else own_multipliers(m, len(users))
+        for user, product in zip(users, products, strict=True):
+            m.d.comb += lent_to(user, product)
         return m

@@ -1,13 +1,13 @@
 """Output-stationary MAC array, bit-exact with :func:`golden.mac_array.gemm`."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden import mac_array
 from golden.config import AcceleratorConfig
 
-from .multiplier import Multiplier
+from .multiplier import Multiplier, lent_signature
 from .operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
 from .processing_element import ProcessingElement
 from .tile_drain import TileDrain, result_layout, starts_layout
@@ -45,6 +45,8 @@ class MacArray(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Array shape, lanes and accumulator widths.
+    lends : int
+        Multipliers that can be lent, whole columns of them first.
 
     Members
     -------
@@ -56,19 +58,26 @@ class MacArray(wiring.Component):
         Operand of each code; stable while operands are accepted and a cycle longer.
     o : ``Out(stream.Signature(result_layout(config)))``
         Logical rows in order, in a row logical columns in order, ``config.lanes`` per beat.
+    lend : ``In(1)``
+        The multipliers are lent; only while no operands are offered and all results are out.
+        Operands may be offered as soon as it is low again. Only if it `lends`.
+    lent : ``In(lent_signature).array(lends)``
+        Only if it `lends`.
     """
 
     LATENCY = mac_array.FILL
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, lends: int = 0):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config = config
+        self._config, self._lends = config, lends
+        borrower = {"lend": In(1), "lent": In(lent_signature).array(lends)}
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),
             "i": In(stream.Signature(beat_layout(config))),
             "codebook": In(codebook_layout),
             "o": Out(stream.Signature(result_layout(config))),
+            **(borrower if lends else {}),
         })
 
     def elaborate(self, platform):
@@ -99,8 +108,17 @@ class MacArray(wiring.Component):
 
     def _elements(self, m, edge, drain, mode):
         """Broadcast operands to the processing elements and chain their sums towards row 0."""
-        rows = [[ProcessingElement(self._config) for _ in range(self._config.cols)]
-                for _ in range(self._config.rows)]
+        count = self._config.rows
+        rows = [[ProcessingElement(self._config, col * count + row < self._lends)
+                 for col in range(self._config.cols)] for row in range(count)]
+        if self._lends:
+            since = Signal(Multiplier.LATENCY)
+            m.d.sync += since.eq(Cat(self.lend, since))
+            clear = self.lend | since.any()
+        for index in range(self._lends):
+            col, row = divmod(index, count)
+            m.d.comb += [rows[row][col].lend.eq(self.lend), rows[row][col].clear.eq(clear)]
+            connect(m, flipped(self.lent[index]), rows[row][col].lent)
         for row, elements in enumerate(rows):
             for col, element in enumerate(elements):
                 m.submodules[f"pe_{row}_{col}"] = element

@@ -8,9 +8,20 @@ from golden.formats import IntFormat
 
 from .shapes import shape_of
 
-__all__ = ["Multiplier"]
+__all__ = ["PORT", "Multiplier", "lent_signature", "lent_to", "own_multipliers"]
 
 _PORT_BITS = 18
+
+PORT = IntFormat(_PORT_BITS)
+"""Operand of a whole block."""
+
+lent_signature = wiring.Signature({
+    "a": Out(shape_of(PORT)),
+    "b": Out(shape_of(PORT)),
+    "enable": Out(1),
+    "product": In(signed(2 * _PORT_BITS)),
+})
+"""A :class:`Multiplier` of two :data:`PORT` that somebody else has, as its user sees it."""
 
 
 class Multiplier(wiring.Component):
@@ -74,3 +85,17 @@ class Multiplier(wiring.Component):
         registers = {f"p_REG_{stage}_{kind}": f"{kind}0" for kind in ("CLK", "CE", "RST")
                      for stage in ("INPUTA", "INPUTB", "OUTPUT")}
         return Instance("MULT18X18D", **registers, p_REG_PIPELINE_CLK="NONE", **ports)
+
+
+def own_multipliers(m: Module, count: int) -> list[Multiplier]:
+    """Return multipliers for users of :data:`lent_signature`, as submodules of `m`."""
+    multipliers = [Multiplier(PORT, PORT) for _ in range(count)]
+    for index, multiplier in enumerate(multipliers):
+        m.submodules[f"multiplier_{index}"] = multiplier
+    return multipliers
+
+
+def lent_to(user, multiplier):
+    """Return the assignments that give `user`, of :data:`lent_signature`, a multiplier."""
+    return [*(getattr(multiplier, name).eq(getattr(user, name)) for name in ("a", "b", "enable")),
+            user.product.eq(multiplier.product)]

@@ -5,9 +5,10 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import AcceleratorConfig
-from golden.formats import ACC, ACT16, IntFormat, round_shift
+from golden.formats import ACC, IntFormat, round_shift
 from golden.layernorm import BETA, CHANNELS, DEVIATION, GAMMA, NORMALIZED, ROOT, SCALED
 
+from .multiplier import lent_signature
 from .norm_root import scale_layout
 from .norm_rows import replay_layout, word_index
 from .shapes import saturated, shape_of
@@ -56,6 +57,7 @@ class Normalize(wiring.Component):
         Stable while a word is inside.
     i : ``In(stream.Signature(replay_layout(config)))``
     o : ``Out(stream.Signature(normalized_layout(config)))``
+    products : ``Out(lent_signature).array(2 * lanes)``
     """
 
     LATENCY = 7
@@ -66,6 +68,7 @@ class Normalize(wiring.Component):
             "channels": In(shape_of(CHANNELS)),
             "i": In(stream.Signature(replay_layout(config))),
             "o": Out(stream.Signature(normalized_layout(config))),
+            "products": Out(lent_signature).array(2 * config.lanes),
         })
 
     def elaborate(self, platform):
@@ -75,12 +78,11 @@ class Normalize(wiring.Component):
         place, scale, scales = Cat(self.i.p.word, self.i.p.last), self.i.p.scale, []
 
         # Stages x, p, d, t, s, m: value, its product, deviation, shifted with one fractional bit
-        # left for the rounding, rounded, product with the root.
-        x_value = _per_lane(ACT16, lanes, "x_value")
+        # left for the rounding, rounded, product with the root. Registers of the multipliers are
+        # x and p, and s and m.
         p_product = _per_lane(DEVIATION, lanes, "p_product")
         d_deviation = _per_lane(DEVIATION, lanes, "d_deviation")
         t_twice = _per_lane(_TWICE, lanes, "t_twice")
-        s_scaled = _per_lane(SCALED, lanes, "s_scaled")
         m_product = _per_lane(_PRODUCT, lanes, "m_product")
 
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
@@ -92,19 +94,26 @@ class Normalize(wiring.Component):
                 m.d.sync += [stage_place.eq(place), stage_scale.eq(scale)]
                 place, scale = stage_place, stage_scale
                 scales.append(scale)
-            _, p_scale, d_scale, _, s_scale, _ = scales
+            _, p_scale, d_scale, t_scale, _, _ = scales
             m.d.sync += Cat(self.o.p.word, self.o.p.last).eq(place)
             for lane in range(lanes):
                 m.d.sync += [
-                    x_value[lane].eq(self.i.p.values[lane]),
-                    p_product[lane].eq(x_value[lane] * self.channels),
                     d_deviation[lane].eq(p_product[lane] - p_scale.sum),
                     t_twice[lane].eq((d_deviation[lane] << _LIFT) >> d_scale.exponent),
-                    s_scaled[lane].eq(round_shift(t_twice[lane], 1)),
-                    m_product[lane].eq(s_scaled[lane] * s_scale.root),
                     self.o.p.values[lane].eq(
                         round_shift(m_product[lane], _PRODUCT.bits - NORMALIZED.bits)),
                 ]
+        for lane in range(lanes):
+            channels, root = self.products[lane], self.products[lanes + lane]
+            m.d.comb += [
+                channels.a.eq(self.i.p.values[lane]),
+                channels.b.eq(self.channels),
+                p_product[lane].eq(channels.product),
+                root.a.eq(round_shift(t_twice[lane], 1)),
+                root.b.eq(t_scale.root),
+                m_product[lane].eq(root.product),
+                *(product.enable.eq(self.i.ready) for product in (channels, root)),
+            ]
         return m
 
 
@@ -125,6 +134,7 @@ class Affine(wiring.Component):
     i : ``In(stream.Signature(normalized_layout(config)))``
     o : ``Out(stream.Signature(affine_layout(config)))``
         ``n * gamma + beta``, saturated.
+    products : ``Out(lent_signature).array(lanes)``
     """
 
     LATENCY = 5
@@ -137,6 +147,7 @@ class Affine(wiring.Component):
             "constants": In(stream.Signature(constants_layout)),
             "i": In(stream.Signature(normalized_layout(config))),
             "o": Out(stream.Signature(affine_layout(config))),
+            "products": Out(lent_signature).array(config.lanes),
         })
 
     def elaborate(self, platform):
@@ -153,10 +164,8 @@ class Affine(wiring.Component):
         c_word, c_last = Signal(word_index(self._config)), Signal()
         c_value = _per_lane(NORMALIZED, lanes, "c_value")
 
-        # Stage r: factors in a register close to the multiplier.
+        # Stage r: factors in the registers of the multipliers.
         r_word, r_last = Signal.like(c_word), Signal()
-        r_value = _per_lane(NORMALIZED, lanes, "r_value")
-        r_gamma = _per_lane(GAMMA, lanes, "r_gamma")
 
         # Stage p: products; offsets, in the register of their memory.
         p_last = Signal()
@@ -185,12 +194,16 @@ class Affine(wiring.Component):
             for lane in range(lanes):
                 m.d.sync += [
                     c_value[lane].eq(self.i.p.values[lane]),
-                    r_value[lane].eq(c_value[lane]),
-                    r_gamma[lane].eq(gamma.data[lane]),
-                    p_product[lane].eq(r_value[lane] * r_gamma[lane]),
                     a_sum[lane].eq(p_product[lane] + beta.data[lane]),
                     self.o.p.values[lane].eq(saturated(a_sum[lane], ACC.min, ACC.max)),
                 ]
+        for lane, product in enumerate(self.products):
+            m.d.comb += [
+                product.a.eq(c_value[lane]),
+                product.b.eq(gamma.data[lane]),
+                product.enable.eq(advance),
+                p_product[lane].eq(product.product),
+            ]
         return m
 
     def _memory(self, fmt: IntFormat) -> memory.Memory:

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import ACT16, IntFormat
 from golden.layernorm import SQUARES, SUM
 
+from .multiplier import lent_signature
 from .shapes import shape_of
 
 __all__ = ["RowSums", "sums_layout", "word_layout"]
@@ -40,6 +41,7 @@ class RowSums(wiring.Component):
         Words of a row of up to 1024 channels.
     o : ``Out(stream.Signature(sums_layout))``
         Sums of each row.
+    products : ``Out(lent_signature).array(lanes)``
     """
 
     def __init__(self, lanes: int):
@@ -47,6 +49,7 @@ class RowSums(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(word_layout(lanes))),
             "o": Out(stream.Signature(sums_layout)),
+            "products": Out(lent_signature).array(lanes),
         })
 
     @property
@@ -58,12 +61,20 @@ class RowSums(wiring.Component):
         m = Module()
         word, sums = self.i.p, self.o.p
 
-        # Stage x: values.
+        # Stage x: values, which are in the multipliers, too.
         x_place, x_values = Signal(_place_layout), Signal.like(word.values)
 
         # Stage q: squares.
         q_place, q_values = Signal(_place_layout), Signal.like(word.values)
-        q_squares = Signal(data.ArrayLayout(shape_of(_SQUARE), self._lanes))
+        q_squares = [Signal(shape_of(_SQUARE), name=f"q_square_{lane}")
+                     for lane in range(self._lanes)]
+        for lane, (product, square) in enumerate(zip(self.products, q_squares, strict=True)):
+            m.d.comb += [
+                product.a.eq(word.values[lane]),
+                product.b.eq(word.values[lane]),
+                product.enable.eq(self.i.ready),
+                square.eq(product.product),
+            ]
 
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.i.ready):
@@ -74,10 +85,8 @@ class RowSums(wiring.Component):
                 x_values.eq(word.values),
                 q_place.eq(x_place),
                 q_values.eq(x_values),
-                *(square.eq(value * value)
-                  for square, value in zip(q_squares, x_values, strict=True)),
             ]
-            place, values, squares = q_place, list(q_values), list(q_squares)
+            place, values, squares = q_place, list(q_values), q_squares
             for level in range((self._lanes - 1).bit_length()):
                 t_place = Signal(_place_layout, name=f"t{level}_place")
                 m.d.sync += t_place.eq(place)

@@ -8,7 +8,7 @@ from golden.config import AcceleratorConfig
 from golden.formats import Mode
 from golden.packing import ACTIVATION_PORT, WEIGHT_PORT, product_fields
 
-from .multiplier import Multiplier
+from .multiplier import PORT, Multiplier, lent_signature
 from .operands import TileMode, by_mode
 from .shapes import shape_of
 
@@ -20,7 +20,7 @@ SLOTS = max(mode.macs for mode in Mode)
 def sums_signature(config: AcceleratorConfig) -> wiring.Signature:
     """Dot products of one multiplier, ``slot0`` upwards (:func:`golden.packing.slot`)."""
     return wiring.Signature({
-        f"slot{index}": Out(shape_of(config.accumulator(index))) for index in range(SLOTS)})
+        f"slot{index}": Out(shape_of(config.partial_sum(index))) for index in range(SLOTS)})
 
 
 class ProcessingElement(wiring.Component):
@@ -34,6 +34,8 @@ class ProcessingElement(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Gives the widths of the accumulators, which are wide enough never to wrap.
+    lends : bool
+        The multiplier can be lent.
 
     Members
     -------
@@ -47,11 +49,18 @@ class ProcessingElement(wiring.Component):
         Sums of the next PE row.
     sums : ``Out(sums_signature(config))``
         Finished dot products.
+    lend, clear : ``In(1)``
+        The multiplier is lent; the accumulators are kept at zero, as they must be while it is and
+        as long after as products of its user may come. Only if it `lends`.
+    lent : ``In(lent_signature)``
+        The multiplier, for its user. Only if it `lends`.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, lends: bool = False):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._lends = lends
+        borrower = {"lend": In(1), "clear": In(1), "lent": In(lent_signature)}
         super().__init__({
             "activation": In(shape_of(ACTIVATION_PORT)),
             "weight": In(shape_of(WEIGHT_PORT)),
@@ -60,19 +69,28 @@ class ProcessingElement(wiring.Component):
             "shift": In(1),
             "below": In(sums_signature(config)),
             "sums": Out(sums_signature(config)),
+            **(borrower if lends else {}),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(ACTIVATION_PORT, WEIGHT_PORT)
+        ports = (PORT, PORT) if self._lends else (ACTIVATION_PORT, WEIGHT_PORT)
+        m.submodules.multiplier = multiplier = Multiplier(*ports)
         m.d.comb += [multiplier.a.eq(self.activation), multiplier.b.eq(self.weight)]
+        fresh = self.last
+        if self._lends:
+            fresh = self.last | self.clear
+            m.d.comb += self.lent.product.eq(multiplier.product)
+            with m.If(self.lend):
+                m.d.comb += [getattr(multiplier, name).eq(getattr(self.lent, name))
+                             for name in ("a", "b", "enable")]
 
         for index in range(SLOTS):
             finished = getattr(self.sums, f"slot{index}")
             accumulator = Signal.like(finished, name=f"accumulator{index}")
             total = Signal.like(finished, name=f"total{index}")
             m.d.comb += total.eq(_with_field(accumulator, multiplier.product, index, self.mode))
-            m.d.sync += accumulator.eq(Mux(self.last, 0, total))
+            m.d.sync += accumulator.eq(Mux(fresh, 0, total))
             with m.If(self.last):
                 m.d.sync += finished.eq(total)
             with m.Elif(self.shift):

@@ -9,6 +9,7 @@ from golden import formats, softmax
 from golden.config import AcceleratorConfig
 
 from .log2 import Log2
+from .multiplier import lent_signature, lent_to, own_multipliers
 from .shapes import shape_of
 from .softmax_results import Results
 from .softmax_rows import Largest, Rows, Words
@@ -40,6 +41,8 @@ class Softmax(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Gives lanes and the longest row.
+    borrows : bool
+        The multiplier of each lane is not its own.
 
     Members
     -------
@@ -56,18 +59,22 @@ class Softmax(wiring.Component):
         the last key are 0.
     exponent : ``Out(stream.Signature(LOG2))``
         ``lambda`` of each row.
+    products : ``Out(lent_signature).array(lanes)``
+        Multipliers from the first word of a run to its last result. Only if it `borrows`.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, borrows: bool = False):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config = config
+        self._config, self._borrows = config, borrows
+        products = {"products": Out(lent_signature).array(config.lanes)}
         super().__init__({
             "shape": In(shape_layout(config)),
             "codebook": In(codebook_layout),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(softmax.SCORE), config.lanes))),
             "o": Out(stream.Signature(result_layout(config))),
             "exponent": Out(stream.Signature(shape_of(formats.LOG2))),
+            **(products if borrows else {}),
         })
 
     @property
@@ -97,6 +104,9 @@ class Softmax(wiring.Component):
             results.shape.eq(self.shape),
             results.codebook.eq(self.codebook),
         ]
+        products = self.products if self._borrows else own_multipliers(m, self._config.lanes)
+        for user, product in zip(results.products, products, strict=True):
+            m.d.comb += lent_to(user, product)
         return m
 
 

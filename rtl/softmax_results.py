@@ -10,6 +10,7 @@ from golden import exp2, formats, softmax
 from golden.config import AcceleratorConfig
 from golden.formats import IntFormat, round_shift
 
+from .multiplier import lent_signature
 from .shapes import rom, shape_of
 from .softmax_words import (
     BASE,
@@ -52,6 +53,7 @@ class Results(wiring.Component):
         Of each row, see :class:`rtl.softmax_rows.Largest`; taken with its last word.
     operands : ``Out(stream)``
         Of each word, one cycle ahead of `o`: 0 in lanes beyond the last key.
+    products : ``Out(lent_signature).array(lanes)``
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -64,6 +66,7 @@ class Results(wiring.Component):
             "o": Out(stream.Signature(result_layout(config))),
             "operands": Out(stream.Signature(
                 word_layout(shape_of(softmax.OPERAND), config))),
+            "products": Out(lent_signature).array(config.lanes),
         })
 
     def elaborate(self, platform):
@@ -114,9 +117,10 @@ class Results(wiring.Component):
         # Stage f: distance from the largest score, offset.
         f_distance = Signal(shape_of(BASE), name=f"f_distance_{lane}")
 
-        # Stage t: factors of the one product: distance and reciprocal, or those of the table.
-        t_left = Signal(shape_of(_CODED), name=f"t_left_{lane}")
-        t_right = Signal(shape_of(softmax.RECIPROCAL), name=f"t_right_{lane}")
+        # Stage t: factors of the one product, in the registers of the multiplier: distance and
+        # reciprocal, or those of the table.
+        left = Signal(shape_of(_CODED), name=f"left_{lane}")
+        right = Signal(shape_of(softmax.RECIPROCAL), name=f"right_{lane}")
         t_value = Signal(shape_of(formats.MANTISSA), name=f"t_value_{lane}")
         t_amount = Signal(shape_of(_AMOUNT), name=f"t_amount_{lane}")
         t_none = Signal(name=f"t_none_{lane}")
@@ -140,16 +144,22 @@ class Results(wiring.Component):
         # Stage s: shifted; the mantissa with one fractional bit left for the rounding.
         s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
 
+        product = self.products[lane]
+        m.d.comb += [
+            left.eq(Mux(coded, Mux(f_distance > end, end, f_distance),
+                        rom(table.slopes, index, table.slope))),
+            right.eq(Mux(coded, self.shape.factor, rest)),
+            product.a.eq(left),
+            product.b.eq(right),
+            product.enable.eq(advance),
+            p_product.eq(product.product),
+        ]
         with m.If(advance):
             m.d.sync += [
                 f_distance.eq(self.base.p - self.i.p[lane]),
-                t_left.eq(Mux(coded, Mux(f_distance > end, end, f_distance),
-                              rom(table.slopes, index, table.slope))),
-                t_right.eq(Mux(coded, self.shape.factor, rest)),
                 t_value.eq(rom(table.values, index, formats.MANTISSA)),
                 t_amount.eq(Mux(coded, amount, octaves + _FIRST_SHIFT - 1)),
                 t_none.eq(~coded & (octaves > _LAST_SHIFT - _FIRST_SHIFT)),
-                p_product.eq(t_left * t_right),
                 p_value.eq(t_value),
                 p_amount.eq(t_amount),
                 p_none.eq(t_none),

@@ -48,6 +48,16 @@ def test_accumulators_hold_every_sum_of_their_modes(name):
     assert config.accumulator(3).bits < config.accumulator(1).bits <= ACC.bits
 
 
+@pytest.mark.parametrize("name", [*CONFIGS, *TEST_CONFIGS])
+def test_registers_hold_every_sum_without_start_value(name):
+    config = {**CONFIGS, **TEST_CONFIGS}[name]
+    for mode in Mode:
+        for slot in range(mode.macs):
+            largest = config.max_k * mode.operand.magnitude * mode.weight.magnitude
+            assert largest in config.partial_sum(slot)
+            assert -largest in config.partial_sum(slot)
+
+
 def test_product_sum_counts_the_start_value():
     assert AcceleratorConfig(max_k=100).product_sum(Mode.W4A4) == 2 * 100 * 8 * 7
 

@@ -114,7 +114,7 @@ def test_shifts_sums_of_the_row_below_but_keeps_its_own_while_adding():
 def test_accumulators_are_as_wide_as_configured():
     dut = ProcessingElement(CONFIG)
     widths = [len(getattr(dut.sums, f"slot{index}")) for index in range(SLOTS)]
-    assert widths == [CONFIG.accumulator(index).bits for index in range(SLOTS)]
+    assert widths == [CONFIG.partial_sum(index).bits for index in range(SLOTS)]
 
 
 def test_refuses_wrong_configuration():
