@@ -3,11 +3,12 @@
     python -m sim.estimate --model deit_t --array 8x16 --bits w4a4
     python -m sim.estimate --program build/deit_t
 
-Any timm model, traced without its weights, is put on the array by a generic mapping;
-:func:`estimate` is the library function, and what it assumes is said in :mod:`sim.timing`,
-:mod:`sim.residency` and :mod:`sim.energy`. A program of sim.compile is timed to the cycle, see
-:mod:`sim.program_costs`. The options can come from a TOML file: the accelerator's choices in a
-table ``[accelerator]``, the options of this command, by their long names, in ``[estimate]``.
+A plain ViT that the core has room for is compiled, without its weights, and timed to the cycle, as
+a program of sim.compile is: see :mod:`sim.program_costs`. Any other timm model, traced without its
+weights, is put on the array by a generic mapping; :func:`estimate` is the library function of that,
+and what it assumes is said in :mod:`sim.timing`, :mod:`sim.residency` and :mod:`sim.energy`. The
+options can come from a TOML file: the accelerator's choices in a table ``[accelerator]``, the
+options of this command, by their long names, in ``[estimate]``.
 """
 
 import argparse
@@ -21,14 +22,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golden.config import CONFIGS, AcceleratorConfig, config_from_table
+from golden.config import CONFIGS, CORES, AcceleratorConfig, config_from_table
 from golden.formats import Mode
-from golden.program import ProgramError, load
+from golden.network import Precision
+from golden.program import Program, ProgramError, load
 from golden.timing import MemoryModel
 
 from . import estimate_report as report
 from . import program_report, scalesim
+from .blank import blank_network, default_tap, shape_of
 from .cli import UserError, command, one_line, one_of, positive, positive_float, whole_file
+from .compiler import DoesNotFit, compile_network
 from .costs import SCALES, Estimate, Layer, Options
 from .energy import NODES
 from .estimator import estimate
@@ -40,9 +44,10 @@ __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 PROG = "python -m sim.estimate"
 STDOUT = "-"
 DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, "tech": "28nm",
-            "scales": "predicted", "dataflow": "os"}
-_ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "layers")
-_OF_MODELS = ("model", "array", "bits", "scales", "compat", "dataflow")
+            "scales": "predicted", "dataflow": "os", "mapping": "auto"}
+_ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
+              "layers")
+_OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
 def workload_of(model: str) -> Workload:
@@ -88,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--program", type=Path, metavar="DIR",
         help="what sim.compile has written, instead of a model: cycles of the RTL")
     add("--latency", type=positive, metavar="CYCLES",
-        help=f"of the external memory, with --program (default: {LATENCY})")
+        help=f"of the external memory; generic mappings know none (default: {LATENCY})")
+    add("--mapping", type=one_of("auto", "generic"), metavar="KIND",
+        help="generic: of layer shapes; auto: as compiled, where that is possible (default: auto)")
     add("--array", type=_array, metavar="RxC",
         help=f"multipliers, rows x columns, or one of {', '.join(CONFIGS)} (default: 8x16)")
     add("--bits", type=one_of(*(mode.value for mode in Mode)), metavar="BITS",
@@ -192,8 +199,6 @@ def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
         if given or tables.get("accelerator"):
             what = f"--{given[0]}" if given else "[accelerator]"
             raise UserError(f"{what} has no meaning with --program")
-    elif args.latency:
-        raise UserError("--latency needs --program")
     if args.json == args.csv == STDOUT:
         parser.error("--json and --csv cannot both be printed; name a file for one of them")
     for name, value in DEFAULTS.items():
@@ -212,12 +217,47 @@ def _write(args, document: dict, rows: list[dict]):
                 files.enter_context(whole_file(Path(name))).write_text(text)
 
 
+def _timed(program: Program, args) -> ProgramEstimate:
+    speed = args.dram_bandwidth and args.dram_bandwidth * 1000 / args.clock
+    return estimate_program(program, MemoryModel(args.latency or LATENCY, speed), args.clock,
+                            args.tech)
+
+
+def _compiled(args, config: AcceleratorConfig) -> ProgramEstimate:
+    """Return the estimate of a model as compiled for the core of a configuration.
+
+    Raises
+    ------
+    DoesNotFit
+        If it cannot be: why.
+    """
+    if args.scales == "jit":
+        raise DoesNotFit("the core does not measure tensors before it quantizes them")
+    shape = shape_of(args.model)
+    core = _core(config)
+    try:
+        core.check_core()
+        tap = default_tap(shape, core) if args.scales == "predicted" else None
+        network = blank_network(shape, Precision.parse(args.bits), tap)
+        return _timed(compile_network(network, core, {"model": args.model}), args)
+    except ValueError as error:
+        raise DoesNotFit(one_line(error)) from None
+
+
+def _core(config: AcceleratorConfig) -> AcceleratorConfig:
+    """Return the core of a configuration: a named one, or with as many lanes as rows."""
+    for name, named in CONFIGS.items():
+        if config == named:
+            return CORES[name]
+    usual = AcceleratorConfig.for_array(config.rows, config.cols).lanes
+    fits = config.lanes == usual and config.cols % config.rows == 0
+    return replace(config, lanes=config.rows) if fits else config
+
+
 def _program(args) -> ProgramEstimate:
     """Return the estimate of a program."""
-    speed = args.dram_bandwidth and args.dram_bandwidth * 1000 / args.clock
     try:
-        return estimate_program(load(args.program), MemoryModel(args.latency or LATENCY, speed),
-                                args.clock, args.tech)
+        return _timed(load(args.program), args)
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; sim.compile makes "
                         "programs") from None
@@ -230,8 +270,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, config = _resolve(argv)
     console = Console(highlight=False)
+    result, reason = None, ""
     if args.program:
         result = _program(args)
+    elif args.mapping == "auto" and not args.compat:
+        try:
+            result = _compiled(args, config)
+        except DoesNotFit as error:
+            reason = one_line(error)
+    if result is not None:
         document = program_report.program_dict(result)
         rows = document["layers"]
     elif args.compat:
@@ -245,19 +292,19 @@ def main(argv: list[str] | None = None) -> int:
             result = estimate(workload, config, options)
         except ValueError as error:
             raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
-        document = report.as_dict(result)
+        document = report.as_dict(result, reason)
         rows = document["layers"]
     _write(args, document, rows)
     if args.json == STDOUT:
         print(json.dumps(document, indent=2))
     elif args.csv == STDOUT:
         print(report.as_csv(rows), end="")
-    elif args.program:
+    elif isinstance(result, ProgramEstimate):
         program_report.print_program(result, console, every_layer=bool(args.layers))
     elif args.compat:
         report.print_scalesim(document, console)
     else:
-        report.print_report(result, console, every_layer=bool(args.layers))
+        report.print_report(result, console, every_layer=bool(args.layers), reason=reason)
     return 0
 
 

@@ -67,8 +67,9 @@ def table_of(title: str, columns: list[str], rows: list[list[str]], width: int) 
     return table
 
 
-def print_report(result: Estimate, console: Console, *, every_layer: bool = False):
-    """Print tables, totals and assumptions."""
+def print_report(result: Estimate, console: Console, *, every_layer: bool = False,
+                 reason: str = ""):
+    """Print tables, totals and assumptions; `reason` is why the mapping is generic."""
     options, config = result.options, result.config
     console.print(Text.assemble(
         (f"{result.workload.model}", "bold green"),
@@ -83,6 +84,8 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
     console.print(_totals(result))
     console.print(energy_parts(result))
     console.print()
+    if reason:
+        console.print(Text(f"Not compiled: {reason}.", style="dim"))
     for line in assumptions(result):
         console.print(Text(line, style="dim"))
 
@@ -169,7 +172,7 @@ def assumptions(result: Estimate) -> list[str]:
     per_cycle = options.bytes_per_cycle(config)
     bandwidth = per_cycle * options.clock_mhz / 1000
     status = result.energy_table.node.status
-    lines = ["Generic mapping, of layer shapes; --program is exact, of a compiled one."]
+    lines = ["Generic mapping, of layer shapes: not what the core does to the cycle."]
     if options.bits is not Mode.W8A8:
         lines.append("Patch embedding and head run at w8a8" + (
             ", attention x V at w4a8." if options.bits is Mode.W4A4 else "."))
@@ -196,12 +199,13 @@ def assumptions(result: Estimate) -> list[str]:
     return lines
 
 
-def as_dict(result: Estimate) -> dict:
+def as_dict(result: Estimate, reason: str = "") -> dict:
     """Return everything about an estimate as numbers, text, lists and dictionaries."""
     options = result.options
     return {
         "model": result.workload.model,
         "mapping": "generic",
+        "not_compiled": reason or None,
         "input_shape": list(result.workload.input_shape),
         "config": asdict(result.config),
         "options": asdict(options) | {"bits": options.bits.value},

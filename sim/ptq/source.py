@@ -84,14 +84,10 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         If the model has something that the integer network does not do; it is named.
     """
     name = name or type(model).__name__
-    missing = next(_missing(model, preprocessing), None)
-    if missing is not None:
-        raise UserError(f"{name} cannot be quantized: {missing}")
-    first = model.blocks[0]
-    shape = VitShape(
-        image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
-        dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
-        hidden=first.mlp.fc1.out_features, classes=model.head.out_features)
+    what = missing(model, preprocessing)
+    if what is not None:
+        raise UserError(f"{name} cannot be quantized: {what}")
+    first, shape = model.blocks[0], sizes(model)
     with torch.no_grad():
         patch, bias = _patch(model.patch_embed.proj, preprocessing)
         embedding = model.pos_embed[0].double().clone()
@@ -103,6 +99,20 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
                         blocks, _norm(model.norm), _linear(model.head))
+
+
+def sizes(model: nn.Module) -> VitShape:
+    """Return the sizes of a timm VisionTransformer that lacks nothing."""
+    first = model.blocks[0]
+    return VitShape(
+        image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
+        dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
+        hidden=first.mlp.fc1.out_features, classes=model.head.out_features)
+
+
+def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
+    """Return what the integer network lacks for a model; None if nothing."""
+    return next(_missing(model, preprocessing), None)
 
 
 def _missing(model: nn.Module, preprocessing: Preprocessing):

@@ -10,11 +10,13 @@ from golden.config import CORES
 from golden.network import Precision
 from golden.timing import MemoryModel
 from sim import estimate as command
+from sim.blank import blank_network, default_tap
 from sim.compiler import compile_network
 from sim.program_costs import estimate_program, role_of
 from tests.networks import network
 from tests.sim.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
+from tests.workloads import traced
 
 MACS = SHAPE.tokens * (
     SHAPE.patch_values * SHAPE.dim
@@ -142,8 +144,67 @@ def test_other_mistakes_are_one_line_too(run, tmp_path):
     (tmp_path / "memory.bin").write_bytes(b"")
     (tmp_path / "program.json").write_text("{}")
     assert "is not a program, or is damaged" in run("--program", str(tmp_path))[2]
-    assert "--latency needs --program" in run("--latency", "3")[2]
     config = tmp_path / "config.toml"
     config.write_text("[accelerator]\nrows = 16\n")
     assert "[accelerator] has no meaning with --program" in run(
         "--program", "x", "--config", str(config))[2]
+
+
+# Models by name.
+
+@pytest.mark.parametrize(("bits", "cycles"), [("w8a8", 10_417_127), ("w4a4", 3_394_890)])
+def test_deit_tiny_is_compiled_without_its_weights(run, bits, cycles):
+    status, out, err = run("--bits", bits, "--scales", "static", "--json")
+    document = json.loads(out)
+    assert (status, err, document["mapping"]) == (0, "", "program")
+    assert document["totals"]["cycles"] == cycles
+    assert document["totals"]["scale_cycles_share"] == 0
+
+
+def test_predicted_scales_cost_a_prediction(run):
+    static, predicted = (json.loads(run("--scales", kind, "--json")[1])
+                         for kind in ("static", "predicted"))
+    one, = (row for row in predicted["instructions"] if row["instruction"] == "PREDICT")
+    added = predicted["totals"]["cycles"] - static["totals"]["cycles"]
+    assert added == pytest.approx(one["cycles"], abs=10)
+    assert 0 < predicted["totals"]["scale_cycles_share"] < 0.001
+    assert predicted["totals"]["scale_energy_share"] < 0.002
+
+
+def test_a_large_array_has_a_core_of_its_own(run):
+    document = json.loads(run("--array", "16x32", "--json")[1])
+    assert (document["mapping"], document["config"]["lanes"]) == ("program", 16)
+    assert document["totals"]["cycles"] < 10_417_127 / 3
+
+
+@pytest.mark.parametrize(("argv", "reason"), [
+    (["--scales", "jit"], "the core does not measure tensors before it quantizes them"),
+    (["--array", "4x4"], "tokens must be 128 (key_words) or fewer, not 197"),
+    (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
+    (["--model", "mixer_s16_224"], "only timm's VisionTransformer is supported, not MlpMixer"),
+    (["--model", "vit_b"], "the scratchpad must have")])
+def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch):
+    monkeypatch.setattr(command, "workload_of", traced)
+    document = json.loads(run(*argv, "--json")[1])
+    assert document["mapping"] == "generic"
+    assert reason in document["not_compiled"]
+    out = run(*argv)[1]
+    assert f"Not compiled: {reason}" in " ".join(out.split())
+    assert "Generic mapping" in out
+    document = json.loads(run(*argv, "--mapping", "generic", "--json")[1])
+    assert document["not_compiled"] is None
+
+
+def test_a_model_that_there_is_not_is_one_line(run):
+    status, _, err = run("--model", "deit_x")
+    assert status == 2
+    assert "no model is called 'deit_x'" in err
+
+
+def test_a_blank_network_takes_as_long_as_any_other():
+    made = network(Precision.parse("w4a4"), shape=SHAPE)
+    blank = blank_network(SHAPE, made.precision)
+    times = [timing.cycles(compile_network(one, CORES["4x4"])) for one in (made, blank)]
+    assert times[0] == times[1]
+    tapped = blank_network(SHAPE, made.precision, default_tap(SHAPE, CORES["8x16"]))
+    assert estimate_program(compile_network(tapped, CORES["8x16"])).scale_share > 0
