@@ -18,15 +18,28 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component
 
-from golden.config import CONFIGS, AcceleratorConfig, load_config
+from golden.config import CONFIGS, CORES, AcceleratorConfig, load_config
 
 from .cli import Parser
+from .core import Core
 from .exp2 import Exp2
 from .files import write_whole
+from .gelu import Gelu
+from .layernorm import LayerNorm
 from .mac_array import MacArray
 from .range_unit import RangeUnit
 from .requant import Requant
 from .scale_unit import ScaleUnit
+from .softmax import Softmax
+
+
+def _core(config: AcceleratorConfig) -> Core:
+    """The core of a configuration; a named one is that of the core of the name."""
+    names = {made: name for name, made in CONFIGS.items()}
+    config = CORES[names[config]] if config in names else config
+    config.check_core()
+    return Core(config)
+
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit,
@@ -34,6 +47,10 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "mac_array": MacArray,
     "requant": Requant,
     "exp2": lambda config: Exp2(),
+    "layernorm": LayerNorm,
+    "softmax": Softmax,
+    "gelu": Gelu,
+    "core": _core,
 }
 """How each unit is made from a configuration."""
 
@@ -92,8 +109,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
-    sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config).encode()
-               for unit in args.units or UNITS}
+    try:
+        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config).encode()
+                   for unit in args.units or UNITS}
+    except ValueError as error:
+        parser.error(f"cannot make the units of this configuration: {error}")
     try:
         for path, source in sources.items():
             write_whole(path, source)

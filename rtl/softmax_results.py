@@ -172,7 +172,7 @@ class Results(wiring.Component):
 
     def _result(self, m, advance, lane, coded, s_flags, s_twice):
         """Give the result of a lane and, for the sum, the operand that it stands for."""
-        unused = s_flags.last & (self.shape.last_lane < lane)
+        unused = s_flags.last & (self.shape.last_lane < lane) if lane else 0
         code = s_twice[:formats.CODE.bits]
         exponential = round_shift(s_twice, 1)[:softmax.OPERAND.bits]
         m.d.comb += self.operands.p.values[lane].eq(

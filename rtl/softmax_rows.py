@@ -52,7 +52,7 @@ class Words(wiring.Component):
             self.largest.p.last.eq(last),
         ]
         for lane, value in enumerate(self.i.p):
-            unused = last & (self.shape.last_lane < lane)
+            unused = last & (self.shape.last_lane < lane) if lane else 0
             m.d.comb += [
                 self.largest.p.values[lane].eq(Mux(unused, BIASED.min, rebiased(value))),
                 self.rows.p[lane].eq(rebiased(value)),

@@ -3,8 +3,11 @@
     python -m sim.run cat.png
     python -m sim.run cat.png dog.png --model deit_t_w4a4.safetensors \
         --weights deit_tiny_patch16_224.safetensors
+    python -m sim.run cat.png --backend rtl --core 4x4 --check
 
-MODEL is a file of sim.calibrate, or a model of the package: vit_cifar10, vit_cifar10:w4a4.
+MODEL is a file of sim.calibrate, or a model of the package: vit_cifar10, vit_cifar10:w4a4. The
+backend `golden` is the network in integers; `machine` the golden machine that executes its program
+for a core; `rtl` that core under Verilator, compared with the golden machine.
 """
 
 import json
@@ -19,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from golden.config import CORES
 from golden.network import Network
 from rtl.cli import Parser
 
@@ -31,16 +35,64 @@ IMAGENET = 1000
 """So many classes without names of their own are taken for those of ImageNet-1k."""
 
 
-def _golden(network: Network) -> Callable[[np.ndarray], np.ndarray]:
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """What the backends that run a program are told.
+
+    Attributes
+    ----------
+    core
+        Name of the core, one of :data:`golden.config.CORES`.
+    check
+        Whether the RTL is compared with the golden machine after every instruction, and not only
+        at the end.
+    """
+
+    core: str = "8x16"
+    check: bool = False
+
+
+def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
     from golden.vit import Vit
 
     made = Vit(network)
     return lambda pixels: made.run(pixels).logits
 
 
-BACKENDS = {"golden": _golden}
-"""What runs the integers: from a network, a function of uint8 (images, side, side, 3) that returns
-integer logits (images, classes).
+def _program(network: Network, options: CoreOptions):
+    from .compiler import DoesNotFit, compile_network
+
+    try:
+        return compile_network(network, CORES[options.core])
+    except DoesNotFit as error:
+        raise UserError(f"the model does not fit the core {options.core}: "
+                        f"{one_line(error)}") from None
+
+
+def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
+    from golden.machine import Machine
+
+    program = _program(network, options)
+
+    def run(pixels):
+        machines = [Machine(program, image) for image in pixels]
+        for machine in machines:
+            machine.run()
+        return np.stack([machine.logits for machine in machines])
+    return run
+
+
+def _rtl(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
+    from .simulate import compared
+
+    program = _program(network, options)
+    return lambda pixels: np.stack([compared(program, image, check=options.check)
+                                    for image in pixels])
+
+
+BACKENDS = {"golden": _golden, "machine": _machine, "rtl": _rtl}
+"""What runs the integers: from a network and :class:`CoreOptions`, a function of uint8
+(images, side, side, 3) that returns integer logits (images, classes).
 """
 
 
@@ -127,7 +179,7 @@ def guesses(logits: np.ndarray, names: list[str], top: int) -> list[Guess]:
 
 
 def classify(model: QuantizedModel, pixels: np.ndarray, files: list[str], floating=None, *,
-             top: int = 5, backend: str = "golden",
+             top: int = 5, backend: str = "golden", options: CoreOptions | None = None,
              progress: Callable = lambda steps, what: steps) -> list[Answer]:
     """Classify images.
 
@@ -143,10 +195,11 @@ def classify(model: QuantizedModel, pixels: np.ndarray, files: list[str], floati
         A :class:`sim.calibrate.FloatModel` to run beside it.
     top
         Classes to return.
-    backend
-        One of :data:`BACKENDS`.
+    backend, options
+        One of :data:`BACKENDS`, and what it is told.
     """
-    run, names = BACKENDS[backend](model.network), class_names(model)
+    run = BACKENDS[backend](model.network, options or CoreOptions())
+    names = class_names(model)
     unit, answers = 2.0**model.network.logit_point, []
     for file, image in progress(list(zip(files, pixels, strict=True)), "Classifying"):
         found = guesses(run(image[None])[0] / unit, names, top)
@@ -172,8 +225,20 @@ def _parser() -> Parser:
     parser.add_argument("--backend", type=one_of(*BACKENDS), default="golden", metavar="NAME",
                         help=f"what runs the integers: {', '.join(BACKENDS)} (default: "
                              "%(default)s)")
+    parser.add_argument("--core", type=one_of(*CORES), metavar="NAME",
+                        help=f"core that machine and rtl run: {', '.join(CORES)} (default: 8x16)")
+    parser.add_argument("--check", action="store_true",
+                        help="with rtl: compare with the golden machine after every instruction")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
+
+
+def _core_options(args) -> CoreOptions:
+    if args.core is not None and args.backend == "golden":
+        raise UserError("--core goes with --backend machine or rtl")
+    if args.check and args.backend != "rtl":
+        raise UserError("--check goes with --backend rtl")
+    return CoreOptions(args.core or "8x16", args.check)
 
 
 def _table(answer: Answer, heads: list[str], width: int) -> Table:
@@ -219,6 +284,7 @@ def _beside(model: QuantizedModel, weights: Path | None):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
+    options = _core_options(args)
     model = open_model(args.model)
 
     from . import images
@@ -229,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
         floating, notes = _beside(model, args.weights)
     answers = classify(model, np.stack([preprocessing.pixels(one) for one in pictures]),
                        [str(path) for path in args.images], floating, top=args.top,
-                       backend=args.backend, progress=progress)
+                       backend=args.backend, options=options, progress=progress)
     precision = str(model.network.precision)
     if args.json:
         print(json.dumps({"model": model.name, "precision": precision, "backend": args.backend,

@@ -120,6 +120,36 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
     }
 
 
+def compared(program: Program, pixels: np.ndarray, *, check: bool = False) -> np.ndarray:
+    """Run an image on the RTL, and return its logits, which are those of the golden machine.
+
+    Parameters
+    ----------
+    program, pixels
+        As :func:`sim.verilator.run` takes them.
+    check
+        Compare after every instruction, and not only memory and scratchpad at the end.
+
+    Returns
+    -------
+    int16 array, shape (classes,)
+
+    Raises
+    ------
+    UserError
+        If the core does not come to its end, or anything differs: where.
+    """
+    expected = record(program, pixels)
+    with _progress(program) as progress:
+        result = verilator.run(program, pixels, progress=progress,
+                               check=expected if check else False)
+    if not result.ok:
+        raise UserError(result.message)
+    for one in differences(program, expected.machine, result.memory, result.scratchpad):
+        raise UserError(str(one))
+    return expected.machine.logits
+
+
 def array_busy(result: Result) -> float | None:
     """Return the share of cycles in which the array multiplies, if the core counts them."""
     names = [name for name in result.counters if name in ("array", "array_busy", "busy_array")]

@@ -255,7 +255,7 @@ def _broken_image(files, folder):
     (lambda files, folder: [image(files), "--model", "vit_small", "--top", "0"],
      "--top: must be a positive integer, not '0'"),
     (lambda files, folder: [image(files), "--model", "vit_small", "--backend", "gpu"],
-     "--backend: must be one of golden, not 'gpu'"),
+     "--backend: must be one of golden, machine, rtl, not 'gpu'"),
 ])
 def test_errors_are_one_line(files, tmp_path, call, words, message):
     status, out, err = call(*words(files, tmp_path))

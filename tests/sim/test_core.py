@@ -1,0 +1,103 @@
+"""The whole core under Verilator: networks from image bytes to logits, equal to golden."""
+
+import numpy as np
+import pytest
+
+from golden.config import CORES, AcceleratorConfig
+from golden.network import Precision
+from golden.vit import Vit
+from sim import simulate, verilator, zoo
+from sim.cli import UserError
+from sim.compiler import compile_network
+from tests.networks import network, pixels
+from tests.sim.test_compiler import SHAPE
+from tests.sim.test_emulate import with_tap
+
+CONFIGS = {"4x4": CORES["4x4"], "4x8": AcceleratorConfig(4, 8, lanes=4, scale_lanes=2, sram_kib=64),
+           "8x16": CORES["8x16"]}
+configs = pytest.mark.parametrize("name", CONFIGS)
+
+
+def run(made, config, image, **options):
+    """Run a network on the RTL, checked after every instruction; return what came of it."""
+    program = compile_network(made, config)
+    result = verilator.run(program, image, check=True, **options)
+    assert result.ok, result.message
+    assert len(result.instruction_cycles) == len(program.instructions()) - 1
+    assert sum(result.instruction_cycles) == result.cycles
+    found = result.memory[program.logits.address:][:2 * program.classes].view("<i2")
+    assert (found == Vit(made).run(image[None]).logits[0]).all()
+    return result
+
+
+@configs
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0),
+                                            ("w4a4", 512), ("w4a3", 700), ("w8a4", 0)])
+def test_a_small_network_of_every_precision(bits, step, name):
+    made = network(Precision.parse(bits), step, shape=SHAPE)
+    result = run(made, CONFIGS[name], pixels(1, SHAPE)[0])
+    macs = 2 * SHAPE.tokens * SHAPE.dim * SHAPE.hidden * SHAPE.depth
+    mode = made.precision.mode
+    assert result.counters["array"] * CONFIGS[name].multipliers * mode.macs > macs
+    assert result.counters["cycles"] <= result.cycles
+
+
+@configs
+def test_predicted_scales(name):
+    made = with_tap(network(Precision(4, 4), shape=SHAPE), SHAPE)
+    for image in pixels(2, SHAPE):
+        assert run(made, CONFIGS[name], image).counters["predict"] > 0
+
+
+@configs
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_the_shipped_model(bits, name):
+    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
+    assert result.counters["array"] > 0.8 * result.cycles
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["16x16", "16x32"])
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_the_shipped_model_on_a_large_array(bits, name):
+    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    run(made, CORES[name], pixels(1, made.shape)[0])
+
+
+@pytest.mark.parametrize("memory", [{"ideal": True}, {"latency": 3, "bandwidth": 1.3},
+                                    {"latency": 90}], ids=str)
+def test_the_speed_of_memory_changes_nothing_but_cycles(memory):
+    made = with_tap(network(Precision(4, 4), 512, shape=SHAPE), SHAPE)
+    image = pixels(1, SHAPE)[0]
+    slow, fast = (run(made, CONFIGS["4x4"], image, **options) for options in ({}, memory))
+    assert slow.cycles != fast.cycles
+    assert (slow.memory == fast.memory).all()
+    assert (slow.scratchpad == fast.scratchpad).all()
+
+
+def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
+    made = network(Precision(8, 8), shape=SHAPE)
+    image = pixels(1, SHAPE)[0]
+    program = compile_network(made, CONFIGS["4x4"])
+    wanted = Vit(made).run(image[None]).logits[0]
+    assert (simulate.compared(program, image) == wanted).all()
+    assert (simulate.compared(program, image, check=True) == wanted).all()
+    right = simulate.record(program, image)
+    right.machine.memory[program.logits.address] ^= 1
+    monkeypatch.setattr(simulate, "record", lambda *_: right)
+    with pytest.raises(UserError, match="logits"):
+        simulate.compared(program, image)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_a_network_of_the_size_of_deit_tiny(bits):
+    """Random weights: those of DeiT-Tiny are not shipped, and the core cannot tell."""
+    from golden.network import VitShape
+
+    shape = VitShape(image=224, patch=16, dim=192, depth=12, heads=3, hidden=768, classes=1000)
+    made = network(Precision.parse(bits), shape=shape)
+    result = run(made, CORES["8x16"], np.random.default_rng(1).integers(
+        0, 256, (224, 224, 3), dtype=np.uint8))
+    assert result.cycles < {"w8a8": 10_900_000, "w4a4": 3_500_000}[bits]
