@@ -15,9 +15,9 @@ What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from b
     statistics 2 times mean (16, signed) and gain (16, unsigned)
     predictor  numbers of the beats of :func:`golden.scale_unit.pack` (16, signed), 4 to a unit
 
-Scales lie in the scale file, one lambda to a slot; slot 0 holds zero by convention. A multiplier
-is ``exp2(exponent + file[scale_a] +- file[scale_b])``, where `exponent` is the instruction's and,
-of a product with weights from the stream, the column's added to it.
+Scales lie in the scale file, one lambda to a slot; by convention a program sets slot 0 to zero. A
+multiplier is ``exp2(exponent + file[scale_a] +- file[scale_b])``, where `exponent` is the
+instruction's and, of a product with weights from the stream, the column's added to it.
 
 ==========  ========================================================================================
 SCALES      ``file[scale_a ...] = payload``, `n` slots.                         Payload: scales.

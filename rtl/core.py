@@ -54,8 +54,8 @@ COUNTER_BITS = 40
 class Core(wiring.Component):
     """Execute the program whose stream begins at `stream`.
 
-    A new `start` begins afresh, whatever has happened before: the parts of the core are reset with
-    it, and only memories keep what they hold.
+    A new `start` begins afresh, whatever has happened before: the parts of the core are reset when
+    a run has ended, and only memories keep what they hold.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ class Core(wiring.Component):
     start : ``In(1)``
         Begin; only while not `busy`.
     stream, stream_bytes : ``In(32)``
-        Where the stream of the program is in external memory, and its length, whole beats.
+        Where the stream of the program is in external memory, and its length, whole beats. A
+        stream that ends too early ends the run.
     busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(Status)``
         `done` and `status` stay until the next `start`.
     index : ``Out(16)``
@@ -93,10 +94,10 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        begin = Signal()  # a run begins: all is reset in this cycle
+        idle = Signal()  # no run: all is reset, so that nothing of one is left for the next
         m.submodules.sequencer = self._sequencer = sequencer = Sequencer()
         m.submodules.scratchpad = scratchpad = Scratchpad(config)
-        m.submodules.dma = dma = ResetInserter(begin)(Dma(config))
+        m.submodules.dma = dma = ResetInserter(idle)(Dma(config))
         parts = {"ports": SharedRead(config, 3), "reader": MatrixReader(config),
                  "buffer": WeightBuffer(config), "feed": OperandFeed(config),
                  "array": MacArray(config, lends=LayerNorm.MULTIPLIERS * config.lanes),
@@ -105,15 +106,15 @@ class Core(wiring.Component):
                  "softmax": Softmax(config, borrows=True), "prediction": Prediction(config),
                  "scales": ScaleFile(config), "lambdas": UnitSplitter(formats.LAMBDA.bits)}
         for name, part in parts.items():
-            m.submodules[name] = ResetInserter(begin)(part)
+            m.submodules[name] = ResetInserter(idle)(part)
             setattr(self, f"_{name}", part)
         self._dma = dma
 
-        began = Signal()  # the cycle after
-        m.d.comb += begin.eq(self.start & ~sequencer.busy)
-        m.d.sync += began.eq(begin)
+        began = Signal()  # first cycle of a run
+        m.d.sync += began.eq(self.start & idle)
         m.d.comb += [
-            sequencer.start.eq(begin),
+            idle.eq(~sequencer.busy),
+            sequencer.start.eq(self.start),
             self.busy.eq(sequencer.busy),
             self.done.eq(sequencer.done),
             self.status.eq(sequencer.status),
@@ -124,6 +125,7 @@ class Core(wiring.Component):
             dma.end.eq(sequencer.phase == Phase.DRAIN),
             sequencer.error.eq(dma.error),
             sequencer.drained.eq(dma.idle),
+            sequencer.starved.eq(self._buffer.starved & dma.ended),
         ]
         op = self._op = sequencer.instruction
         self._is = {each: op.opcode == each for each in Opcode}

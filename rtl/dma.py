@@ -69,7 +69,9 @@ class Dma(wiring.Component):
     error : ``Out(1)``
         A response was an error; stays until `begin`.
     idle : ``Out(1)``
-        No response is awaited.
+        Nothing is requested any more, and no response is awaited.
+    ended : ``Out(1)``
+        All of the stream has come, or all that will.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -84,7 +86,7 @@ class Dma(wiring.Component):
             "memory": Out(memory_signature(config)),
             "read": Out(read_signature(config)),
             "write": Out(write_signature(config)),
-            "error": Out(1), "idle": Out(1, init=1),
+            "error": Out(1), "idle": Out(1, init=1), "ended": Out(1, init=1),
         })
 
     def elaborate(self, platform):
@@ -110,7 +112,8 @@ class Dma(wiring.Component):
             self.fill.payload.eq(response.p.data),
             walk.run.eq(run),
             walk.start.eq(self.start),
-            self.idle.eq(self.done & ~for_stream),
+            self.ended.eq(~streaming & ~for_stream),
+            self.idle.eq(self.done & self.ended),
         ]
         m.d.sync += [
             of_stream.eq(of_stream + stream_sent - stream_answered),
@@ -122,7 +125,8 @@ class Dma(wiring.Component):
             m.d.sync += [address.eq(address + config.bus_bytes), left.eq(left - config.bus_bytes),
                          streaming.eq(left != config.bus_bytes)]
         with m.If(self.begin):
-            m.d.sync += [streaming.eq(1), address.eq(self.stream), left.eq(self.stream_bytes)]
+            m.d.sync += [streaming.eq(self.stream_bytes != 0), address.eq(self.stream),
+                         left.eq(self.stream_bytes)]
         with m.Elif(self.end | self.error):
             m.d.sync += streaming.eq(0)
 

@@ -24,6 +24,7 @@ class Status(enum.Enum, shape=4):
 
     FINE = 0
     ILLEGAL = 1
+    """No such opcode, or the stream ended where more of it was needed."""
     BUS_ERROR = 2
 
 
@@ -66,6 +67,8 @@ class Sequencer(wiring.Component):
         First cycle of RUN.
     finished : ``In(1)``
         What RUN is to do has been done; looked at from the second cycle of RUN on.
+    starved : ``In(1)``
+        Words of the stream are needed that will not come.
     error, drained : ``In(1)``
         Of the DMA.
     """
@@ -84,6 +87,7 @@ class Sequencer(wiring.Component):
     constants: In(1)
     run: Out(1)
     finished: In(1)
+    starved: In(1)
     error: In(1)
     drained: In(1)
 
@@ -152,17 +156,20 @@ class Sequencer(wiring.Component):
                     ]
                     with m.If(self.take.valid & self.take.ready):
                         m.d.sync += [second.eq(1), asked.eq(second)]
-                with m.If(self.finished & ~self.run):
+                with m.If(self.finished & ~self.run & ~self.error):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
                                  count.eq(0), asked.eq(0)]
             with m.Case(Phase.DRAIN), m.If(self.drained):
                 m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
                 with m.If(self.error):
                     m.d.sync += self.status.eq(Status.BUS_ERROR)
-        with m.If(self.error & self.busy & (self.phase != Phase.DRAIN)):
-            m.d.sync += self.phase.eq(Phase.DRAIN)
-        with m.Elif(finish):
-            m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(status)]
+        with m.If(self.busy & (self.phase != Phase.DRAIN)):
+            with m.If(self.error):
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0)]
+            with m.Elif(finish):
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(status)]
+            with m.Elif(self.starved):
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL)]
         return m
 
     @staticmethod

@@ -81,6 +81,8 @@ class WeightBuffer(wiring.Component):
         The oldest words held, that many, are free again. Always ready.
     read : ``In(ring_signature(config))``
         Words by their address; `data` stays as it is while `enable` is low.
+    starved : ``Out(1)``
+        The cursor waits for words that are not in the ring.
     clear : ``In(1)``
         Forget words, reservations and commands. What was requested must not come any more.
     """
@@ -106,6 +108,7 @@ class WeightBuffer(wiring.Component):
             "window": Out(stream.Signature(range(config.stream_words))),
             "release": In(stream.Signature(words_shape)),
             "read": In(ring_signature(config)),
+            "starved": Out(1),
             "clear": In(1),
         })
 
@@ -188,6 +191,8 @@ class WeightBuffer(wiring.Component):
             self.window.valid.eq(self.skip.valid & there),
             self.window.payload.eq(at),
             self.skip.ready.eq(self.window.ready & there),
+            self.starved.eq(Mux(left != 0, ahead == 0,
+                                self.skip.valid & (ahead < self.skip.payload))),
             passed.eq(Mux(skipped, self.skip.payload, go)),
             freed.eq(Mux(self.release.valid, self.release.payload, 0) + (go & free)),
         ]

@@ -244,10 +244,10 @@ def _network(build: _Builder, image: int, embedding: int, logits: int) -> None:
             raise DoesNotFit(f"one tap can follow block {after}, but the network has "
                              f"{len(there)} there")
 
-    scales = network.scales.tolist()
+    scales = [0, *network.scales.tolist()]  # whatever a program before has left in slot 0
     units = [dict(zip(isa.SCALES, scales[at:at + 4], strict=False))
              for at in range(0, len(scales), 4)]
-    build.emit(Opcode.SCALES, build.units(units, isa.SCALES), scale_a=1, n=len(scales))
+    build.emit(Opcode.SCALES, build.units(units, isa.SCALES), n=len(scales))
     x = build.matrix("x", Layout.WIDE, shape.tokens, shape.dim)
     build.emit(Opcode.LOAD, writes={"dest": (x, 0)}, address=embedding, words=x.words)
     patches = build.matrix("patches", Layout.OPERAND8, shape.tokens, shape.patch_values,

@@ -9,7 +9,7 @@ import numpy as np
 from golden.isa import Instruction, Layout, Opcode
 from golden.machine import Machine, Span, spans
 from golden.program import Program, Tensor
-from golden.scratchpad import stride_of
+from golden.scratchpad import stride_of, write_operand, write_weights, write_wide
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,30 +22,66 @@ class Expected:
         After the run.
     data
         What each instruction has written, as ``verilator_main.cpp`` reads it.
+    written : bool array, shape (words, rows)
+        Banks of words of the scratchpad that have been written at all.
     """
 
     machine: Machine
     data: bytes
+    written: np.ndarray
 
 
 def record(program: Program, pixels=None) -> Expected:
     """Run the golden machine, and record what it writes."""
     machine = Machine(program, pixels)
+    written = np.zeros(machine.scratchpad.shape, bool)
     parts = []
     while not machine.done:
         op = machine.step()
+        banks = _banks(op, program)
         pieces = list(_pieces(op, program))
         parts.append(struct.pack("<I", len(pieces)))
         for first, count in pieces:
-            parts += [struct.pack("<II", first, count),
-                      machine.scratchpad[first:first + count].astype("<u2").tobytes()]
+            words = slice(first, first + count)
+            parts += [struct.pack("<II", first, count), banks[words].tobytes(),
+                      machine.scratchpad[words].astype("<u2").tobytes()]
+            written[words] |= banks[words]
         if op.opcode is Opcode.STORE:
             size = op.words * program.config.word_bytes
             parts += [struct.pack("<III", 1, op.address, size),
                       machine.memory[op.address:op.address + size].tobytes()]
         else:
             parts.append(struct.pack("<I", 0))
-    return Expected(machine, b"".join(parts))
+    return Expected(machine, b"".join(parts), written)
+
+
+def _banks(op: Instruction, program: Program) -> np.ndarray:
+    """Return which banks of words an instruction writes: those that become what it writes
+    whatever they were.
+    """
+    config = program.config
+    shape = config.scratchpad_words, config.rows
+    written = np.zeros(shape, bool)
+    for span in spans(op, config)[1]:
+        words = slice(span.address, span.address + span.words(config))
+        written[words] = _written(span, program)[words]
+    return written
+
+
+def _written(span: Span, program: Program) -> np.ndarray:
+    config = program.config
+    after = []
+    for before in (0, 0xffff):
+        memory = np.full((config.scratchpad_words, config.rows), before, np.uint16)
+        values = np.zeros((span.rows, span.cols), np.int64)
+        if span.layout is Layout.WIDE:
+            write_wide(memory, span.address, span.stride, values)
+        elif span.layout in (Layout.OPERAND8, Layout.OPERAND4):
+            write_operand(memory, span.address, span.stride, values, span.layout)
+        else:
+            write_weights(memory, span.address, span.stride, values, span.layout, config)
+        after.append(memory)
+    return after[0] == after[1]
 
 
 def _pieces(op: Instruction, program: Program) -> Iterator[tuple[int, int]]:

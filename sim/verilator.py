@@ -26,7 +26,7 @@ import numpy as np
 from golden.checks import integer
 from golden.config import AcceleratorConfig
 from golden.isa import INSTRUCTION_BYTES, Opcode
-from golden.program import Program, payload_bytes, walk
+from golden.program import Program, Region, payload_bytes, walk
 
 from .cli import UserError, folder, one_line
 from .expected import Difference, Expected, locate, record
@@ -353,7 +353,8 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         progress: Callable[[int, int, float], None] | None = None, trace: Path | None = None,
         window: tuple[int, int] | None = None, watchdog: int | None = None,
         reset_at: int | None = None, fail_at: int | None = None, runs: int = 1,
-        stream: int | None = None, factory: Callable | None = None) -> Result:
+        stream: int | None = None, first: Region | None = None,
+        factory: Callable | None = None) -> Result:
     """Run a program on the RTL of its core.
 
     Parameters
@@ -382,12 +383,14 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
     reset_at
         Cycle in which the core is reset; then it runs the program from the beginning.
     fail_at
-        Request, counted from 0, that is answered with an error.
+        Request of the first run, counted from 0, that is answered with an error.
     runs
         How often to run the program, one run after the other without a reset. The result is that
         of the last one.
     stream
         Where the core is told the stream is, if not where it is.
+    first
+        Stream of the first run, if another; nothing of that run is checked.
     factory
         As in :func:`build`.
 
@@ -416,6 +419,8 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
                "cost": pace.numerator, "unit": pace.denominator,
                "watchdog": watchdog or patience(program, latency, pace),
                "reset-at": reset_at, "fail-at": fail_at, "runs": integer("runs", runs, 1)}
+    if first is not None:
+        options |= {"first": first.address, "first-bytes": first.size}
     wants_trace = trace is not None and window is not None
     if wants_trace:
         options |= {"trace": Path(trace).resolve(), "trace-from": window[0],

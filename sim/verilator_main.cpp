@@ -138,8 +138,9 @@ public:
         const uint64_t address = get(request, 0, 32);
         const bool write = get(request, kWriteBit, 1);
         Answer answer{now + latency_, {}, false};
-        answer.error = requests() == fail_at_ || address % kBusBytes
-                       || address + kBusBytes > bytes.size();
+        const bool failing = requests() == fail_at_;
+        if (failing) fail_at_ = kNever;
+        answer.error = failing || address % kBusBytes || address + kBusBytes > bytes.size();
         if (!answer.error && write) {
             for (unsigned at = 0; at < kBusBytes; ++at)
                 bytes[address + at] = static_cast<uint8_t>(get(request, kDataBit + 8 * at, 8));
@@ -183,8 +184,9 @@ struct Difference {
 };
 
 // What the golden machine writes, instruction after instruction. The file has for each: the number
-// of pieces of the scratchpad; of each its first word, its words, and their banks; then the same
-// for memory in bytes. Numbers have 32 bits, banks 16.
+// of pieces of the scratchpad; of each its first word, its words, which of their banks are written
+// (a byte each), and all banks; then the same for memory in bytes, all of which are written. Numbers
+// have 32 bits, banks 16.
 class Check {
 public:
     explicit Check(const std::string& path) : active_(!path.empty()) {
@@ -233,8 +235,15 @@ private:
     void advance(Memory& memory) {
         for (uint32_t pieces = number(); pieces; --pieces) {
             const uint32_t first = number(), words = number();
+            std::vector<uint8_t> written(uint64_t{words} * kBanks);
+            take(written.data(), written.size());
+            auto here = written.begin();
             for (uint32_t word = first; word < first + words; ++word)
-                for (auto& bank : scratchpad_) take(&bank.at(word), 2);
+                for (auto& bank : scratchpad_) {
+                    uint16_t value;
+                    take(&value, sizeof value);
+                    if (*here++) bank.at(word) = value;
+                }
         }
         for (uint32_t pieces = number(); pieces; --pieces) {
             const uint32_t first = number(), size = number();
@@ -298,6 +307,8 @@ public:
           check_(options.text("check")),
           stream_(static_cast<uint32_t>(options.number("stream", 0))),
           stream_bytes_(static_cast<uint32_t>(options.number("stream-bytes", 0))),
+          first_(static_cast<uint32_t>(options.number("first", stream_))),
+          first_bytes_(static_cast<uint32_t>(options.number("first-bytes", stream_bytes_))),
           watchdog_(options.number("watchdog", kNever)),
           reset_at_(options.number("reset-at", kNever)),
           runs_(options.number("runs", 1)),
@@ -322,6 +333,7 @@ public:
         reset();
         for (uint64_t run = 0; run < runs_ && (run == 0 || outcome_ == "done"); ++run) {
             last_ = run + 1 == runs_ && reset_at_ == kNever;
+            other_ = run == 0 && (first_ != stream_ || first_bytes_ != stream_bytes_);
             once();
             if (outcome_ == "reset") {
                 reset();
@@ -415,8 +427,8 @@ private:
     void settle(bool start) {
         top_->clk = 0;
         top_->start = start;
-        top_->stream = stream_;
-        top_->stream_bytes = stream_bytes_;
+        top_->stream = other_ ? first_ : stream_;
+        top_->stream_bytes = other_ ? first_bytes_ : stream_bytes_;
         top_->request___05Fready = memory_.ready(now_);
         top_->response___05Fvalid = memory_.answers(now_);
         if (top_->response___05Fvalid) memory_.show(top_->response___05Fpayload);
@@ -509,6 +521,10 @@ private:
                      + std::to_string(top_->index));
             return;
         }
+        if (other_) {
+            ends_.push_back(cycle_);
+            return;
+        }
         if (check_.exhausted()) {
             protocol("there were more instructions than the program has");
             return;
@@ -533,12 +549,12 @@ private:
 #endif
     Memory memory_;
     Check check_;
-    uint32_t stream_, stream_bytes_;
+    uint32_t stream_, stream_bytes_, first_, first_bytes_;
     uint64_t watchdog_, reset_at_, runs_, stop_at_, trace_from_, trace_to_, watch_word_, watch_bank_;
     uint64_t now_ = 0;    // cycles since the beginning
     uint64_t cycle_ = 0;  // of this run
     uint64_t activity_ = 0, changed_ = kNever;
-    bool last_ = false, offered_ = false;
+    bool last_ = false, other_ = false, offered_ = false;
     std::decay_t<decltype(Vcore::request___05Fpayload)> held_{};
     std::vector<uint64_t> ends_;  // cycle from which on each instruction is complete
     std::string outcome_, message_;
