@@ -44,8 +44,15 @@ SOFTMAX     Of `m` rows of `n` scores, as operands or codes (`step`); keeps the 
 PREDICT     The statistics of the last tap and the predictor in the payload give
             ``file[scale_a ...]``, one slot per predicted site; the predictor has `words` units.
                                                           Payload: statistics, predictor.
+MEASURE     ``file[scale_a] = clip(log2(largest) + exponent)``, with the largest magnitude of a wide
+            matrix, 1 at least, by :func:`golden.log2.log2`; of its extremes after GELU if `gelu`.
+QUANTIZE    A wide matrix as SITE of a product has it: GELU if `gelu`, then
+            ``clip(round(y * multiplier_out))`` with ``low, high``.
 END         Ends the program.
 ==========  ========================================================================================
+
+MEASURE and QUANTIZE are for scales that are measured just in time, and for the golden machine only
+(:data:`GOLDEN_ONLY`): a core ends with an error. NORM and GEMM then give wide results.
 
 Matrices lie in the scratchpad as :mod:`golden.scratchpad` says; addresses and strides are words.
 """
@@ -75,6 +82,12 @@ class Opcode(enum.IntEnum):
     GEMM = 7
     SOFTMAX = 8
     PREDICT = 9
+    MEASURE = 10
+    QUANTIZE = 11
+
+
+GOLDEN_ONLY = frozenset({Opcode.MEASURE, Opcode.QUANTIZE})
+"""Instructions that the RTL does not have."""
 
 
 class Source(enum.IntEnum):
@@ -183,6 +196,9 @@ _HAS = {
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
     Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),
+    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu"),
+    Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "exponent_out", "scale_out",
+                      *_LIMITS),
 }
 
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(28)}

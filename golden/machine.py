@@ -12,10 +12,11 @@ import numpy as np
 
 from . import formats, isa, range_unit, scale_unit, scratchpad, softmax
 from .exp2 import exp2
-from .formats import ACC, ACT16, EXPONENT, Mode
+from .formats import ACC, ACT16, EXPONENT, LAMBDA, Mode
 from .gelu import gelu_table
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Path, Source
 from .layernorm import HIGHEST_CHANNELS, layer_norm
+from .log2 import log2
 from .mac_array import Activation, gemm
 from .program import (
     Program,
@@ -77,10 +78,11 @@ def spans(op: Instruction, config) -> tuple[list[Span], list[Span]]:
         return [], [words("dest")]
     if op.opcode is Opcode.STORE:
         return [words("source")], []
-    if op.opcode in (Opcode.NORM, Opcode.SOFTMAX):
-        layout = Layout(op.layout) if op.opcode is Opcode.NORM else Layout.OPERAND8
+    if op.opcode in (Opcode.NORM, Opcode.SOFTMAX, Opcode.MEASURE, Opcode.QUANTIZE):
+        layout = Layout.OPERAND8 if op.opcode is Opcode.SOFTMAX else Layout(op.layout)
+        dest = Span("dest", op.dest, op.dest_stride, layout, op.m, op.n)
         return ([Span("source", op.source, op.source_stride, Layout.WIDE, op.m, op.n)],
-                [Span("dest", op.dest, op.dest_stride, layout, op.m, op.n)])
+                [] if op.opcode is Opcode.MEASURE else [dest])
     if op.opcode is not Opcode.GEMM:
         return [], []
     mode = op.mode_of
@@ -167,15 +169,16 @@ def _check_norm(op, config, memory_size):
     most = min(config.max_channels, HIGHEST_CHANNELS)
     if op.n % config.lanes or op.n > most:
         raise ValueError(f"n must be a multiple of {config.lanes} up to {most}, not {op.n}")
-    if Layout(op.layout) not in _OPERANDS:
-        raise ValueError(f"layout must be operand8 or operand4, not {Layout(op.layout).name}")
+    if Layout(op.layout) not in (*_OPERANDS, Layout.WIDE):
+        raise ValueError("layout must be wide, operand8 or operand4, not "
+                         f"{Layout(op.layout).name.lower()}")
     _check_limits(op)
     _check_multiplier(op, config)
 
 
 def _check_limits(op):
     layout = Layout(op.layout)
-    low, high = (-8, 15) if layout.bits == 4 else (-128, 255)
+    low, high = {4: (-8, 15), 8: (-128, 255), 16: (ACT16.min, ACT16.max)}[layout.bits]
     if not low <= op.low <= op.high <= high:
         raise ValueError(f"low and high must be within {low}..{high} in this layout and in order, "
                          f"not {op.low}..{op.high}")
@@ -224,6 +227,17 @@ def _check_tap(op, config):
             raise ValueError(f"{name} must be {value} for this tap, not {getattr(op, name)}")
 
 
+def _check_measure(op, config, memory_size):
+    _check_multiplier(op, config)
+
+
+def _check_quantize(op, config, memory_size):
+    if Layout(op.layout) is Layout.WIDE:
+        raise ValueError("layout must be of operands or weights, not wide")
+    _check_limits(op)
+    _check_multiplier(op, config)
+
+
 def _check_softmax(op, config, memory_size):
     most = softmax.highest_keys(config)
     if op.n > most:
@@ -245,7 +259,8 @@ def _check_predict(op, config, memory_size):
 _CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
            Opcode.STORE: _check_transfer, Opcode.PATCHES: _check_patches,
            Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
-           Opcode.PREDICT: _check_predict}
+           Opcode.PREDICT: _check_predict, Opcode.MEASURE: _check_measure,
+           Opcode.QUANTIZE: _check_quantize}
 
 
 def shape_of_predictor(op: Instruction) -> PredictorShape:
@@ -486,10 +501,7 @@ class Machine:
                 raise ValueError("there has been no PREDICT since the last tap")
             self._tapped = y.astype(np.int16), op
         if op.path == Path.SITE:
-            if op.gelu:
-                y = gelu_table()[y - ACT16.min]
-            out = np.full(op.n, op.exponent_out - int(self.scales[op.scale_out]))
-            y = requant(y, *_multipliers(out), op.low, op.high)
+            y = self._to_site(op, y)
         self._place(op, np.ascontiguousarray(y).astype(np.int64))
 
     def _weights(self, op, mode):
@@ -545,6 +557,27 @@ class Machine:
         made = scale_unit.predict_batch(u[None], predictor)[0]
         self.scales[op.scale_a:op.scale_a + op.sites] = made
         self._tapped = None
+
+
+    def _measure(self, op):
+        x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
+        ends = np.array([x.min(), x.max()], np.int64)
+        if op.gelu:
+            ends = gelu_table()[ends - ACT16.min].astype(np.int64)
+        largest = max(1, int(np.abs(ends).max()))
+        value = int(log2([largest])[0]) + op.exponent
+        self.scales[op.scale_a] = min(max(value, LAMBDA.min), LAMBDA.max)
+
+    def _quantize(self, op):
+        y = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
+        self._place(op, self._to_site(op, y.astype(np.int64)))
+
+    def _to_site(self, op, y):
+        """Quantize 16-bit results to a site, GELU before that."""
+        if op.gelu:
+            y = gelu_table()[y - ACT16.min]
+        out = np.full(op.n, op.exponent_out - int(self.scales[op.scale_out]))
+        return requant(y, *_multipliers(out), op.low, op.high).astype(np.int64)
 
 
 def _multipliers(exponents):

@@ -5,7 +5,9 @@ ahead of it, by as much as the ring holds and external memory gives, so that wha
 waits for depends on those before it. :func:`cycles` goes through a program from its first cycle to
 its last: the stream as :mod:`golden.stream` has it; products cycle by cycle
 (:mod:`golden.product_cycles`), predictions too (:mod:`golden.prediction_cycles`); the rest in
-closed form, by what :mod:`golden.layernorm` and :mod:`golden.softmax` say of their units.
+closed form, by what :mod:`golden.layernorm` and :mod:`golden.softmax` say of their units. MEASURE
+and QUANTIZE, which the RTL does not have, are counted as passes at a word per cycle, through the
+range unit and through the epilogue.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from .isa import FIELDS, INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Opcode
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from .program import Program, ProgramError
+from .range_unit import RangeShape, range_cycles
 from .stream import layout_of, stream_of, take, transfer
 
 START = 1
@@ -196,6 +199,12 @@ class _Clock:
         if opcode is Opcode.NORM:
             run = layernorm.cycles(op.m, op.n, config)
             return begin, begin + READER + run - 1 + EPILOGUE + PLACEMENT + 1, ()
+        words = op.m * -(-op.n // config.lanes)
+        if opcode is Opcode.QUANTIZE:
+            return begin, begin + READER + words - 1 + EPILOGUE + PLACEMENT + 1, ()
+        if opcode is Opcode.MEASURE:
+            flush = range_cycles(RangeShape(1, config.lanes, 1), config) - 1
+            return begin, begin + READER + words - 1 + flush, ()
         if opcode is Opcode.SOFTMAX:
             return begin, begin + READER + softmax.cycles(op.m, op.n, config), ()
         if opcode is Opcode.GEMM:

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.isa import FIELDS, INSTRUCTION_BYTES, UNIT_BYTES, Opcode
+from golden.isa import FIELDS, GOLDEN_ONLY, INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 
 from .shapes import shape_of
 from .unit_splitter import UNIT
@@ -15,6 +15,7 @@ __all__ = ["Phase", "Sequencer", "Status", "instruction_layout"]
 instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
 """An instruction, as :mod:`golden.isa` encodes it."""
 
+_OPCODES = set(Opcode) - GOLDEN_ONLY
 _UNITS = INSTRUCTION_BYTES // UNIT_BYTES
 _KEPT = -(-instruction_layout.size // UNIT)  # units with fields
 
@@ -101,7 +102,7 @@ class Sequencer(wiring.Component):
         legal = Signal()
         m.d.comb += [
             self.busy.eq(self.phase != Phase.IDLE),
-            legal.eq((opcode >= min(Opcode)) & (opcode <= max(Opcode))),
+            legal.eq((opcode >= min(_OPCODES)) & (opcode <= max(_OPCODES))),
         ]
         kept, shifted = Signal(UNIT * _KEPT), Signal(UNIT * _KEPT)
         finish = Signal()

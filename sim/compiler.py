@@ -6,6 +6,10 @@ place. Each matrix has an interval of instructions in which it is needed; :func:
 those that are alive together places of their own. Everything stays in the scratchpad: what does
 not fit is refused, and how much is missing is said.
 
+Scales that are measured just in time, image by image and of queries, keys and values head by head,
+need what is to be quantized whole: it is stored with 16 bits, measured, and read once more. Such
+programs are for the golden machine, and need a larger scratchpad.
+
 Predicted scales get slots of their own in the scale file for each tap, so that a site that a deeper
 tap predicts once more simply moves on to another slot.
 """
@@ -31,7 +35,17 @@ _PAGE = 64  # parts of external memory begin at multiples of it
 
 
 class DoesNotFit(ValueError):
-    """A network that a core has no room or no means for."""
+    """A network that a core has no room or no means for.
+
+    Attributes
+    ----------
+    sram_kib : int or None
+        The scratchpad that would do, if that is all.
+    """
+
+    def __init__(self, message: str, sram_kib: int | None = None):
+        super().__init__(message)
+        self.sram_kib = sram_kib
 
 
 @dataclass(eq=False)
@@ -63,8 +77,8 @@ class _Step:
 
 
 class _Builder:
-    def __init__(self, network: Network, config: AcceleratorConfig):
-        self.network, self.config = network, config
+    def __init__(self, network: Network, config: AcceleratorConfig, jit: bool):
+        self.network, self.config, self.jit = network, config, jit
         self.steps: list[_Step] = []
         self.matrices: list[_Matrix] = []
         self.slots = np.arange(1, network.shape.sites + 1)  # of each site, now
@@ -118,12 +132,60 @@ class _Builder:
         """LayerNorm of the first rows of the residual stream, quantized to a site."""
         units = [{"gamma": int(g), "beta": int(b)} for g, b in
                  zip(norm.gamma, norm.beta, strict=True)]
+        point = NORMALIZED.frac + norm.point
+        payload = self.units(units, isa.CHANNEL)
+        plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
+        if self.jit:
+            wide, places = self.wide(name, rows, x.cols), self.wide_point(site)
+            self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (wide, 0)},
+                      exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
+            return self.measured(name, wide, site, places, operand_layout(mode))
         fmt = self.site_format(site)
         out = self.matrix(name, operand_layout(mode), rows, x.cols)
-        self.emit(Opcode.NORM, self.units(units, isa.CHANNEL), {"source": (x, 0)},
-                  {"dest": (out, 0)}, m=rows, n=x.cols, epsilon=self.network.epsilon,
-                  exponent=-(NORMALIZED.frac + norm.point) * _ONE, scale_b=self.slots[site],
-                  subtract_b=1, low=fmt.min, high=fmt.max)
+        self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (out, 0)},
+                  exponent=-point * _ONE, scale_b=self.slots[site], subtract_b=1, low=fmt.min,
+                  high=fmt.max, **plain)
+        return out
+
+    def wide(self, name: str, rows: int, cols: int) -> _Matrix:
+        """Return a matrix for the 16-bit values of a tensor, named like ``3.q.wide.0``."""
+        tensor, _, head = name.rpartition(".")
+        name = f"{tensor}.wide.{head}" if head.isdecimal() else f"{name}.wide"
+        return self.matrix(name, Layout.WIDE, rows, cols)
+
+    def wide_point(self, site: int) -> int:
+        """Return fractional bits that give a site's values twice the room of their static scale."""
+        largest = self.network.scales[site] / _ONE + np.log2(self.site_format(site).max)
+        return int(np.floor(np.log2(ACT16.max) - 1 - largest))
+
+    def measured(self, name: str, wide: _Matrix, site: int, point: int, layout: Layout,
+                 *, offset: int = 0, gelu: int = 0) -> _Matrix:
+        """Measure a wide matrix with `point` fractional bits, and quantize it to a site."""
+        fmt, slot = self.site_format(site), self.slots[site]
+        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu}
+        self.emit(Opcode.MEASURE, b"", {"source": (wide, 0)}, scale_a=slot,
+                  exponent=-point * _ONE - round(_ONE * np.log2(fmt.max)), **size)
+        out = self.matrix(name, layout, wide.rows, wide.cols, signed=bool(fmt.signed or offset))
+        self.emit(Opcode.QUANTIZE, b"", {"source": (wide, 0)}, {"dest": (out, 0)},
+                  exponent_out=-point * _ONE, scale_out=slot, low=fmt.min, high=fmt.max,
+                  offset=offset, **size)
+        return out
+
+    def linear(self, name: str, a: _Matrix, layer: Linear, sites: tuple[int, int], mode: Mode,
+               point: int, layout: Layout, cols: slice = slice(None), *, gelu: int = 0,
+               offset: int = 0) -> _Matrix:
+        """Multiply, and quantize the result with `point` fractional bits to the second site."""
+        if self.jit:
+            wide = self.wide(name, a.rows, layer.weight[:, cols].shape[1])
+            self.product(a, layer, sites[0], mode, writes={"dest": (wide, 0)}, cols=cols,
+                         path=Path.WIDE)
+            return self.measured(name, wide, sites[1], point, layout, offset=offset, gelu=gelu)
+        fmt = self.site_format(sites[1])
+        out = self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
+                          signed=bool(fmt.signed or offset))
+        self.product(a, layer, sites[0], mode, writes={"dest": (out, 0)}, cols=cols, gelu=gelu,
+                     offset=offset, path=Path.SITE, exponent_out=-point * _ONE,
+                     scale_out=self.slots[sites[1]], low=fmt.min, high=fmt.max)
         return out
 
     def site_format(self, site: int):
@@ -140,12 +202,6 @@ class _Builder:
                   {"source": (a, 0), **(reads or {})}, writes, mode=mode, activation=activation,
                   weights=Source.STREAM, m=a.rows if rows is None else rows, k=weight.shape[0],
                   n=weight.shape[1], scale_a=0 if site is None else self.slots[site], **fields)
-
-    def to_site(self, site: int, point: int) -> dict:
-        """Return the fields that quantize a 16-bit result to a site."""
-        fmt = self.site_format(site)
-        return {"path": Path.SITE, "exponent_out": -point * _ONE, "scale_out": self.slots[site],
-                "low": fmt.min, "high": fmt.max}
 
     def onto(self, x: _Matrix, name: str, a: _Matrix, layer: Linear, site: int | None, mode: Mode,
              taps: list[Tap], activation=Activation.SIGNED) -> None:
@@ -187,10 +243,12 @@ class _Builder:
 
 def _attention(build: _Builder, index: int, block: Block, a: _Matrix, sites: dict) -> _Matrix:
     """Attention of a block, head after head; return what the projection takes."""
-    network, precision = build.network, build.network.precision
+    network, precision, config = build.network, build.network.precision, build.config
     shape, slots = network.shape, build.slots
     scores_mode, values_mode = precision.score_mode, precision.value_mode
-    proj = build.matrix(f"{index}.proj", operand_layout(precision.mode), shape.tokens, shape.dim)
+    proj = (build.wide(f"{index}.proj", shape.tokens, shape.dim) if build.jit else
+            build.matrix(f"{index}.proj", operand_layout(precision.mode), shape.tokens, shape.dim))
+    proj_point = build.wide_point(sites["proj"])
     fmt = precision.site("proj")
     codes = block.step > 0
     for head in range(shape.heads):
@@ -198,13 +256,10 @@ def _attention(build: _Builder, index: int, block: Block, a: _Matrix, sites: dic
                    "v": weight_layout(values_mode)}
         parts = {}
         for part, (name, layout) in enumerate(layouts.items()):
-            parts[name] = build.matrix(f"{index}.{name}.{head}", layout, shape.tokens,
-                                       shape.head_dim)
             first = part * shape.dim + head * shape.head_dim
-            build.product(a, block.qkv, sites["qkv"], precision.mode,
-                          writes={"dest": (parts[name], 0)},
-                          cols=slice(first, first + shape.head_dim),
-                          **build.to_site(sites[name], network.qkv_point))
+            parts[name] = build.linear(
+                f"{index}.{name}.{head}", a, block.qkv, (sites["qkv"], sites[name]),
+                precision.mode, network.qkv_point, layout, slice(first, first + shape.head_dim))
         scores = build.matrix(f"{index}.scores.{head}", Layout.WIDE, shape.tokens, shape.tokens)
         build.emit(Opcode.GEMM, b"",
                    {"source": (parts["q"], 0), "weights_address": (parts["k"], 0)},
@@ -223,12 +278,18 @@ def _attention(build: _Builder, index: int, block: Block, a: _Matrix, sites: dic
             payload = build.units(book, isa.CODEBOOK)
         build.emit(Opcode.SOFTMAX, payload, {"source": (scores, 0)}, {"dest": (probs, 0)},
                    m=shape.tokens, n=shape.tokens, **step)
+        to_proj = ({"path": Path.WIDE, "exponent": proj_point * _ONE} if build.jit else
+                   {"path": Path.DIRECT, "scale_b": slots[sites["proj"]], "subtract_b": 1,
+                    "low": fmt.min, "high": fmt.max})
+        first = head * shape.head_dim
         build.emit(Opcode.GEMM, b"", {"source": (probs, 0), "weights_address": (parts["v"], 0)},
-                   {"dest": (proj, head * shape.head_dim // 2)}, mode=values_mode,
+                   {"dest": (proj, first // (config.lanes if build.jit else 2))},
+                   mode=values_mode, weights=Source.VALUES, rows=1, m=shape.tokens,
                    activation=Activation.CODE if codes else Activation.UNSIGNED,
-                   weights=Source.VALUES, path=Path.DIRECT, rows=1, m=shape.tokens,
-                   k=shape.tokens, n=shape.head_dim, scale_a=slots[sites["v"]],
-                   scale_b=slots[sites["proj"]], subtract_b=1, low=fmt.min, high=fmt.max)
+                   k=shape.tokens, n=shape.head_dim, scale_a=slots[sites["v"]], **to_proj)
+    if build.jit:
+        return build.measured(f"{index}.proj", proj, sites["proj"], proj_point,
+                              operand_layout(precision.mode))
     return proj
 
 
@@ -237,7 +298,7 @@ def _network(build: _Builder, image: int, embedding: int, logits: int) -> None:
     network, config = build.network, build.config
     shape, precision = network.shape, network.precision
     mode = precision.mode
-    taps = {after: [tap for tap in network.taps if tap.after == after]
+    taps = {after: [tap for tap in network.taps if tap.after == after and not build.jit]
             for after in range(shape.depth + 1)}
     for after, there in taps.items():
         if len(there) > 1:
@@ -264,15 +325,14 @@ def _network(build: _Builder, image: int, embedding: int, logits: int) -> None:
         a = _attention(build, index, block, a, site)
         build.onto(x, f"{index}.attended", a, block.proj, site["proj"], mode, [])
         a = build.norm(f"{index}.fc1", x, block.norm2, site["fc1"], shape.tokens, mode)
-        fc2 = build.matrix(f"{index}.fc2", operand_layout(mode), shape.tokens, shape.hidden,
-                           signed=mode is Mode.W4A4)
-        build.product(a, block.fc1, site["fc1"], mode, writes={"dest": (fc2, 0)}, gelu=1,
-                      offset=int(mode is Mode.W4A4), **build.to_site(site["fc2"], GELU_POINT))
+        fc2 = build.linear(f"{index}.fc2", a, block.fc1, (site["fc1"], site["fc2"]), mode,
+                           GELU_POINT, operand_layout(mode), gelu=1,
+                           offset=int(mode is Mode.W4A4))
         build.onto(x, f"{index}.x", fc2, block.fc2, site["fc2"], mode, taps[index + 1],
                    Activation.UNSIGNED)
     last = shape.sites - 1
     a = build.norm("head", x, network.norm, last, 1, HEAD.mode)
-    x.versions[-1].last = len(build.steps) - 1
+    x.versions[-1].last = x.last
     out = build.matrix("logits", Layout.WIDE, 1, shape.classes)
     build.product(a, network.head, last, HEAD.mode, writes={"dest": (out, 0)}, path=Path.WIDE)
     build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words)
@@ -305,10 +365,10 @@ def _allocate(matrices: list[_Matrix], config: AcceleratorConfig) -> None:
     if need > config.sram_kib:
         raise DoesNotFit(f"the scratchpad must have {need} KiB for this network, and has "
                          f"{config.sram_kib}: {need - config.sram_kib} KiB are missing for "
-                         f"{highest.name} beside what else is needed then")
+                         f"{highest.name} beside what else is needed then", need)
 
 
-def _check(network: Network, config: AcceleratorConfig) -> None:
+def _check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
     limits = (("tokens", shape.tokens, "max_tokens"), ("tokens", shape.tokens, "key_words"),
@@ -322,6 +382,8 @@ def _check(network: Network, config: AcceleratorConfig) -> None:
         if value > getattr(config, name):
             raise DoesNotFit(f"{what} must be {getattr(config, name)} ({name}) or fewer, not "
                              f"{value}")
+    if jit:
+        multiples += (("channels of a head", shape.head_dim, "lanes", config.lanes),)
     for what, value, name, unit in multiples:
         if value % unit:
             raise DoesNotFit(f"{what} must be a multiple of {unit} ({name}), not {value}")
@@ -339,8 +401,8 @@ def _embedding(network: Network, config: AcceleratorConfig) -> bytes:
     return padded.tobytes()
 
 
-def compile_network(network: Network, config: AcceleratorConfig,
-                    about: dict | None = None) -> Program:
+def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
+                    *, jit: bool = False) -> Program:
     """Return the program that runs a network on a core.
 
     Parameters
@@ -351,12 +413,14 @@ def compile_network(network: Network, config: AcceleratorConfig,
         The core.
     about
         JSON values that the program is to keep.
+    jit
+        Measure scales just in time; for the golden machine only.
 
     Returns
     -------
     Program
-        Verified (:func:`golden.machine.verify`). Its golden machine gives the logits of
-        :class:`golden.vit.Vit`.
+        Verified (:func:`golden.machine.verify`). The golden machine gives it the logits of
+        :class:`golden.vit.Vit`, unless scales are measured just in time.
 
     Raises
     ------
@@ -364,7 +428,7 @@ def compile_network(network: Network, config: AcceleratorConfig,
         If the core has no room or no means for it: what, and how much is missing.
     """
     config.check_core()
-    _check(network, config)
+    _check(network, config, jit)
     shape = network.shape
     regions, end = {}, 0
     sizes = {"image": 3 * shape.image**2,
@@ -374,7 +438,7 @@ def compile_network(network: Network, config: AcceleratorConfig,
     for name, size in sizes.items():
         regions[name] = Region(end, size)
         end += -(-size // _PAGE) * _PAGE
-    build = _Builder(network, config)
+    build = _Builder(network, config, jit)
     _network(build, *(regions[name].address for name in ("image", "embedding", "logits")))
     _allocate(build.matrices, config)
 
@@ -388,7 +452,8 @@ def compile_network(network: Network, config: AcceleratorConfig,
         config=config, memory=bytes(memory), stream=regions["stream"], image=regions["image"],
         logits=regions["logits"], side=shape.image, classes=shape.classes,
         logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)),
-        about={"bits": str(network.precision), **(about or {})})
+        about={"bits": str(network.precision), "scales": "jit" if jit else
+               "predicted" if network.taps else "static", **(about or {})})
     verify(program)
     return program
 

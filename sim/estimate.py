@@ -231,15 +231,24 @@ def _compiled(args, config: AcceleratorConfig) -> ProgramEstimate:
     DoesNotFit
         If it cannot be: why.
     """
-    if args.scales == "jit":
-        raise DoesNotFit("the core does not measure tensors before it quantizes them")
     shape = shape_of(args.model)
     core = _core(config)
     try:
         core.check_core()
         tap = default_tap(shape, core) if args.scales == "predicted" else None
         network = blank_network(shape, Precision.parse(args.bits), tap)
-        return _timed(compile_network(network, core, {"model": args.model}), args)
+        about, jit = {"model": args.model}, args.scales == "jit"
+        try:
+            program = compile_network(network, core, about, jit=jit)
+        except DoesNotFit as error:
+            if not jit or error.sram_kib is None:
+                raise
+            # What is measured before it is quantized takes more room: say so, and go on.
+            about["note"] = (f"the scratchpad has {error.sram_kib} KiB instead of "
+                             f"{core.sram_kib}: tensors to be measured are kept in 16 bits")
+            program = compile_network(network, replace(core, sram_kib=error.sram_kib), about,
+                                      jit=jit)
+        return _timed(program, args)
     except ValueError as error:
         raise DoesNotFit(one_line(error)) from None
 

@@ -20,6 +20,8 @@ from golden.timing import MemoryModel, Step, timing
 from .energy import Energy, EnergyTable
 from .timing import Traffic
 
+_OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
+
 LATENCY = 20
 """Cycles of external memory from a request to its response, unless told otherwise."""
 
@@ -122,8 +124,10 @@ class ProgramEstimate:
 
     @property
     def scale_share(self) -> float:
-        """Share of range unit and scale unit in the cycles, 0..1: those of PREDICT."""
-        return sum(row.cycles for row in self.rows if row.kind == "PREDICT") / self.cycles
+        """Share of what scales cost in the cycles, 0..1: those of PREDICT, or of measuring and
+        quantizing in passes of their own.
+        """
+        return sum(row.cycles for row in self.rows if row.kind in _OF_SCALES) / self.cycles
 
     @cached_property
     def energy(self) -> Energy:
@@ -186,9 +190,12 @@ class _Counter:
         pj = {"dram": traffic.dram * self._energies.dram_byte, "sram": self._sram_pj(traffic)}
         if op.opcode is Opcode.PREDICT:
             pj = {"scale": sum(pj.values()) + self._predict_pj(op)}
-        watched = op.m * op.n * self._energies["watch"] if op.tap else 0.0
-        pj["scale"] = pj.get("scale", 0.0) + watched
-        energy = Energy(mac=mac_pj, vector=self._vector_pj(op), **pj)
+        watched = op.tap or op.opcode is Opcode.MEASURE
+        pj["scale"] = pj.get("scale", 0.0) + watched * op.m * op.n * self._energies["watch"]
+        vector = self._vector_pj(op)
+        if op.opcode in (Opcode.MEASURE, Opcode.QUANTIZE):  # a pass of its own
+            pj, vector = {"scale": sum(pj.values()) + vector}, 0.0
+        energy = Energy(mac=mac_pj, vector=vector, **pj)
         return Row(op.opcode.name, name, 1, step.cycles, step.array, step.weights, step.drain,
                    macs, ideal, traffic, energy)
 
@@ -245,6 +252,8 @@ class _Counter:
             return elements * (2 * pj["vector pass"] + pj["requantize"])
         if op.opcode is Opcode.SOFTMAX:
             return elements * (2 * pj["vector pass"] + pj["function"])
+        if op.opcode is Opcode.QUANTIZE:
+            return elements * (pj["requantize"] + (pj["function"] if op.gelu else 0.0))
         if op.opcode is not Opcode.GEMM:
             return 0.0
         site = op.path == Path.SITE

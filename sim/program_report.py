@@ -19,7 +19,7 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print(Text.assemble(
         (str(about.get("model", "network")), "bold green"),
         f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
-        f"{result.clock_mhz:g} MHz, {result.tech}"))
+        f"{result.clock_mhz:g} MHz, {result.tech}, {about.get('scales', 'static')} scales"))
     console.print()
     kinds = [[row.kind, str(row.count), *_numbers(row, result)] for row in result.kinds]
     console.print(table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width))
@@ -65,7 +65,12 @@ def assumptions(result: ProgramEstimate) -> list[str]:
     memory, config = result.memory, result.program.config
     per_cycle = config.bus_bytes / float(memory.pace(config))
     status = EnergyTable.of(result.tech).node.status
-    return [f"Cycles are those of the RTL, external memory with {per_cycle:g} bytes/cycle and",
+    note = result.program.about.get("note")
+    jit = result.program.about.get("scales") == "jit"
+    notes = [f"Note: {note}."] if note else []
+    notes += ["MEASURE and QUANTIZE are for the golden machine: their cycles are a model."] * jit
+    return [*notes,
+            f"Cycles are those of the RTL, external memory with {per_cycle:g} bytes/cycle and",
             f"{memory.latency} cycles of latency; a frame begins when the one before has ended.",
             f"ASIC-equivalent dynamic energy, {result.tech} ({status}); no leakage, no clock tree."]
 

@@ -63,7 +63,7 @@ def test_wrong_fields_are_refused(fields, message):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda word: 0, "opcode must be one of 1, .*, 9, not 0"),
+    (lambda word: 0, "opcode must be one of 1, .*, 11, not 0"),
     (lambda word: word & ~15 | 12, "not 12"),
     (lambda word: word | 2 << isa.POSITIONS["mode"], "mode must be one of w8a8, .* not code 2"),
     (lambda word: word | 7 << isa.POSITIONS["layout"], "layout must be one of wide, .* not code 7"),

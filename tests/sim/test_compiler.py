@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden import isa, program
+from golden import gelu, isa, program, scratchpad
 from golden.config import CORES, AcceleratorConfig
 from golden.isa import INSTRUCTION_BYTES, Opcode
 from golden.machine import Machine, verify
 from golden.network import Precision, VitShape
 from golden.program import ProgramError
 from golden.vit import Vit
-from sim import zoo
+from sim import verilator, zoo
 from sim.compiler import DoesNotFit, compile_network
 from tests.networks import network, pixels
 from tests.sim.test_emulate import with_tap
@@ -171,7 +171,7 @@ def first(compiled, opcode, which=0):
     (Opcode.NORM, 0, {"high": 16}, r"low and high must be within -8\.\.15"),
     (Opcode.NORM, 0, {"dest_stride": 3}, "the stride of dest must be 16 or more, not 3"),
     (Opcode.NORM, 0, {"dest": 0}, r"dest \(0x0, .* must not overlap source"),
-    (Opcode.NORM, 0, {"layout": 0}, "layout must be operand8 or operand4, not WIDE"),
+    (Opcode.NORM, 0, {"layout": 3}, "layout must be wide, operand8 or operand4, not weight8"),
     (Opcode.GEMM, 1, {"k": 0}, r"k must be within 1\.\.1024, not 0"),
     (Opcode.GEMM, 1, {"layout": 0}, "path wide and layout wide go together"),
     (Opcode.GEMM, 1, {"activation": 2}, "activation must be signed or unsigned in w4a4, not code"),
@@ -205,3 +205,58 @@ def test_what_is_no_instruction_is_refused(compiled):
     cut = replace(compiled.stream, size=compiled.stream.size - 8)
     with pytest.raises(ProgramError, match="the stream has ended without END"):
         Machine(replace(compiled, stream=cut))
+
+
+def test_scales_measured_just_in_time_are_near_static_ones():
+    made = network(Precision(8, 8), shape=SHAPE)
+    images = pixels(6, SHAPE)
+    compiled = compile_network(made, replace(SMALL, sram_kib=64), jit=True)
+    opcodes = [op.opcode for _, op in compiled.instructions()]
+    sites = 2 * (4 + 3 * SHAPE.heads) + 1
+    assert opcodes.count(Opcode.MEASURE) == opcodes.count(Opcode.QUANTIZE) == sites
+    assert compiled.about["scales"] == "jit"
+    found, slots = [], []
+    for image in images:
+        machine = Machine(compiled, image)
+        machine.run()
+        found.append(machine.logits)
+        slots.append(machine.scales[1:SHAPE.sites + 1].copy())
+    wanted = Vit(made).run(images).logits
+    assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98
+    assert len(np.unique(slots, axis=0)) == len(images)
+
+
+def test_measuring_takes_the_largest_magnitude_after_gelu():
+    compiled = compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, sram_kib=64),
+                               jit=True)
+    machine = Machine(compiled, pixels(1, SHAPE)[0])
+    measured = 0
+    while not machine.done:
+        op = machine.step()
+        if op.opcode is not Opcode.MEASURE:
+            continue
+        wide = scratchpad.read_wide(machine.scratchpad, op.source, op.source_stride, op.m, op.n)
+        real = wide.astype(float)
+        if op.gelu:
+            real = gelu.gelu(np.array([real.min(), real.max()]).astype(int)).astype(float)
+        wanted = 1024 * np.log2(np.abs(real).max()) + op.exponent
+        assert abs(machine.scales[op.scale_a] - wanted) <= 1
+        measured += 1
+    assert measured == 2 * (4 + 3 * SHAPE.heads) + 1
+
+
+def test_a_core_ends_with_an_error_where_scales_are_measured():
+    compiled = compile_network(network(Precision(8, 8), shape=SHAPE), SMALL, jit=True)
+    result = verilator.run(compiled, pixels(1, SHAPE)[0])
+    assert (result.outcome, verilator.STATUS[result.status]) == ("done", "illegal instruction")
+    opcodes = [op.opcode for _, op in compiled.instructions()]
+    assert len(result.instruction_cycles) == opcodes.index(Opcode.MEASURE)
+
+
+def test_just_in_time_scales_need_room_and_whole_words_of_heads():
+    with pytest.raises(DoesNotFit, match="KiB are missing") as caught:
+        compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, sram_kib=4), jit=True)
+    assert caught.value.sram_kib > 4
+    narrow = network(Precision(8, 8), shape=replace(SHAPE, heads=16))
+    with pytest.raises(DoesNotFit, match=r"channels of a head must be a multiple of 4 \(lanes\)"):
+        compile_network(narrow, SMALL, jit=True)
