@@ -172,6 +172,8 @@ def _check_norm(op, config, memory_size):
     if Layout(op.layout) not in (*_OPERANDS, Layout.WIDE):
         raise ValueError("layout must be wide, operand8 or operand4, not "
                          f"{Layout(op.layout).name.lower()}")
+    if Layout(op.layout) is Layout.WIDE and op.offset:
+        raise ValueError("layout wide has no offset")
     _check_limits(op)
     _check_multiplier(op, config)
 

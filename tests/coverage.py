@@ -1,6 +1,6 @@
 """What random programs have covered: bins, counted from instructions, golden values and runs.
 
-Every bin must be known beforehand (:func:`_bins`), so that what is missing can be told.
+All bins are known beforehand, so that what is missing can be told.
 """
 
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from golden.program import Program, payload_bytes, tile_column_words
 from golden.scale_predictor import HIGHEST
 from golden.scratchpad import read_wide, stride_of
 from sim.verilator import Result
-from tests.programs import PRODUCTS
+from tests.programs import OPCODES, PRODUCTS
 
 ENDS = ("low", "inside", "high", "tie")
 CORNERS = ("1", "tile - 1", "tile", "tile + 1", "2 tiles or more", "odd")
@@ -34,11 +34,11 @@ def _allowed(flag: str, weights: Source, path: Path) -> bool:
 
 
 def _bins() -> dict[str, list[str]]:
-    """Return the names of all bins of each group."""
+    """Return the names of all bins of each group: every combination that is legal."""
     modes = [mode.value for mode in Mode]
     sources = [each.name.lower() for each in Source]
     return {
-        "opcodes": [opcode.name for opcode in Opcode],
+        "opcodes": [opcode.name for opcode in OPCODES],
         "products": [_name(*kind) for kind in PRODUCTS],
         "flags of products": [_name(weights, path, flag) for weights, path, flag in
                               product(Source, Path, FLAGS) if _allowed(flag, weights, path)],
@@ -61,7 +61,7 @@ def _bins() -> dict[str, list[str]]:
             ("one key", "all equal", "odd keys", "last code or zero", "one row"))]
         + ["step 1", "largest step", "longest rows"],
         "norm": ["zero variance", "no epsilon", "largest epsilon", "accumulator low",
-                 "accumulator high", "one word", "most channels", "operand8", "operand4"],
+                 "accumulator high", "one word", "most channels", "operand8", "operand4", "wide"],
         "taps": [_name(*each) for each in product(
             ("whole", "groups", "channels"), ("one chunk", "chunks", "ragged chunk"))]
         + ["nothing above zero", "nothing below zero"],

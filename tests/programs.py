@@ -1,6 +1,7 @@
 """Random programs of the core: legal instructions of every opcode, and random data for them."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 
@@ -37,8 +38,11 @@ PRODUCTS = [(mode, activation, weights, path, layout) for mode, activation in KI
 """Every kind of product there is."""
 
 _ONE = LAMBDA.one
-_OPCODES = {Opcode.GEMM: 50, Opcode.SOFTMAX: 9, Opcode.NORM: 9, Opcode.LOAD: 8, Opcode.STORE: 6,
+_CHANCES = {Opcode.GEMM: 50, Opcode.SOFTMAX: 9, Opcode.NORM: 9, Opcode.LOAD: 8, Opcode.STORE: 6,
             Opcode.PATCHES: 6, Opcode.SCALES: 6, Opcode.PREDICT: 6}
+
+OPCODES = (*_CHANCES, Opcode.END)
+"""The opcodes of the RTL."""
 
 
 def random_program(seed: int, config: AcceleratorConfig, instructions: int = 40) -> Program:
@@ -86,6 +90,9 @@ class _Generator:
         self.machine = Machine(self.program())
         self.busy = min(config.scratchpad_words, RESULTS // config.word_bytes)
         self.tap: isa.Instruction | None = None
+        # Programs of neighbouring seeds go on with the kinds of products where one has ended.
+        kinds = np.random.default_rng(0).permutation(len(PRODUCTS))
+        self.kinds = cycle(PRODUCTS[at] for at in np.roll(kinds, -20 * seed))
 
     def program(self) -> Program:
         """Return what there is so far, a STORE and an END behind it."""
@@ -132,9 +139,9 @@ class _Generator:
 
     def instruction(self) -> None:
         """Add a random instruction, and what it needs before."""
-        opcodes = [opcode for opcode in _OPCODES
+        opcodes = [opcode for opcode in _CHANCES
                    if opcode is not Opcode.PREDICT or self.tap is not None]
-        chances = np.array([_OPCODES[opcode] for opcode in opcodes])
+        chances = np.array([_CHANCES[opcode] for opcode in opcodes])
         opcode = opcodes[self.draw.choice(len(opcodes), p=chances / chances.sum())]
         getattr(self, {Opcode.GEMM: "product"}.get(opcode, opcode.name.lower()))()
 
@@ -208,17 +215,18 @@ class _Generator:
         return float(self.draw.uniform(-2, bits + 2))
 
     def limits(self, bits: int) -> dict:
-        least, most = (-8, 15) if bits == 4 else (-128, 255)
-        half = (most + 1) // 2
+        wide = formats.ACT16
+        least, most = {4: (-8, 15), 8: (-128, 255), 16: (wide.min, wide.max)}[bits]
+        half = 1 << bits - 1
         low, high = self.pick(((-half, half - 1), (0, most), (1 - half, half - 1), (least, most),
                                (-7, 7), sorted((self.within(least, most),
                                                 self.within(least, most)))))
-        return {"low": low, "high": high, "offset": int(self.chance(0.3))}
+        return {"low": low, "high": high, "offset": int(bits < wide.bits and self.chance(0.3))}
 
     # Instructions.
 
     def product(self) -> None:
-        kind = mode, activation, weights, path, layout = self.pick(PRODUCTS)
+        kind = mode, activation, weights, path, layout = next(self.kinds)
         if activation is Activation.CODE and self.machine._codebook is None:
             self.softmax(step=self.within(1, softmax.STEP.max))
             if self.machine._codebook is None:
@@ -360,7 +368,7 @@ class _Generator:
         m = self.size(config.rows, config.max_tokens)
         n = self.pick((1, 2, config.lanes, self.within(1, 3 * config.lanes),
                        self.within(1, 80)))
-        if self.chance(0.03):
+        if self.chance(0.06):
             m, n = 2, self.within(100, softmax.highest_keys(config))
         fields, payload = {"m": m, "n": n}, b""
         if step:
@@ -375,10 +383,10 @@ class _Generator:
 
     def norm(self) -> None:
         config = self.config
-        layout = self.pick((Layout.OPERAND8, Layout.OPERAND4))
-        m = self.size(config.rows * (8 // layout.bits), config.max_tokens)
+        layout = self.pick((Layout.OPERAND8, Layout.OPERAND4, Layout.WIDE))
+        m = self.size(config.rows * (2 if layout is Layout.OPERAND4 else 1), config.max_tokens)
         n = config.lanes * self.pick((1, 2, 3, self.within(1, 12)))
-        if self.chance(0.05):
+        if self.chance(0.08):
             m, n = 2, min(config.max_channels, HIGHEST_CHANNELS)
         gamma = self.pick((1, 3, 4000, formats.ACT16.max))
         beta = self.pick((0, 0, 1 << 20, formats.ACC.max))

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "Run random programs on the RTL and print what they covered."))
     parser.add_argument("--seed", type=int, metavar="N", default=None,
                         help="of the first program (default: the time)")
-    parser.add_argument("--instructions", type=int, metavar="N", default=6000,
+    parser.add_argument("--instructions", type=int, metavar="N", default=8000,
                         help="at least so many (default: %(default)s)")
     parser.add_argument("--core", choices=CONFIGS, action="append",
                         help="on this core only; may be given several times")

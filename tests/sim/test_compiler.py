@@ -181,6 +181,8 @@ def first(compiled, opcode, which=0):
     (Opcode.GEMM, 0, {"offset": 1}, "path wide has no GELU or offset"),
     (Opcode.GEMM, 1, {"rows": 1}, "row exponents go with weights of the scratchpad, not of"),
     (Opcode.GEMM, 0, {"tap": 1}, "last_token must be 16 for this tap, not 0"),
+    (Opcode.NORM, 0, {"layout": 0, "offset": 1, "dest_stride": 64, "dest": 0x2000},
+     "layout wide has no offset"),
     (Opcode.NORM, 0, {"scale_b": 200}, "scale_b must be below 128, not 200"),
     (Opcode.STORE, 0, {"address": 0xb00}, r"memory from 0xb00 to 0x\w+ must not overlap the str"),
     (Opcode.SOFTMAX, 0, {"factor": 3}, r"factor and shift must be \("),

@@ -152,7 +152,7 @@ def test_a_bus_error_never_hangs():
         ended(run("random", fail_at=request, check=False), BUS_ERROR)
 
 
-@pytest.mark.parametrize("code", [0, max(Opcode) + 1, 15])
+@pytest.mark.parametrize("code", [0, 10, 15])
 @pytest.mark.parametrize("name", ["w4a4", "transfers"])
 def test_an_illegal_opcode_ends_the_run_and_the_next_one_is_right(name, code):
     program, _ = made(name)

@@ -13,6 +13,8 @@ from golden.mac_array import Activation
 from golden.machine import Machine, spans, verify
 from golden.program import Program, ProgramError, Region
 from golden.range_unit import RangeShape
+from rtl import rescale
+from rtl.core import Core
 from sim import verilator
 from sim.expected import record
 from tests.coverage import Coverage
@@ -41,7 +43,7 @@ def test_a_seed_is_one_program():
     assert memory_of(SEED) == memory_of(SEED)
 
 
-def test_programs_differ_from_core_to_core_only_where_they_must():
+def test_a_short_program_has_most_opcodes():
     opcodes = [{op.opcode for _, op in random_program(SEED, config, 60).instructions()}
                for config in CONFIGS.values()]
     assert all(len(each) >= 7 for each in opcodes)
@@ -57,7 +59,7 @@ def test_rtl_equals_golden_after_every_instruction(name):
 @pytest.mark.verilator
 def test_every_bin_is_covered(capsys):
     coverage = Coverage()
-    done = run_all(CONFIGS, SEED, 6000, coverage)
+    done = run_all(CONFIGS, SEED, 8000, coverage)
     with capsys.disabled():
         print("\n".join(["", *coverage.table(), f"{done} instructions from seed {SEED} on"]))
     assert not coverage.missing()
@@ -94,6 +96,17 @@ def test_a_difference_names_the_seed(monkeypatch):
                         original(program, check=wrong, **memory))
     with pytest.raises(AssertionError, match=f"seed {SEED + 1} on 4x4, .* instruction 0: "):
         run("4x4", SEED + 1, Coverage(), 5)
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+def test_a_wrong_bit_in_the_core_is_noticed(monkeypatch):
+    monkeypatch.setattr(rescale, "OFFSET", rescale.OFFSET ^ 1)
+    original = verilator.build
+    monkeypatch.setattr(verilator, "build", lambda config, factory, trace:
+                        original(config, factory=Core, trace=trace))
+    with pytest.raises(AssertionError, match="seed .* on 4x4, .* instruction .* offset=1 "):
+        run_all(["4x4"], SEED, 400, Coverage())
 
 
 def program_of(*ops, config=CONFIGS["4x4"]):
