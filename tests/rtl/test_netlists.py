@@ -11,17 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from amaranth.back import rtlil
 
 from golden.config import CONFIGS
 from golden.formats import ACT16
 from rtl.build import MissingTool, find_tool
 from rtl.export import unit_verilog
+from rtl.mac_array import MacArray
 from rtl.requant import Requant
+from tests.gemm_products import attention_products, random_products
 from tests.netlist import Netlist, Replay, Trace, synthesise, traced
+from tests.recorded import recorded
 from tests.rtl import (
     test_exp2,
+    test_gelu,
+    test_mac_array,
     test_requant,
 )
+from tests.rtl.test_multiplier import ECP5
 from tests.streams import sink, source
 
 pytestmark = [pytest.mark.long, pytest.mark.verilator]
@@ -64,9 +71,24 @@ def requant_runs():
         sink(dut.o, test_requant.expected_beats(beats, ACT16.min, ACT16.max), list))
 
 
+def gelu_runs():
+    test_gelu.check(SMALL, test_gelu.EVERY)
+    test_gelu.check(SMALL, recorded().residual(0)[:20].ravel(), idle=0.3, stall=0.3)
+
+
+def mac_array_runs():
+    config = test_mac_array.SMALL
+    test_mac_array.check(config, random_products(config), idle=0.2, stall=0.3)
+    test_mac_array.check(config, attention_products(config))
+
+
 UNITS = {
     "exp2": Unit(test_exp2, exp2_runs, exported("exp2")),
     "requant": Unit(test_requant, requant_runs, exported("requant"), SMALL.lanes),
+    "gelu": Unit(test_gelu, gelu_runs, exported("gelu"), SMALL.lanes),
+    "mac_array, for a board": Unit(
+        test_mac_array, mac_array_runs,
+        lambda: rtlil.convert(MacArray(test_mac_array.SMALL), platform=ECP5(), emit_src=False)),
 }
 
 
