@@ -54,7 +54,7 @@ def test_predicted_scales(name):
 def test_the_shipped_model(bits, name):
     made = zoo.quantized(f"vit_cifar10:{bits}").network
     result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
-    assert result.counters["array"] > 0.8 * result.cycles
+    assert result.counters["array"] > 0.7 * result.cycles  # small products: much is beginnings
 
 
 @pytest.mark.long
