@@ -176,11 +176,12 @@ CONFIGS = {
 
 CORES = {
     "4x4": replace(CONFIGS["4x4"], lanes=4, key_words=128, max_projected=16),
-    "8x16": CONFIGS["8x16"],
+    "8x16": replace(CONFIGS["8x16"], sram_kib=304, max_k=2048, max_tokens=1024, max_channels=1024),
     "16x16": CONFIGS["16x16"],
     "16x32": replace(CONFIGS["16x32"], lanes=16),
 }
-"""Named configurations of a whole core: ``lanes`` as many as ``rows``."""
+"""Named configurations of a whole core: ``lanes`` as many as ``rows``. ``8x16`` fits an LFE5U-85F,
+and its scratchpad DeiT-Tiny."""
 
 
 def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:

@@ -68,7 +68,7 @@ def find_tool(name: str) -> str:
 
 
 @contextmanager
-def _step(number: int, total: int, what: str):
+def step(number: int, total: int, what: str):
     """Print a line: what is done, then how long it took."""
     print(f"[{number}/{total}] {what} ...", end="", flush=True)
     start = time.monotonic()
@@ -105,8 +105,8 @@ def build(board: Board, out: Path, *, seed: int = 1) -> Build:
     shutil.rmtree(work, ignore_errors=True)
     plan.extract(work)
     for number, (tool, (name, *arguments)) in enumerate(zip(tools, commands, strict=True), start=1):
-        with _step(number, len(commands), name):
-            _run(tool, name, arguments, work)
+        with step(number, len(commands), name):
+            run_tool(tool, name, arguments, work)
     write_whole(bitstream, (work / f"{_DESIGN}.{board.bitstream}").read_bytes())
     statistics = json.loads((work / _STATISTICS).read_text())
     report = parse(json.loads((work / _REPORT).read_text()),
@@ -114,7 +114,14 @@ def build(board: Board, out: Path, *, seed: int = 1) -> Build:
     return Build(bitstream, report)
 
 
-def _run(tool: str, name: str, arguments: list[str], work: Path):
+def run_tool(tool: str, name: str, arguments: list[str], work: Path):
+    """Run a tool in `work`, its output in ``NAME.log`` there.
+
+    Raises
+    ------
+    BuildError
+        If it fails.
+    """
     log = work / f"{name}.log"
     with log.open("w") as file:
         status = subprocess.run([tool, *arguments], cwd=work, stdout=file,

@@ -22,6 +22,7 @@ from .multiplier import lent_to
 from .operand_feed import OperandFeed
 from .placement import Placement
 from .prediction import Prediction
+from .row_store import RowStore, store_lent_to
 from .scale_file import ScaleFile
 from .scratchpad import Scratchpad
 from .scratchpad_ports import MatrixReader, SharedRead
@@ -98,7 +99,7 @@ class Core(wiring.Component):
         m.submodules.sequencer = self._sequencer = sequencer = Sequencer()
         m.submodules.scratchpad = scratchpad = Scratchpad(config)
         m.submodules.dma = dma = ResetInserter(idle)(Dma(config))
-        parts = {"ports": SharedRead(config, 3), "reader": MatrixReader(config),
+        parts = {"ports": SharedRead(config, (False, True, True)), "reader": MatrixReader(config),
                  "buffer": WeightBuffer(config), "feed": OperandFeed(config),
                  "array": MacArray(config, lends=LayerNorm.MULTIPLIERS * config.lanes),
                  "epilogue": Epilogue(config),
@@ -306,7 +307,7 @@ class Core(wiring.Component):
                      epilogue.row_exponents.data.eq(read.data)]
 
     def _lend(self, m):
-        """Lend multipliers of the array to LayerNorm and to softmax."""
+        """Lend multipliers of the array to LayerNorm and softmax, and one memory to all readers."""
         array, layernorm, softmax = self._array, self._layernorm, self._softmax
         soft = self._is[Opcode.SOFTMAX]
         m.d.comb += array.lend.eq(self._any(Opcode.NORM, Opcode.SOFTMAX))
@@ -318,6 +319,17 @@ class Core(wiring.Component):
             m.d.comb += product
             with m.If(soft):
                 m.d.comb += operands
+
+        # The memory of rows that wait: of words, all, that the reader has just read.
+        users = (self._reader.store, layernorm.store, softmax.store)
+        words = max(1 << len(user.write_address) for user in users)
+        m.submodules.rows = rows = RowStore(self._config, words)
+        for opcode, user in zip((Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX), users, strict=True):
+            *asked, given = store_lent_to(user, rows.port, writes=False)
+            m.d.comb += given
+            with m.If(self._is[opcode]):
+                m.d.comb += asked
+        m.d.comb += rows.port.write_data.eq(self._reader.store.write_data)
 
     def _rows(self, m):
         """Connect what reads wide matrices, softmax, and the placement of all results."""
@@ -336,6 +348,7 @@ class Core(wiring.Component):
             reader.run.rows.eq(op.m),
             reader.run.words.eq(words),
             reader.run.tile_words.eq(Mux(product, tile_words, words)),
+            reader.direct.eq(~product),
             reader.start.eq(sequencer.run & (norm | soft | (product & op.residual))),
         ]
         for wanted, user in ((product, epilogue.residuals), (norm, layernorm.i),

@@ -144,6 +144,7 @@ class Epilogue(wiring.Component):
             constants.active.eq(active),
             constants.columns.eq(run.columns),
             constants.rows.eq(run.rows),
+            constants.biased.eq(run.columns & ~direct),
             constants.base.eq(run.base),
             constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
             constants.next_word.eq(order.next_word),
@@ -167,7 +168,6 @@ class Epilogue(wiring.Component):
             requant.high.eq(Mux(direct, run.high, ACT16.max)),
             sums.tap.eq(run.tap),
             sums.residual.eq(run.residual & ~direct),
-            sums.biased.eq(run.columns & ~direct),
             sums.biases.eq(constants.biases),
             rescale.multiplier.eq(constants.multiplier_out),
             rescale.low.eq(Mux(wide, ACT16.min, run.low)),
@@ -258,7 +258,7 @@ class _Sums(wiring.Component):
 
     Members
     -------
-    residual, biased, tap : ``In(1)``
+    residual, tap : ``In(1)``
         Which of the streams and values take part.
     i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
     biases : ``In(ArrayLayout(ACT16, lanes))``
@@ -275,7 +275,6 @@ class _Sums(wiring.Component):
         self._lanes = config.lanes
         super().__init__({
             "residual": In(1),
-            "biased": In(1),
             "tap": In(1),
             "i": In(stream.Signature(values)),
             "residuals": In(stream.Signature(values)),
@@ -310,7 +309,7 @@ class _Sums(wiring.Component):
             m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
             for lane in range(self._lanes):
                 m.d.sync += [
-                    t_sums[lane].eq(self.i.p[lane] + Mux(self.biased, self.biases[lane], 0)
+                    t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
                                     + Mux(self.residual, self.residuals.p[lane], 0)),
                     y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
                 ]

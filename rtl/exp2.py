@@ -5,10 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden import exp2, formats
-from golden.formats import round_shift
+from golden.formats import IntFormat, round_shift
 from golden.interpolation import INDEX_BITS
 
 from .shapes import multiplier_layout, rom, saturated, shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["Exp2"]
 
@@ -42,15 +43,16 @@ class Exp2(wiring.Component):
         x_exponent = Signal(shape_of(formats.EXPONENT))
 
         # Stage t: both tables.
+        m.submodules.multiplier = multiplier = SoftMultiplier(
+            exp2.TABLE.slope, IntFormat(rest_bits, signed=False))
+        t_slope, t_rest = multiplier.a, multiplier.b
         t_valid = Signal()
         t_value = Signal(shape_of(formats.MANTISSA))
-        t_slope = Signal(shape_of(exp2.TABLE.slope))
-        t_rest = Signal(rest_bits)
         t_shift = Signal(shape_of(formats.SHIFT))
         x_index = x_exponent[rest_bits:index_end]
 
         # Stage o: interpolation. The output stream itself is the stage register.
-        rise = round_shift(t_slope * t_rest, rest_bits)
+        rise = round_shift(multiplier.product, rest_bits)
 
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.i.ready):

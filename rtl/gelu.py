@@ -1,6 +1,6 @@
 """GELU, bit-exact with :func:`golden.gelu.gelu`."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from golden.config import AcceleratorConfig
 from golden.formats import IntFormat
 
 from .shapes import rom, shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["Gelu"]
 
@@ -16,6 +17,8 @@ _MAGNITUDE = IntFormat(gelu.INPUT.bits, signed=False)
 _POSITIVE = IntFormat(gelu.INPUT.bits - 1, signed=False)
 _END_BITS = (gelu.END - 1).bit_length()
 _DROP = gelu.TABLE_FRAC - gelu.RESULT.frac
+_HALF = 1 << (_DROP - 1)
+_VALUE = IntFormat((gelu.TABLE.value.max + _HALF).bit_length(), signed=False)
 
 
 class Gelu(wiring.Component):
@@ -60,12 +63,14 @@ class Gelu(wiring.Component):
                 self.o.valid.eq(p_valid),
             ]
             for lane in range(self._lanes):
-                m.d.sync += self._lane(lane)
+                self._lane(m, lane)
         return m
 
-    def _lane(self, lane: int):
-        """Return the register updates of one lane."""
+    def _lane(self, m, lane: int):
         table = gelu.TABLE
+        rest = IntFormat(table.rest_bits, signed=False)
+        m.submodules[f"multiplier_{lane}"] = rise = SoftMultiplier(table.slope, rest)
+        t_slope, t_rest = rise.a, rise.b
         value = self.i.p[lane]
         negative = value < 0
         magnitude = Mux(negative, -value, value)[:_MAGNITUDE.bits]
@@ -74,9 +79,7 @@ class Gelu(wiring.Component):
         # Stage t: both tables.
         t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}")
         t_beyond = Signal(name=f"t_beyond_{lane}")
-        t_value = Signal(shape_of(table.value), name=f"t_value_{lane}")
-        t_slope = Signal(shape_of(table.slope), name=f"t_slope_{lane}")
-        t_rest = Signal(table.rest_bits, name=f"t_rest_{lane}")
+        t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}")
 
         # Stage p: product of the interpolation; the result but for the table's part.
         p_rise = Signal(shape_of(IntFormat(table.slope.bits + table.rest_bits)),
@@ -86,17 +89,18 @@ class Gelu(wiring.Component):
         top = t_positive + gelu.OFFSET
 
         # Stage o: both roundings of equation (2) in one addition, the inner one by its half in
-        # front of the shift. The output stream itself is the stage register.
-        halves = (1 << (_DROP - 1) << table.rest_bits) + (1 << (table.rest_bits - 1))
-        part = (p_rise + (p_value << table.rest_bits) + halves) >> (table.rest_bits + _DROP)
-        return [
+        # front of the shift, the outer one by that in the table. The output stream itself is the
+        # stage register.
+        half = Const(1 << (table.rest_bits - 1), table.rest_bits)
+        part = (p_rise + Cat(half, p_value)) >> (table.rest_bits + _DROP)
+        m.d.sync += [
             t_positive.eq(Mux(negative, 0, value)[:_POSITIVE.bits]),
             t_beyond.eq(magnitude[_END_BITS:].any()),
-            t_value.eq(rom(table.values, index, table.value)),
+            t_value.eq(rom([value + _HALF for value in table.values], index, _VALUE)),
             t_slope.eq(rom(table.slopes, index, table.slope)),
             t_rest.eq(magnitude[:table.rest_bits]),
-            p_rise.eq(Mux(t_beyond, 0, t_slope * t_rest)),
-            p_value.eq(Mux(t_beyond, 0, t_value)),
+            p_rise.eq(Mux(t_beyond, 0, rise.product)),
+            p_value.eq(Mux(t_beyond, _HALF, t_value)),
             p_top.eq(Mux(top > gelu.RESULT.max, gelu.RESULT.max, top)),
             self.o.p[lane].eq(p_top - part),
         ]

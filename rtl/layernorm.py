@@ -12,6 +12,7 @@ from .norm_lanes import Affine, Normalize, affine_layout, constants_layout
 from .norm_root import Root, Variance
 from .norm_rows import Intake, RowBuffer, norm_shape_layout
 from .norm_sums import RowSums
+from .row_store import store_signature
 from .shapes import shape_of
 
 __all__ = ["LayerNorm", "affine_layout", "constants_layout", "norm_shape_layout"]
@@ -40,7 +41,7 @@ class LayerNorm(wiring.Component):
     config : :class:`AcceleratorConfig`
         Gives the number of lanes; memories are for rows of up to 1024 channels.
     borrows : bool
-        The four multipliers of each lane are not its own.
+        The four multipliers of each lane and the memory of its rows are not its own.
 
     Members
     -------
@@ -57,7 +58,9 @@ class LayerNorm(wiring.Component):
     o : ``Out(stream.Signature(affine_layout(config)))``
         Accumulators in the same order; `last` marks the last word of a row.
     products : ``Out(lent_signature).array(4 * lanes)``
-        Multipliers from the first constant of a run to its last result. Only if it `borrows`.
+    store : ``Out(store_signature(config, RowBuffer.words(config)))``
+        Multipliers and memory, from the first constant of a run to its last result. Only if it
+        `borrows`.
     """
 
     MULTIPLIERS = 4  # of a lane
@@ -66,14 +69,15 @@ class LayerNorm(wiring.Component):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config, self._borrows = config, borrows
-        products = {"products": Out(lent_signature).array(self.MULTIPLIERS * config.lanes)}
+        borrowed = {"products": Out(lent_signature).array(self.MULTIPLIERS * config.lanes),
+                    "store": Out(store_signature(config, RowBuffer.words(config)))}
         super().__init__({
             "shape": In(norm_shape_layout(config)),
             "load": In(1),
             "constants": In(stream.Signature(constants_layout)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(affine_layout(config))),
-            **(products if borrows else {}),
+            **(borrowed if borrows else {}),
         })
 
     def elaborate(self, platform):
@@ -82,7 +86,7 @@ class LayerNorm(wiring.Component):
         m.submodules.sums = sums = RowSums(self._config.lanes)
         m.submodules.variance = variance = Variance()
         m.submodules.root = root = Root()
-        m.submodules.buffer = buffer = RowBuffer(self._config)
+        m.submodules.buffer = buffer = RowBuffer(self._config, self._borrows)
         m.submodules.normalize = normalize = Normalize(self._config)
         m.submodules.affine = affine = Affine(self._config)
 
@@ -106,6 +110,8 @@ class LayerNorm(wiring.Component):
             affine.load.eq(self.load),
             affine.last_word.eq(self.shape.last_word),
         ]
+        if self._borrows:
+            connect(m, buffer.store, flipped(self.store))
         users = [*sums.products, *normalize.products, *affine.products]
         products = self.products if self._borrows else own_multipliers(m, len(users))
         for user, product in zip(users, products, strict=True):

@@ -9,6 +9,7 @@ from golden.checks import integer
 from golden.formats import IntFormat, round_shift
 
 from .shapes import rom, shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["Log2", "log2_layout"]
 
@@ -85,13 +86,14 @@ class Log2(wiring.Component):
         rest_bits = log2.REST_BITS
 
         # Stage t: both tables.
+        m.submodules.multiplier = multiplier = SoftMultiplier(
+            log2.TABLE.slope, IntFormat(rest_bits, signed=False))
+        t_slope, t_rest = multiplier.a, multiplier.b
         t_value = Signal(shape_of(_VALUE))
-        t_slope = Signal(shape_of(log2.TABLE.slope))
-        t_rest = Signal(rest_bits)
         t_exponent = Signal.like(exponent)
 
         # Stage p: product of the interpolation.
-        p_rise = Signal(len(t_slope) + rest_bits)
+        p_rise = Signal.like(multiplier.product)
         p_value = Signal.like(t_value)
         p_exponent = Signal.like(exponent)
 
@@ -107,7 +109,7 @@ class Log2(wiring.Component):
             t_slope.eq(rom(log2.TABLE.slopes, index, log2.TABLE.slope)),
             t_rest.eq(fraction[:rest_bits]),
             t_exponent.eq(exponent),
-            p_rise.eq(t_slope * t_rest),
+            p_rise.eq(multiplier.product),
             p_value.eq(t_value),
             p_exponent.eq(t_exponent),
             r_fraction.eq(p_value + round_shift(p_rise, rest_bits)),

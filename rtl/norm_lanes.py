@@ -11,6 +11,7 @@ from golden.layernorm import BETA, CHANNELS, DEVIATION, GAMMA, NORMALIZED, ROOT,
 from .multiplier import lent_signature
 from .norm_root import scale_layout
 from .norm_rows import replay_layout, word_index
+from .scratchpad import UNCHECKED
 from .shapes import saturated, shape_of
 
 __all__ = ["Affine", "Normalize", "affine_layout", "constants_layout", "normalized_layout"]
@@ -155,19 +156,22 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         valids = Signal(self.LATENCY - 1)
         advance = self.i.ready
-        m.submodules.gammas = gammas = self._memory(GAMMA)
-        m.submodules.betas = betas = self._memory(BETA)
-        gamma, beta = gammas.read_port(), betas.read_port()
-        self._load(m, gamma=gammas.write_port(granularity=1), beta=betas.write_port(granularity=1))
+        constants = data.ArrayLayout(constants_layout, lanes)
+        m.submodules.constants = store = memory.Memory(
+            shape=constants, depth=len(word_index(self._config)), init=[], attrs=UNCHECKED)
+        read = store.read_port()
+        self._load(m, store.write_port())
 
-        # Stage c: factors, in the register of their memory.
-        c_word, c_last = Signal(word_index(self._config)), Signal()
+        # Stage c: constants, in the register of their memory.
+        c_last = Signal()
         c_value = _per_lane(NORMALIZED, lanes, "c_value")
 
-        # Stage r: factors in the registers of the multipliers.
-        r_word, r_last = Signal.like(c_word), Signal()
+        # Stage r: factors in the registers of the multipliers; offsets.
+        r_last = Signal()
+        r_betas = Signal(data.ArrayLayout(shape_of(BETA), lanes))
 
-        # Stage p: products; offsets, in the register of their memory.
+        # Stage p: products; offsets.
+        p_betas = Signal.like(r_betas)
         p_last = Signal()
         p_product = _per_lane(IntFormat(NORMALIZED.bits + GAMMA.bits), lanes, "p_product")
 
@@ -178,56 +182,48 @@ class Affine(wiring.Component):
         # Stage o: saturated. The output stream itself is the stage register.
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
-            gamma.en.eq(advance),
-            gamma.addr.eq(self.i.p.word),
-            beta.en.eq(advance),
-            beta.addr.eq(r_word),
+            read.en.eq(advance),
+            read.addr.eq(self.i.p.word),
         ]
         with m.If(advance):
             m.d.sync += [
                 Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids)),
                 Cat(c_last, r_last, p_last, a_last, self.o.p.last).eq(
                     Cat(self.i.p.last, c_last, r_last, p_last, a_last)),
-                c_word.eq(self.i.p.word),
-                r_word.eq(c_word),
+                p_betas.eq(r_betas),
             ]
             for lane in range(lanes):
                 m.d.sync += [
                     c_value[lane].eq(self.i.p.values[lane]),
-                    a_sum[lane].eq(p_product[lane] + beta.data[lane]),
+                    r_betas[lane].eq(read.data[lane].beta),
+                    a_sum[lane].eq(p_product[lane] + p_betas[lane]),
                     self.o.p.values[lane].eq(saturated(a_sum[lane], ACC.min, ACC.max)),
                 ]
         for lane, product in enumerate(self.products):
             m.d.comb += [
                 product.a.eq(c_value[lane]),
-                product.b.eq(gamma.data[lane]),
+                product.b.eq(read.data[lane].gamma),
                 product.enable.eq(advance),
                 p_product[lane].eq(product.product),
             ]
         return m
 
-    def _memory(self, fmt: IntFormat) -> memory.Memory:
-        return memory.Memory(shape=data.ArrayLayout(shape_of(fmt), self._config.lanes),
-                             depth=len(word_index(self._config)), init=[])
-
-    def _load(self, m, **ports):
-        """Write the constants through the `ports` of their memories, lane after lane."""
+    def _load(self, m, write):
+        """Gather the constants of a word, lane after lane, and write it."""
         lanes = self._config.lanes
         word, lane, full = Signal(word_index(self._config)), Signal(range(lanes)), Signal()
         taken = Signal()
+        gathered = Signal((lanes - 1) * constants_layout.size)
+        values = Cat(gathered, self.constants.payload)
         m.d.comb += [
             self.constants.ready.eq(self.load & ~full),
             taken.eq(self.constants.valid & self.constants.ready),
+            write.addr.eq(word),
+            write.data.eq(values),
+            write.en.eq(taken & (lane == lanes - 1)),
         ]
-        for name, port in ports.items():
-            m.d.comb += port.addr.eq(word)
-            for each in range(lanes):
-                m.d.comb += [
-                    port.en[each].eq(taken & (lane == each)),
-                    port.data[each].eq(self.constants.p[name]),
-                ]
         with m.If(taken):
-            m.d.sync += lane.eq(lane + 1)
+            m.d.sync += [gathered.eq(values[constants_layout.size:]), lane.eq(lane + 1)]
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1), full.eq(word == self.last_word)]
         with m.If(~self.load):

@@ -20,6 +20,7 @@ from golden.layernorm import (
 
 from .norm_sums import sums_layout
 from .shapes import rom, shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["Root", "Variance", "scale_layout", "variance_layout"]
 
@@ -204,8 +205,10 @@ class Root(wiring.Component):
     def _interpolate(self, m, exponent, address):
         """Look the root at `address` up and interpolate."""
         # Stage t: both tables.
-        t_value, t_slope = Signal(shape_of(ROOT)), Signal(shape_of(_SLOPE))
-        t_rest = Signal(REST_BITS)
+        m.submodules.multiplier = multiplier = SoftMultiplier(
+            _SLOPE, IntFormat(REST_BITS, signed=False))
+        t_slope, t_rest = multiplier.a, multiplier.b
+        t_value = Signal(shape_of(ROOT))
         t_exponent = Signal.like(exponent)
 
         # Stage p: product of the interpolation.
@@ -220,7 +223,7 @@ class Root(wiring.Component):
             t_slope.eq(rom(_SLOPES, index, _SLOPE)),
             t_rest.eq(address[:REST_BITS]),
             t_exponent.eq(exponent),
-            p_rise.eq(t_slope * t_rest),
+            p_rise.eq(multiplier.product),
             p_value.eq(t_value),
             p_exponent.eq(t_exponent),
             self.o.p.root.eq(p_value + round_shift(p_rise, REST_BITS)),

@@ -1,7 +1,7 @@
 """Rows on their way through LayerNorm: told apart as they come in, and kept for a second pass."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import AcceleratorConfig
@@ -10,6 +10,7 @@ from golden.layernorm import CHANNELS, EPSILON, HIGHEST_CHANNELS, LATENCY
 
 from .norm_root import scale_layout
 from .norm_sums import word_layout
+from .row_store import RowStore, store_lent_to, store_signature
 from .shapes import shape_of
 
 __all__ = ["Intake", "RowBuffer", "norm_shape_layout", "replay_layout", "word_index"]
@@ -105,28 +106,39 @@ class RowBuffer(wiring.Component):
         Scale of each row, not before its last word.
     o : ``Out(stream.Signature(replay_layout(config)))``
         The same words with their scales.
+    store : ``Out(store_signature(config, words(config)))``
+        Memory of the queue. Only if it `borrows`.
     """
 
     LATENCY = 2
 
-    def __init__(self, config: AcceleratorConfig):
-        self._config = config
+    def __init__(self, config: AcceleratorConfig, borrows: bool = False):
+        self._config, self._borrows = config, borrows
         self._values = data.ArrayLayout(shape_of(ACT16), config.lanes)
+        store = {"store": Out(store_signature(config, self.words(config)))}
         super().__init__({
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(self._values)),
             "scales": In(stream.Signature(scale_layout)),
             "o": Out(stream.Signature(replay_layout(config))),
+            **(store if borrows else {}),
         })
+
+    @staticmethod
+    def words(config: AcceleratorConfig) -> int:
+        """Words of the memory."""
+        return 1 << (len(word_index(config)) + LATENCY).bit_length()
 
     def elaborate(self, platform):
         m = Module()
         words = word_index(self._config)
-        address_bits = (len(words) + LATENCY).bit_length()
-        m.submodules.store = store = memory.Memory(
-            shape=self._values, depth=1 << address_bits, init=[])
-        write, read = store.write_port(), store.read_port()
-        fill = Signal(address_bits + 1)
+        store = store_signature(self._config, self.words(self._config)).create()
+        if self._borrows:
+            m.d.comb += store_lent_to(store, self.store)
+        else:
+            m.submodules.store = own = RowStore(self._config, self.words(self._config))
+            m.d.comb += store_lent_to(store, own.port)
+        fill = Signal(range(self.words(self._config) + 1))
         advance, taken = Signal(), Signal()
 
         # Stage h: a row of which words are being read.
@@ -140,19 +152,19 @@ class RowBuffer(wiring.Component):
             advance.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(~fill[-1]),
             taken.eq(self.i.valid & self.i.ready),
-            write.en.eq(taken),
-            write.data.eq(self.i.payload),
-            read.en.eq(advance),
+            store.write_enable.eq(taken),
+            store.write_data.eq(self.i.payload),
+            store.read_enable.eq(advance),
             h_last.eq(h_word == self.last_word),
             self.scales.ready.eq(advance & (~h_valid | h_last)),
-            self.o.p.values.eq(read.data),
+            self.o.p.values.eq(store.read_data),
             self.o.p.scale.eq(o_scale),
             self.o.p.word.eq(o_word),
             self.o.p.last.eq(o_last),
         ]
         m.d.sync += [
-            write.addr.eq(write.addr + taken),
-            read.addr.eq(read.addr + (advance & h_valid)),
+            store.write_address.eq(store.write_address + taken),
+            store.read_address.eq(store.read_address + (advance & h_valid)),
             fill.eq(fill + taken - (advance & h_valid)),
         ]
         with m.If(advance):

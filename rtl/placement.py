@@ -6,12 +6,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from golden.config import AcceleratorConfig
-from golden.formats import ACT16
+from golden.formats import ACT16, IntFormat
 from golden.isa import FIELDS, Layout
 from golden.scratchpad import BANK_BITS
 
 from .scratchpad import UNCHECKED, turned, write_signature
 from .shapes import shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["Placement", "placed_layout", "run_layout"]
 
@@ -113,6 +114,9 @@ class Placement(wiring.Component):
         # Stage w: turned to their banks. The write port itself is the stage register.
         lanes = self._lanes()
         index, offset, bank = self._place(m)
+        m.submodules.multiplier = multiplier = SoftMultiplier(*(
+            IntFormat(len(each), signed=False) for each in (a_index, run.dest_stride)))
+        m.d.comb += [multiplier.a.eq(a_index), multiplier.b.eq(run.dest_stride)]
         words, parts = self._words(m, p_values, p_lanes, p_odd, waiting_read.data)
         m.d.comb += [
             waiting_read.addr.eq(a_beat),
@@ -136,7 +140,7 @@ class Placement(wiring.Component):
             p_odd.eq(a_odd),
             p_lanes.eq(a_lanes),
             p_values.eq(a_values),
-            p_product.eq(a_index * run.dest_stride),
+            p_product.eq(multiplier.product),
             p_offset.eq(run.dest + a_offset),
             p_bank.eq(a_bank),
             s_valid.eq(p_valid),

@@ -6,14 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from golden import formats
 from golden.config import AcceleratorConfig
-from golden.formats import round_shift
+from golden.formats import IntFormat, round_shift
 from golden.requant import OUT, PRODUCT
 
-from .shapes import multiplier_layout, saturated, shape_of
+from .shapes import clamped, multiplier_layout, narrowed, shape_of
 
 __all__ = ["Requant", "requant_layout"]
 
 _HALF = formats.ACC.bits // 2
+_TWICE = IntFormat(OUT.bits + 1)
 
 
 def requant_layout(lanes: int) -> data.ArrayLayout:
@@ -88,8 +89,10 @@ class Requant(wiring.Component):
         q_product = Signal(shape_of(PRODUCT), name=f"q_product_{lane}")
         q_shift = Signal.like(p_shift, name=f"q_shift_{lane}")
 
-        # Stage s: shifted, with one fractional bit left for the rounding.
-        s_twice = Signal(signed(PRODUCT.bits + 1), name=f"s_twice_{lane}")
+        # Stage s: shifted, with one fractional bit left for the rounding, or beyond all limits.
+        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
+        s_above, s_below = Signal(name=f"s_above_{lane}"), Signal(name=f"s_below_{lane}")
+        twice, beyond = narrowed(q_product << 1, q_shift, _TWICE.bits)
 
         # Stage o: rounded and clamped. The output stream itself is the stage register.
         rounded = round_shift(s_twice, 1)
@@ -99,6 +102,8 @@ class Requant(wiring.Component):
             p_shift.eq(multiplier.shift),
             q_product.eq((p_high << _HALF) + p_low),
             q_shift.eq(p_shift),
-            s_twice.eq((q_product << 1) >> q_shift),
-            self.o.p[lane].eq(saturated(rounded, self.low, self.high)),
+            s_twice.eq(twice),
+            s_above.eq(beyond & ~q_product[-1]),
+            s_below.eq(beyond & q_product[-1]),
+            self.o.p[lane].eq(clamped(rounded, self.low, self.high, s_above, s_below)),
         ]

@@ -8,7 +8,8 @@ from golden import formats
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16, IntFormat
 
-from .shapes import multiplier_layout, saturated, shape_of
+from .shapes import clamped, multiplier_layout, narrowed, shape_of
+from .soft_multiplier import SoftMultiplier
 
 __all__ = ["OFFSET", "Rescale"]
 
@@ -16,6 +17,8 @@ OFFSET = 1 << (formats.UINT4.bits - 1)
 """Taken off unsigned 4-bit results, see :mod:`golden.mac_array`."""
 
 PRODUCT = IntFormat(ACT16.bits + formats.MANTISSA.bits)
+
+_TWICE = IntFormat(ACT16.bits + 2)  # of numbers out of it, those near the limits with any offset
 
 
 class Rescale(wiring.Component):
@@ -70,20 +73,26 @@ class Rescale(wiring.Component):
             self.o.valid.eq(s_valid),
         ]
         for lane in range(self._lanes):
-            m.d.sync += self._lane(lane, addend, low, high)
+            self._lane(m, lane, addend, low, high)
         return m
 
-    def _lane(self, lane: int, addend, low, high):
-        """Return the register updates of one lane."""
+    def _lane(self, m, lane: int, addend, low, high):
+        m.submodules[f"multiplier_{lane}"] = multiplier = SoftMultiplier(ACT16, formats.MANTISSA)
+        m.d.comb += [multiplier.a.eq(self.i.p[lane]), multiplier.b.eq(self.multiplier.mantissa)]
+
         # Stage p: exact product.
         p_product = Signal(shape_of(PRODUCT), name=f"p_product_{lane}")
 
-        # Stage s: shifted, with one fractional bit left for the rounding.
-        s_twice = Signal(signed(PRODUCT.bits + 1), name=f"s_twice_{lane}")
+        # Stage s: shifted, with one fractional bit left for the rounding, or beyond all limits.
+        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
+        s_above, s_below = Signal(name=f"s_above_{lane}"), Signal(name=f"s_below_{lane}")
+        twice, beyond = narrowed(p_product << 1, self.multiplier.shift, _TWICE.bits)
 
         # Stage o: rounded and clamped. The output stream itself is the stage register.
-        return [
-            p_product.eq(self.i.p[lane] * self.multiplier.mantissa),
-            s_twice.eq((p_product << 1) >> self.multiplier.shift),
-            self.o.p[lane].eq(saturated((s_twice + addend) >> 1, low, high)),
+        m.d.sync += [
+            p_product.eq(multiplier.product),
+            s_twice.eq(twice),
+            s_above.eq(beyond & ~p_product[-1]),
+            s_below.eq(beyond & p_product[-1]),
+            self.o.p[lane].eq(clamped((s_twice + addend) >> 1, low, high, s_above, s_below)),
         ]

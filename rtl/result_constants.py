@@ -83,10 +83,12 @@ class ResultConstants(wiring.Component):
         While `valid`.
     multiplier_out : ``Out(multiplier_layout)``
         Of the whole run; there before the first `valid`.
+    biased : ``In(1)``
+        There are biases; as stable as `columns`.
     bias_word, bias_en : ``In(word_shape(config))``, ``In(1)``
         Read the biases of a word, that of a beat that has left.
     biases : ``Out(ArrayLayout(ACT16, lanes))``
-        In the cycle after, until the next read. Anything without `columns`.
+        In the cycle after, until the next read; zero without `biased`.
     release : ``In(1)``
         This read of biases was the last in its tile column.
     """
@@ -113,6 +115,7 @@ class ResultConstants(wiring.Component):
             "valid": Out(1),
             "values": Out(constants_layout(config)),
             "multiplier_out": Out(multiplier_layout),
+            "biased": In(1),
             "bias_word": In(word_shape(config)),
             "bias_en": In(1),
             "biases": Out(data.ArrayLayout(shape_of(formats.ACT16), config.lanes)),
@@ -142,17 +145,21 @@ class ResultConstants(wiring.Component):
         m.d.sync += filled.eq(filled + fill)
         there = self._there(m, self._word(filled))
         multipliers = self._ring(m, "multipliers", filled, fill, exp2.o.payload, self.next_word)
-        starts = self._ring(m, "starts", taken, accept, unit.start, self.next_word)
-        biases = self._ring(m, "biases", taken, accept, unit.bias, self.bias_word, self.bias_en)
+        starts = self._ring(m, "starts", taken, accept, unit.start, self.next_word,
+                            zero=~self.columns)
+        biases = self._ring(m, "biases", taken, accept, unit.bias, self.bias_word, self.bias_en,
+                            zero=~self.biased)
         m.d.comb += self.biases.eq(biases)
         with m.If(self.columns):
             m.d.comb += self.valid.eq(there)
             for lane, value in enumerate(self.values):
-                m.d.comb += [value.multiplier.eq(multipliers[lane]), value.start.eq(starts[lane])]
+                m.d.comb += value.multiplier.eq(multipliers[lane])
         with m.Else():
             m.d.comb += self.valid.eq(exp2.o.valid & out_known)
             for value in self.values:
                 m.d.comb += value.multiplier.eq(exp2.o.payload)
+        for value, start in zip(self.values, starts, strict=True):
+            m.d.comb += value.start.eq(start)
         self._room(m, taken)
         return ResetInserter(self.start)(m)
 
@@ -202,22 +209,30 @@ class ResultConstants(wiring.Component):
         m.d.sync += there.eq(filled[:bits] != self.next_word[:bits])
         return there
 
-    def _ring(self, m, name, column, en, value, word, read_en=1):
-        """Keep `value` of one column; return those of all lanes of a word, a cycle later."""
+    def _ring(self, m, name, column, en, value, word, read_en=1, zero=None):
+        """Keep `value` of one column; return those of all lanes of a word, a cycle later.
+
+        If `zero` is given, they are zero where it is set.
+        """
         bits = exact_log2(_RING)
         lane_bits = exact_log2(self._config.lanes)
         m.submodules[name] = ring = memory.Memory(
             shape=data.ArrayLayout(value.shape(), self._config.lanes), depth=_RING, init=[])
-        write, read = ring.write_port(granularity=1), ring.read_port()
+        write, read = ring.write_port(granularity=1), ring.read_port(domain="comb")
+        result = Signal(ring.shape, name=f"{name}_read")
         m.d.comb += [
             write.addr.eq(self._word(column)[:bits]),
             write.en.eq(en << column[:lane_bits]),
             read.addr.eq(word[:bits]),
-            read.en.eq(read_en),
         ]
+        with m.If(read_en):
+            m.d.sync += result.eq(read.data)
+        if zero is not None:
+            with m.If(zero):
+                m.d.sync += result.eq(0)
         for lane in range(self._config.lanes):
             m.d.comb += write.data[lane].eq(value)
-        return read.data
+        return result
 
     def _room(self, m, taken):
         """Accept units of the run while the ring has room."""

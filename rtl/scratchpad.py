@@ -1,6 +1,8 @@
 """The scratchpad of a core; how matrices lie in it is said in :mod:`golden.scratchpad`."""
 
-from amaranth.hdl import Cat, Const, Module, Value, unsigned
+from itertools import accumulate
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -82,18 +84,50 @@ class Scratchpad(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        split = str(getattr(platform, "device", "")).startswith("LFE5U")
         for index, contents in enumerate(self.banks):
-            m.submodules[f"bank_{index}"] = bank = memory.Memory(contents, attrs=UNCHECKED)
-            read, write = bank.read_port(), bank.write_port()
-            m.d.comb += [
-                read.en.eq(self.read.enable),
-                read.addr.eq(self.read.address),
-                self.read.data[index].eq(read.data),
-                write.en.eq(self.write.enable[index]),
-                write.addr.eq(self.write.address[index]),
-                write.data.eq(self.write.data[index]),
-            ]
+            parts = _powers(contents.depth) if split else [contents.depth]
+            starts = list(accumulate(parts, initial=0))
+            here = Signal(range(len(parts)), name=f"here_{index}")  # part that was read
+            reads = []
+            for number, (start, depth) in enumerate(zip(starts, parts, strict=False)):
+                name, part = f"bank_{index}", contents
+                if split:
+                    name = f"{name}_part_{number}"
+                    part = memory.MemoryData(shape=BANK_BITS, depth=depth, init=[])
+                m.submodules[name] = bank = memory.Memory(part, attrs=UNCHECKED)
+                read, write = bank.read_port(), bank.write_port()
+                reads.append(read.data)
+                read_here, write_here = (
+                    _within(address, start, depth, starts[-1])
+                    for address in (self.read.address, self.write.address[index]))
+                m.d.comb += [
+                    read.en.eq(self.read.enable),
+                    read.addr.eq(self.read.address),
+                    write.en.eq(self.write.enable[index] & write_here),
+                    write.addr.eq(self.write.address[index]),
+                    write.data.eq(self.write.data[index]),
+                ]
+                with m.If(self.read.enable & read_here):
+                    m.d.sync += here.eq(number)
+            m.d.comb += self.read.data[index].eq(Array(reads)[here])
         return m
+
+
+def _powers(words: int) -> list[int]:
+    """Return the powers of two that add up to `words`, the largest first.
+
+    A part of so many words needs no more blocks than it fills, and nothing to choose between them.
+    """
+    return [1 << bit for bit in reversed(range(words.bit_length())) if words >> bit & 1]
+
+
+def _within(address: Value, start: int, depth: int, words: int) -> Value:
+    """Whether `address`, of one of `words`, is in the part of `depth` words behind `start`."""
+    if depth == words:
+        return Const(1, 1)
+    bits = ceil_log2(depth)
+    return address[bits:] == start >> bits
 
 
 def turned(values: Value, amount: Value, width: int) -> Value:

@@ -10,6 +10,7 @@ from golden.config import AcceleratorConfig
 
 from .log2 import Log2
 from .multiplier import lent_signature, lent_to, own_multipliers
+from .row_store import store_signature
 from .shapes import shape_of
 from .softmax_results import Results
 from .softmax_rows import Largest, Rows, Words
@@ -42,7 +43,7 @@ class Softmax(wiring.Component):
     config : :class:`AcceleratorConfig`
         Gives lanes and the longest row.
     borrows : bool
-        The multiplier of each lane is not its own.
+        The multiplier of each lane and the memory of its rows are not its own.
 
     Members
     -------
@@ -60,21 +61,24 @@ class Softmax(wiring.Component):
     exponent : ``Out(stream.Signature(LOG2))``
         ``lambda`` of each row.
     products : ``Out(lent_signature).array(lanes)``
-        Multipliers from the first word of a run to its last result. Only if it `borrows`.
+    store : ``Out(store_signature(config, Rows.words(config)))``
+        Multipliers and memory, from the first word of a run to its last result. Only if it
+        `borrows`.
     """
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config, self._borrows = config, borrows
-        products = {"products": Out(lent_signature).array(config.lanes)}
+        borrowed = {"products": Out(lent_signature).array(config.lanes),
+                    "store": Out(store_signature(config, Rows.words(config)))}
         super().__init__({
             "shape": In(shape_layout(config)),
             "codebook": In(codebook_layout),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(softmax.SCORE), config.lanes))),
             "o": Out(stream.Signature(result_layout(config))),
             "exponent": Out(stream.Signature(shape_of(formats.LOG2))),
-            **(products if borrows else {}),
+            **(borrowed if borrows else {}),
         })
 
     @property
@@ -85,7 +89,7 @@ class Softmax(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = Words(self._config)
-        m.submodules.rows = rows = Rows(self._config)
+        m.submodules.rows = rows = Rows(self._config, self._borrows)
         m.submodules.largest = largest = Largest(self._config)
         m.submodules.results = results = Results(self._config)
         m.submodules.exponents = exponents = _Exponents(self._config)
@@ -104,6 +108,8 @@ class Softmax(wiring.Component):
             results.shape.eq(self.shape),
             results.codebook.eq(self.codebook),
         ]
+        if self._borrows:
+            connect(m, rows.store, flipped(self.store))
         products = self.products if self._borrows else own_multipliers(m, self._config.lanes)
         for user, product in zip(results.products, products, strict=True):
             m.d.comb += lent_to(user, product)

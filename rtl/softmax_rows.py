@@ -2,14 +2,14 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from golden import softmax
 from golden.config import AcceleratorConfig
 
 from .extremes import BIASED, rebiased
+from .row_store import RowQueue, RowStore, store_lent_to, store_signature
 from .shapes import shape_of
 from .softmax_words import (
     BASE,
@@ -63,28 +63,45 @@ class Words(wiring.Component):
 class Rows(wiring.Component):
     """Row buffer: a queue of words with room for the longest row and the start of the next.
 
-    A word appears two cycles after it was written, if all before it have been taken.
+    A word appears two cycles after it was written, if all before it have been taken. What is
+    stored is not ``BIASED``. `store` is the memory, if it `borrows` that.
     """
 
-    def __init__(self, config: AcceleratorConfig):
-        self._config = config
+    def __init__(self, config: AcceleratorConfig, borrows: bool = False):
+        self._config, self._borrows = config, borrows
         word = stream.Signature(scores_layout(config))
-        super().__init__({"i": In(word), "o": Out(word)})
+        store = {"store": Out(store_signature(config, self.words(config)))}
+        super().__init__({"i": In(word), "o": Out(word), **(store if borrows else {})})
+
+    @staticmethod
+    def _depth(config: AcceleratorConfig) -> int:
+        # As many as are written from the first word of a row until it is taken: all of its own,
+        # and one for each stage of the maximum.
+        return softmax.highest_words(config) + Largest.latency(config)
+
+    @classmethod
+    def words(cls, config: AcceleratorConfig) -> int:
+        """Words of the memory."""
+        return RowQueue.words(cls._depth(config))
 
     def elaborate(self, platform):
         m = Module()
-        # As many as are written from the first word of a row until it is taken: all of its own,
-        # and one for each stage of the maximum.
-        depth = softmax.highest_words(self._config) + Largest.latency(self._config)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self.i.p.shape().size, depth=depth)
+        m.submodules.queue = queue = RowQueue(self._config, self._depth(self._config))
+        if self._borrows:
+            connect(m, queue.store, flipped(self.store))
+        else:
+            m.submodules.store = own = RowStore(self._config, self.words(self._config))
+            m.d.comb += store_lent_to(queue.store, own.port)
         m.d.comb += [
-            queue.w_en.eq(self.i.valid),
-            queue.w_data.eq(self.i.payload),
-            self.i.ready.eq(queue.w_rdy),
-            self.o.valid.eq(queue.r_rdy),
-            self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
+            queue.i.valid.eq(self.i.valid),
+            self.i.ready.eq(queue.i.ready),
+            self.o.valid.eq(queue.o.valid),
+            queue.o.ready.eq(self.o.ready),
         ]
+        for stored, score in zip(queue.i.p, self.i.p, strict=True):
+            m.d.comb += stored.eq(rebiased(score))
+        for score, stored in zip(self.o.p, queue.o.p, strict=True):
+            m.d.comb += score.eq(rebiased(stored))
         return m
 
 

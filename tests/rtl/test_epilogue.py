@@ -383,8 +383,8 @@ def test_a_wrong_bit_is_noticed(what, monkeypatch):
 
 
 def test_truncation_at_the_end_is_noticed(monkeypatch):
-    def truncated(self, lane, addend, low, high, right=rescale.Rescale._lane):
-        return right(self, lane, addend - 1, low, high)
+    def truncated(self, m, lane, addend, low, high, right=rescale.Rescale._lane):
+        return right(self, m, lane, addend - 1, low, high)
 
     monkeypatch.setattr(module.Rescale, "_lane", truncated)
     with pytest.raises(AssertionError, match="expected"):

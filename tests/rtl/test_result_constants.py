@@ -58,6 +58,7 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
     base = 1 << 14
 
     async def testbench(ctx):
+        ctx.set(dut.biased, 1)
         await begin(ctx, dut, columns=1, by_tiles=1, mode=TileMode[mode.name], m=1, n=columns,
                     base=base, base_out=-5000)
         taken = await offered(ctx, dut, units, 2 * RING * lanes)

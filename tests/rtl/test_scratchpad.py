@@ -72,6 +72,57 @@ def test_reads_what_earlier_cycles_wrote(name):
     simulate(dut, testbench)
 
 
+class OnEcp5(wiring.Component):
+    """A scratchpad as it is made for an ECP5: in parts."""
+
+    device = "LFE5U-85F"
+
+    def __init__(self, config):
+        self._inner = Scratchpad(config)
+        super().__init__({name: self._inner.signature.members[name]
+                          for name in ("read", "write")})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.inner = inner = self._inner.elaborate(self)
+        connect(m, flipped(self.read), self._inner.read)
+        connect(m, flipped(self.write), self._inner.write)
+        self.parts = sorted(name for name, *_ in inner._named_submodules)
+        return m
+
+
+@pytest.mark.parametrize("kib", [3, 19, 16])
+def test_parts_of_an_ecp5_act_as_one_memory(kib):
+    config = replace(CORES["8x16"], sram_kib=kib)
+    dut = OnEcp5(config)
+    rng = np.random.default_rng(3)
+    memory = np.zeros((config.scratchpad_words, config.rows), int)
+    edges = {0, config.scratchpad_words - 1}
+    edges |= {part + step for part in (64, 128, 1024, 1152) for step in (-1, 0)}
+    places = sorted(place for place in edges if place < config.scratchpad_words)
+
+    async def testbench(ctx):
+        want = None
+        for _ in range(600):
+            enable, address = int(rng.integers(2)), int(rng.choice(places))
+            addresses = rng.choice([place for place in places if place != address],
+                                   config.rows).tolist()
+            values = rng.integers(0, 1 << 16, config.rows).tolist()
+            ctx.set(dut.read.enable, enable)
+            ctx.set(dut.read.address, address)
+            ctx.set(dut.write.enable, (1 << config.rows) - 1)
+            ctx.set(dut.write.address, addresses)
+            ctx.set(dut.write.data, values)
+            await ctx.tick()
+            if enable:
+                want = memory[address].tolist()
+            memory[addresses, range(config.rows)] = values
+            assert want is None or list(ctx.get(dut.read.data)) == want
+
+    simulate(dut, testbench)
+    assert len(dut.parts) == config.rows * kib.bit_count()
+
+
 class Reader(wiring.Component):
     """A scratchpad whose words come by PE rows."""
 
@@ -139,7 +190,7 @@ def test_a_turn_by_a_wrong_bit_is_noticed(monkeypatch):
 def test_banks_have_names_and_as_many_words_as_the_configuration():
     text = rtlil.convert(Scratchpad(CONFIGS["8x16"]))
     assert all(f"memory width 16 size 256 \\bank_{bank}\n" in text for bank in range(8))
-    assert {bank.depth for bank in Scratchpad(CORES["8x16"]).banks} == {24_576}
+    assert {bank.depth for bank in Scratchpad(CORES["8x16"]).banks} == {19_456}
 
 
 def test_refuses_wrong_configurations():

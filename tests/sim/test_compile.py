@@ -6,6 +6,7 @@ import re
 import pytest
 
 from golden import program
+from golden.config import CORES
 from golden.machine import Machine
 from golden.vit import Vit
 from sim import compile as command
@@ -41,7 +42,8 @@ def test_the_table_fits_a_terminal_and_the_listing_has_every_instruction(tmp_pat
     assert len(listed) == len(program.load(tmp_path / "p").instructions())
     table = lines[len(listed) + 1:]  # behind the name of the directory
     assert max(map(len, table)) <= 80
-    assert any(line.startswith("scratchpad") and "of 384 KiB" in line for line in table)
+    size = f"of {CORES['8x16'].sram_kib} KiB"
+    assert any(line.startswith("scratchpad") and size in line for line in table)
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -200,7 +200,8 @@ def test_a_large_array_has_a_core_of_its_own(run):
     (["--array", "4x4"], "tokens must be 128 (key_words) or fewer, not 197"),
     (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
     (["--model", "mixer_s16_224"], "only timm's VisionTransformer is supported, not MlpMixer"),
-    (["--model", "vit_b"], "the scratchpad must have")])
+    (["--model", "vit_b"], "hidden must be 2048 (max_k) or fewer, not 3072"),
+    (["--model", "deit_s"], "the scratchpad must have")])
 def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch):
     monkeypatch.setattr(command, "workload_of", traced)
     document = json.loads(run(*argv, "--json")[1])

@@ -1,0 +1,214 @@
+"""Synthesise the core for an ECP5 and say how much of an LFE5U-85F each of its units takes.
+
+    python -m rtl.utilisation --config 8x16
+
+yosys maps unit by unit, so that every cell belongs to one; what crosses their borders is made
+simpler before. LUTs are those that a placed design has: LUT4, two for each CCU2C, and six for each
+TRELLIS_DPR16X4, whose write port takes two. Exit status 1 if the core takes more than it may.
+"""
+
+import argparse
+import json
+import re
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from golden.config import CORES, AcceleratorConfig
+
+from .build import BuildError, MissingTool, find_tool, run_tool, step
+from .cli import Parser
+from .core import Core
+
+__all__ = ["DEVICE", "LIMITS", "PREDICTOR", "Row", "Utilisation", "parse", "synthesise"]
+
+DEVICE = {"LUT4": 83_640, "FF": 83_640, "MULT18X18D": 156, "DP16KD": 208}
+"""What an LFE5U-85F has."""
+
+LIMITS = {"LUT4": DEVICE["LUT4"] * 3 // 4, "FF": DEVICE["FF"] * 3 // 4, "MULT18X18D": 156,
+          "DP16KD": 200}
+"""What the core may take, so that it can be routed and a memory controller fits beside it."""
+
+PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit", "scales")
+"""Units that are there for scales predicted from the image."""
+
+_CELLS = {
+    "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+    "FF": {"TRELLIS_FF": 1},
+    "MULT18X18D": {"MULT18X18D": 1},
+    "DP16KD": {"DP16KD": 1, "PDPW16KD": 1},
+}
+_TOP = "core"
+_NETLIST = "core.il"
+_STATISTICS = "statistics.json"
+_CLOCK = 20_000  # picoseconds; yosys saves area where it keeps within them
+
+
+class _Platform:
+    """All that the core asks of a platform."""
+
+    device = "LFE5U-85F"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a unit takes, the units in it that have rows of their own not included."""
+
+    unit: str
+    used: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Utilisation:
+    """What the units take, the largest first."""
+
+    rows: tuple[Row, ...]
+
+    def total(self, units=None) -> dict[str, int]:
+        """What `units` take together, by default all."""
+        return {resource: sum(row.used[resource] for row in self.rows
+                              if units is None or row.unit in units) for resource in _CELLS}
+
+    @property
+    def exceeded(self) -> list[str]:
+        """Resources of which the core takes more than :data:`LIMITS`."""
+        total = self.total()
+        return [resource for resource, limit in LIMITS.items() if total[resource] > limit]
+
+    def table(self) -> str:
+        """Return a table of all units, of the predictor, and of the device."""
+        total = self.total()
+
+        def line(name, used, share=None):
+            cells = "".join(f"{used[resource]:>12,}" for resource in _CELLS)
+            return f"{name:24}{cells}" + (f"{100 * share:>7.1f}%" if share is not None else "")
+
+        def of_luts(used):
+            return used["LUT4"] / total["LUT4"]
+
+        head = f"{'':24}" + "".join(f"{resource:>12}" for resource in _CELLS) + f"{'of LUTs':>8}"
+        rule = "-" * len(head)
+        predictor = self.total(PREDICTOR)
+        shares = "".join(f"{100 * total[resource] / DEVICE[resource]:>11.1f}%"
+                         for resource in _CELLS)
+        return "\n".join([
+            head, rule,
+            *(line(row.unit, row.used, of_luts(row.used)) for row in self.rows),
+            rule,
+            line("all", total, 1), line("limit", LIMITS), line("LFE5U-85F", DEVICE),
+            f"{'all of LFE5U-85F':24}{shares}",
+            rule,
+            line("scale prediction", predictor, of_luts(predictor)),
+        ])
+
+    def as_dict(self) -> dict:
+        """Return all of it for JSON."""
+        return {"units": {row.unit: row.used for row in self.rows}, "total": self.total(),
+                "prediction": self.total(PREDICTOR), "limits": LIMITS, "device": DEVICE}
+
+
+def parse(statistics: dict) -> Utilisation:
+    """Return what yosys' ``stat -json`` of a design with units as modules says.
+
+    Raises
+    ------
+    ValueError
+        If it lacks something, or has a memory or a multiplication that was not mapped.
+    """
+    rows = []
+    try:
+        for name, module in statistics["modules"].items():
+            unit = name.removeprefix("\\").removeprefix(_TOP).removeprefix(".") or _TOP
+            cells = module["num_cells_by_type"]
+            left = sorted(cell for cell in cells if re.match(r"\$(mem|mul|lut|_)", cell))
+            if left:
+                raise ValueError(f"{unit} has cells that were not mapped: {', '.join(left)}")
+            rows.append(Row(unit, {resource: sum(cells.get(cell, 0) * count
+                                                 for cell, count in weights.items())
+                                   for resource, weights in _CELLS.items()}))
+    except KeyError as error:
+        raise ValueError(f"statistics of the synthesis lack {error}") from None
+    return Utilisation(tuple(sorted(rows, key=lambda row: -row.used["LUT4"])))
+
+
+def synthesise(config: AcceleratorConfig, out: Path) -> Utilisation:
+    """Synthesise the core of `config` under `out`, with a line on stdout for each step.
+
+    Raises
+    ------
+    MissingTool
+        If yosys is not installed; nothing is written then.
+    BuildError
+        If it fails.
+    OSError
+        If `out` cannot be written to.
+    """
+    yosys = find_tool("yosys")
+    out.mkdir(parents=True, exist_ok=True)
+    with step(1, 2, "elaborate"):
+        text = rtlil.convert(Core(config), name=_TOP, platform=_Platform(), emit_src=False)
+        (out / _NETLIST).write_text(text)
+    with step(2, 2, "yosys"):
+        run_tool(yosys, "yosys", ["-q", "-p", _script(text)], out)
+    return parse(json.loads((out / _STATISTICS).read_text()))
+
+
+def _script(text: str) -> str:
+    """Return yosys' commands for a netlist.
+
+    No user of a memory needs what is being written, which yosys takes from attributes only where it
+    reads Verilog. Names are dropped, for ABC9 mixes up those of
+    Amaranth's wires and its own.
+    """
+    names = re.findall(rf"^module \\({_TOP}\.\S+)", text, re.MULTILINE)
+    units = [name for name in names if name.count(".") == 1 or name[len(_TOP) + 1:] in PREDICTOR]
+    return "; ".join([
+        f"read_rtlil {_NETLIST}", f"hierarchy -top {_TOP}",
+        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        *(f"setattr -mod -set keep_hierarchy 1 \\{unit}" for unit in units),
+        "proc", "flatten", *["opt -full", "opt_hier"] * 2, "opt_clean", "rename -hide",
+        f"scratchpad -set abc9.D {_CLOCK}", f"synth_ecp5 -top {_TOP}",
+        f"tee -q -o {_STATISTICS} stat -json"])
+
+
+def _config(text: str) -> AcceleratorConfig:
+    if text not in CORES:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(CORES)}, not {text!r}")
+    return CORES[text]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m rtl.utilisation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", type=_config, default="8x16", metavar="NAME",
+                        help=f"core: {', '.join(CORES)} (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/utilisation"), metavar="DIR",
+                        help="directory to write to (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        with redirect_stdout(sys.stderr if args.json else sys.stdout):
+            found = synthesise(args.config, args.out)
+    except MissingTool as error:
+        parser.error(str(error))
+    except (BuildError, ValueError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        parser.error(f"cannot write to {args.out}: {error.strerror}")
+    print(json.dumps(found.as_dict(), indent=2) if args.json else found.table())
+    for resource in found.exceeded:
+        print(f"{parser.prog}: error: {found.total()[resource]:,} {resource}, more than "
+              f"{LIMITS[resource]:,}", file=sys.stderr)
+    return 1 if found.exceeded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
