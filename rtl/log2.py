@@ -1,6 +1,6 @@
 """Base-2 logarithm, bit-exact with :func:`golden.log2.log2`."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from golden import formats, log2
 from golden.checks import integer
 from golden.formats import IntFormat, round_shift
 
+from .leading_one import leading_one_up
 from .shapes import rom, shape_of
 from .soft_multiplier import SoftMultiplier
 
@@ -69,16 +70,7 @@ class Log2(wiring.Component):
     def _normalise(self, m):
         """Shift the leading one to the top; return the integer part and the bits that follow."""
         value = Cat(self.i.p.value, Const(0, _WIDTH - self._bits))
-        exponent = Cat()
-        for stage, shifts in enumerate(_SHIFTS):
-            for shift in shifts:
-                found = value[_WIDTH - shift:].any()
-                value = Mux(found, value, value << shift)[:_WIDTH]
-                exponent = Cat(found, exponent)
-            n_value = Signal(_WIDTH, name=f"n{stage}_value")
-            n_exponent = Signal(len(exponent), name=f"n{stage}_exponent")
-            m.d.sync += [n_value.eq(value), n_exponent.eq(exponent)]
-            value, exponent = n_value, n_exponent
+        exponent, value = leading_one_up(m, value, _SHIFTS, len(_SHIFTS))
         return exponent, value[_WIDTH - 1 - log2.FRAC:_WIDTH - 1]
 
     def _interpolate(self, m, exponent, fraction):

@@ -18,6 +18,7 @@ from golden.layernorm import (
     VARIANCE,
 )
 
+from .leading_one import leading_one_up
 from .norm_sums import sums_layout
 from .shapes import rom, shape_of
 from .soft_multiplier import SoftMultiplier
@@ -179,17 +180,7 @@ class Root(wiring.Component):
     def _normalise(self, m):
         """Bring the variance to 1..4 by an even shift; return exponent and address of the root."""
         value = Cat(self.i.p.variance, Const(0, _WIDTH - VARIANCE.bits))
-        exponent = Cat()
-        for stage, shifts in enumerate(_SHIFTS):
-            for shift in shifts:
-                found = value[_WIDTH - shift:].any()
-                value = Mux(found, value, value << shift)[:_WIDTH]
-                exponent = Cat(found, exponent)
-            if stage < len(_SHIFTS) - 1:
-                n_value = Signal(_WIDTH, name=f"n{stage}_value")
-                n_exponent = Signal(len(exponent), name=f"n{stage}_exponent")
-                m.d.sync += [n_value.eq(value), n_exponent.eq(exponent)]
-                value, exponent = n_value, n_exponent
+        exponent, value = leading_one_up(m, value, _SHIFTS, len(_SHIFTS) - 1)
 
         # Stage a: address, the bits after the leading one below its parity.
         a_exponent = Signal(len(exponent))
