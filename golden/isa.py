@@ -64,7 +64,7 @@ from itertools import accumulate
 from . import formats, layernorm, softmax
 from .checks import integer
 from .formats import EXPONENT, IntFormat, Mode
-from .mac_array import Activation
+from .mac_array import CODES, Activation
 
 UNIT_BYTES = 8
 INSTRUCTION_BYTES = 128
@@ -210,10 +210,16 @@ CHANNEL = {"gamma": formats.ACT16, "zero": IntFormat(16), "beta": formats.ACC}
 SCALES = {f"scale{index}": formats.LAMBDA for index in range(4)}
 """Fields of a scales unit."""
 
+PAIRS = 2
+"""Statistics of a statistics unit."""
+
 CODEBOOK = {f"operand{index}": formats.UINT8 for index in range(8)}
 """Fields of a codebook unit."""
 
-STATISTICS = {f"{name}{index}": fmt for index in range(2)
+CODEBOOK_UNITS = CODES // len(CODEBOOK)
+"""Units of a codebook."""
+
+STATISTICS = {f"{name}{index}": fmt for index in range(PAIRS)
               for name, fmt in (("mean", formats.LOG2), ("gain", formats.GAIN))}
 """Fields of a statistics unit."""
 

@@ -252,7 +252,7 @@ def _check_softmax(op, config, memory_size):
 def _check_predict(op, config, memory_size):
     shape = shape_of_predictor(op)
     shape.check(config)
-    units = -(-scale_unit.beats(shape, config) * config.scale_lanes // 4)
+    units = predictor_units(shape, config)
     if op.words != units:
         raise ValueError(f"words must be {units} for this predictor, not {op.words}")
     _check_slots(op, config, op.sites)
@@ -263,6 +263,11 @@ _CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
            Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
            Opcode.PREDICT: _check_predict, Opcode.MEASURE: _check_measure,
            Opcode.QUANTIZE: _check_quantize}
+
+
+def predictor_units(shape: PredictorShape, config) -> int:
+    """Return the units that hold the numbers of a predictor."""
+    return -(-scale_unit.beats(shape, config) * config.scale_lanes // len(isa.PREDICTOR))
 
 
 def shape_of_predictor(op: Instruction) -> PredictorShape:
@@ -530,7 +535,7 @@ class Machine:
 
     def _softmax(self, op):
         if op.step:
-            units = self._units(2, isa.CODEBOOK)
+            units = self._units(isa.CODEBOOK_UNITS, isa.CODEBOOK)
             self._codebook = np.array([entry for unit in units for entry in unit.values()])
             if (self._codebook != softmax.codebook(op.step)).any():
                 raise ValueError(f"the codebook is not that of step {op.step}")
@@ -549,8 +554,8 @@ class Machine:
         groups = tap.n if tap.per_channel else words // (tap.last_group_word + 1)
         first, second = units_of(op, self.config)
         units = self._units(first, isa.STATISTICS)
-        mean, gain = (np.array([unit[f"{name}{index}"] for unit in units for index in range(2)])
-                      for name in ("mean", "gain"))
+        mean, gain = (np.array([unit[f"{name}{index}"] for unit in units
+                                for index in range(isa.PAIRS)]) for name in ("mean", "gain"))
         numbers = [number for unit in self._units(second, isa.PREDICTOR)
                    for number in unit.values()]
         u = range_unit.statistics(stream, tap.last_chunk_token + 1, groups,

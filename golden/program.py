@@ -203,13 +203,13 @@ def units_of(instruction: Instruction, config: AcceleratorConfig) -> tuple[int, 
     """
     op, opcode = instruction, instruction.opcode
     if opcode is Opcode.SCALES:
-        return (-(-op.n // 4),)
+        return (-(-op.n // len(isa.SCALES)),)
     if opcode is Opcode.NORM:
         return (op.n,)
     if opcode is Opcode.SOFTMAX:
-        return (2,) if op.step else ()
+        return (isa.CODEBOOK_UNITS,) if op.step else ()
     if opcode is Opcode.PREDICT:
-        return (-(-op.statistics // 2), op.words)
+        return (-(-op.statistics // isa.PAIRS), op.words)
     if opcode is Opcode.GEMM and op.weights == Source.STREAM:
         cols = config.tile_cols(op.mode_of)
         return (cols,) * -(-op.n // cols)

@@ -16,7 +16,15 @@ from fractions import Fraction
 from . import layernorm, softmax
 from .checks import integer
 from .config import AcceleratorConfig
-from .isa import FIELDS, INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Opcode
+from .isa import (
+    CODEBOOK_UNITS,
+    FIELDS,
+    INSTRUCTION_BYTES,
+    SCALES,
+    UNIT_BYTES,
+    Instruction,
+    Opcode,
+)
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from .program import Program, ProgramError
@@ -31,7 +39,7 @@ RESOLVE = 4
 
 _UNITS = INSTRUCTION_BYTES // UNIT_BYTES
 _KEPT = -(-sum(fmt.bits for fmt in FIELDS.values()) // (8 * UNIT_BYTES))
-_SPLIT = 4  # lambdas of a unit
+_SPLIT = len(SCALES)
 _PRECISION = 1000  # of a bandwidth, the largest denominator
 
 
@@ -218,7 +226,7 @@ class _Clock:
         if op.opcode is Opcode.NORM:
             return self._units(op.n, start)[1] + 2
         if op.opcode is Opcode.SOFTMAX and op.step:
-            return self._units(2, start)[1] + 2
+            return self._units(CODEBOOK_UNITS, start)[1] + 2
         if op.opcode is Opcode.SCALES:
             units = -(-op.n // _SPLIT)
             last = self._units(units, start, _SPLIT)[1] if units else start - 1

@@ -4,16 +4,16 @@ What it does is said in :mod:`golden.isa`; that it does it bit for bit is held a
 :class:`golden.machine.Machine`.
 """
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from golden import formats
 from golden.config import AcceleratorConfig
-from golden.isa import FIELDS, Layout, Opcode, Path
+from golden.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Layout, Opcode, Path, Source
 
-from .dma import Dma, Transfer
+from .dma import Dma, transfer_layout
 from .epilogue import Epilogue
 from .layernorm import LayerNorm
 from .mac_array import MacArray
@@ -28,8 +28,8 @@ from .scratchpad import Scratchpad
 from .scratchpad_ports import MatrixReader, SharedRead
 from .sequencer import Phase, Sequencer, Status
 from .shapes import shape_of
-from .softmax import Softmax
-from .unit_splitter import UnitSplitter
+from .softmax import Softmax, codebook_layout
+from .unit_splitter import UNIT, UnitSplitter
 from .weight_buffer import WeightBuffer
 
 __all__ = ["COUNTERS", "Core"]
@@ -50,6 +50,8 @@ COUNTERS = {
 """Performance counters of a core, and what they count."""
 
 COUNTER_BITS = 40
+
+_channel_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in CHANNEL.items()})
 
 
 class Core(wiring.Component):
@@ -155,19 +157,12 @@ class Core(wiring.Component):
             m.d.comb += [getattr(scratchpad.write, name).eq(getattr(dma.write, name))
                          for name in ("enable", "address", "data")]
 
-        transfers = {Opcode.LOAD: Transfer.LOAD, Opcode.STORE: Transfer.STORE,
-                     Opcode.PATCHES: Transfer.PATCHES}
         self._transfer = Signal()
         m.d.comb += [
-            self._transfer.eq(self._any(*transfers)),
-            *(dma.run[name].eq(op[name]) for name in (
-                "m", "k", "source", "dest", "dest_stride", "address", "words", "run_bytes",
-                "grid", "image_row_bytes", "patch_row_bytes")),
+            self._transfer.eq(self._any(Opcode.LOAD, Opcode.STORE, Opcode.PATCHES)),
+            *(dma.run[name].eq(op[name]) for name in transfer_layout.members),
             dma.start.eq(self._sequencer.run & self._transfer),
         ]
-        for opcode, kind in transfers.items():
-            with m.If(self._is[opcode]):
-                m.d.comb += dma.run.kind.eq(kind)
 
     def _any(self, *opcodes):
         """Whether the instruction is one of some."""
@@ -213,22 +208,22 @@ class Core(wiring.Component):
         # Constants of NORM and SOFTMAX: one unit per cycle.
         norm, softmax = (constants & self._is[each] for each in (Opcode.NORM, Opcode.SOFTMAX))
         layernorm = self._layernorm
-        self._codebook = codebook = Signal(128)
+        self._codebook = codebook = Signal(codebook_layout)
         taken = Signal(FIELDS["n"].bits)
-        wanted = Mux(self._is[Opcode.SOFTMAX], 2, op.n)
+        wanted = Mux(self._is[Opcode.SOFTMAX], CODEBOOK_UNITS, op.n)
         unit = buffer.units.payload
+        channel = _channel_layout(unit)
         m.d.comb += [
             layernorm.load.eq(norm),
             layernorm.constants.valid.eq(buffer.units.valid & norm),
-            layernorm.constants.p.gamma.eq(unit[:formats.ACT16.bits].as_signed()),
-            layernorm.constants.p.beta.eq(unit[32:].as_signed()),
+            *(layernorm.constants.p[name].eq(channel[name]) for name in ("gamma", "beta")),
         ]
         with m.If(norm):
             m.d.comb += buffer.units.ready.eq(layernorm.constants.ready)
         with m.If(softmax):
             m.d.comb += buffer.units.ready.eq(1)
             with m.If(buffer.units.valid):
-                m.d.sync += codebook.eq(codebook[64:] | unit << 64)
+                m.d.sync += codebook.eq(Cat(codebook, unit)[UNIT:])
 
         # Scales: of SCALES, or predicted.
         lambdas, prediction = self._lambdas, self._prediction
@@ -265,13 +260,13 @@ class Core(wiring.Component):
             *(feed.run[name].as_value().eq(op[name]) for name in (
                 "mode", "activation", "weights")),
             feed.start.eq(sequencer.run & product),
-            *(entry.eq(self._codebook[8 * code:8 * code + 8])
-              for code, entry in enumerate(array.codebook)),
+            *(entry.eq(operand)
+              for entry, operand in zip(array.codebook, self._codebook, strict=True)),
             *(epilogue.run[name].eq(op[name]) for name in ("m", "n", "low", "high", "offset")),
             *(epilogue.run[name].eq(op[name] & product) for name in (
                 "gelu", "residual", "tap", "rows")),
             epilogue.run.by_tiles.eq(product),
-            epilogue.run.columns.eq(product & (op.weights == 0)),
+            epilogue.run.columns.eq(product & (op.weights == Source.STREAM)),
             epilogue.run.path.eq(Mux(norm, Path.DIRECT, op.path)),
             epilogue.run.mode.as_value().eq(op.mode),
             epilogue.run.base.eq(self._scales.base),
@@ -365,8 +360,7 @@ class Core(wiring.Component):
             softmax.shape.last_word.eq((op.n - 1) >> lanes),
             softmax.shape.last_lane.eq((op.n - 1)[:lanes]),
             *(softmax.shape[name].eq(op[name]) for name in ("step", "factor", "shift")),
-            *(entry.eq(self._codebook[8 * code:8 * code + 8])
-              for code, entry in enumerate(softmax.codebook)),
+            softmax.codebook.eq(self._codebook),
         ]
 
         # Results: of the epilogue, or of softmax, which has no places.

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from golden.config import AcceleratorConfig
-from golden.isa import FIELDS
+from golden.isa import FIELDS, Opcode
 from golden.scratchpad import BANK_BITS
 
 from .memory_port import ADDRESS, memory_signature, request_layout
@@ -14,23 +14,12 @@ from .operands import BYTE
 from .scratchpad import read_signature, write_signature
 from .shapes import shape_of
 
-__all__ = ["Dma", "Transfer", "transfer_layout"]
+__all__ = ["Dma", "transfer_layout"]
 
 
-class Transfer:
-    """Codes of what a transfer does."""
-
-    LOAD = 0
-    STORE = 1
-    PATCHES = 2
-
-
-transfer_layout = data.StructLayout({
-    "kind": 2,
-    **{name: shape_of(FIELDS[name]) for name in (
-        "m", "k", "source", "dest", "dest_stride", "address", "words", "run_bytes", "grid",
-        "image_row_bytes", "patch_row_bytes")},
-})
+transfer_layout = data.StructLayout({name: shape_of(FIELDS[name]) for name in (
+    "opcode", "m", "k", "source", "dest", "dest_stride", "address", "words", "run_bytes", "grid",
+    "image_row_bytes", "patch_row_bytes")})
 """A transfer of :mod:`golden.isa`: LOAD, STORE or PATCHES, and its fields."""
 
 
@@ -133,7 +122,7 @@ class Dma(wiring.Component):
         store = self._store(m, request, sent, walk.last_now)
         with m.If(self.done):
             m.d.comb += [request.valid.eq(stream_turn), request.p.address.eq(address)]
-        with m.Elif(run.kind == Transfer.STORE):
+        with m.Elif(run.opcode == Opcode.STORE):
             m.d.comb += [request.valid.eq(store), request.p.write.eq(1),
                          request.p.address.eq(walk.address)]
         with m.Else():
@@ -141,7 +130,7 @@ class Dma(wiring.Component):
         m.d.comb += walk.advance.eq(sent & ~self.done)
 
         own = answered & ~for_stream
-        zeroed = self._write(m, own & (run.kind != Transfer.STORE), response.p.data)
+        zeroed = self._write(m, own & (run.opcode != Opcode.STORE), response.p.data)
         with m.If(self.start):
             m.d.sync += self.done.eq(0)
         with m.Elif(walk.last_sent & (of_transfer == own) & zeroed):
@@ -165,7 +154,7 @@ class Dma(wiring.Component):
         ready, wanted = Signal(), Signal()
         with m.If(self.start):
             m.d.sync += [beat.eq(0), word.eq(run.source), ready.eq(0),
-                         wanted.eq(run.kind == Transfer.STORE)]
+                         wanted.eq(run.opcode == Opcode.STORE)]
         with m.Elif(wanted):
             m.d.sync += [wanted.eq(0), ready.eq(1), word.eq(word + 1)]
         with m.Elif(ready & sent):
@@ -184,7 +173,7 @@ class Dma(wiring.Component):
         """Write what has arrived; return whether the row of zeros of PATCHES is whole."""
         config, run, write = self._config, self.run, self.write
         rows, pairs = config.rows, config.bus_bytes * BYTE // BANK_BITS
-        patches = run.kind == Transfer.PATCHES
+        patches = run.opcode == Opcode.PATCHES
         bank_bits = exact_log2(rows)
 
         word = Signal.like(run.dest)  # of a linear load, or of the present row's first pair
@@ -262,7 +251,7 @@ class _Walk(wiring.Component):
         m = Module()
         config, run = self._config, self.run
         bus = config.bus_bytes
-        patches = run.kind == Transfer.PATCHES
+        patches = run.opcode == Opcode.PATCHES
         left = Signal(FIELDS["words"].bits + ceil_log2(config.word_bytes // bus) + 1)  # linear
         in_run, runs = Signal(FIELDS["run_bytes"].bits), Signal(FIELDS["k"].bits)
         column, rows = Signal(FIELDS["grid"].bits), Signal(FIELDS["m"].bits)

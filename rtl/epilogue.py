@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16
 from golden.isa import UNIT_BYTES, Path
+from golden.product_cycles import EPILOGUE
 
 from .gelu import Gelu
 from .operands import TileMode
@@ -103,7 +104,7 @@ class Epilogue(wiring.Component):
         Results of the beats inside, in their order. Lanes beyond `n` are anything.
     """
 
-    LATENCY = 13
+    LATENCY = EPILOGUE
 
     def __init__(self, config: AcceleratorConfig):
         if not isinstance(config, AcceleratorConfig):

@@ -4,9 +4,10 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden import formats
+from golden import formats, isa
 from golden.config import AcceleratorConfig
-from golden.mac_array import CODES
+from golden.formats import Mode
+from golden.mac_array import CODES, Activation
 from golden.packing import ACTIVATION_PORT, WEIGHT_PORT, packed_activation, packed_weight
 
 from .shapes import shape_of
@@ -23,17 +24,17 @@ codebook_layout = data.ArrayLayout(shape_of(formats.OPERAND), CODES)
 class TileMode(enum.Enum, shape=2):
     """:class:`golden.formats.Mode`: bit 0 tells two columns from one, bit 1 two rows."""
 
-    W8A8 = 0b00
-    W4A8 = 0b01
-    W4A4 = 0b11
+    W8A8 = isa.MODES[Mode.W8A8]
+    W4A8 = isa.MODES[Mode.W4A8]
+    W4A4 = isa.MODES[Mode.W4A4]
 
 
 class TileActivation(enum.Enum, shape=2):
     """:class:`golden.mac_array.Activation`; W4A4 bytes are read alike in all."""
 
-    SIGNED = 0
-    UNSIGNED = 1
-    CODE = 2
+    SIGNED = isa.ACTIVATIONS[Activation.SIGNED]
+    UNSIGNED = isa.ACTIVATIONS[Activation.UNSIGNED]
+    CODE = isa.ACTIVATIONS[Activation.CODE]
 
 
 def by_mode(mode: Value, choices: dict) -> Value:

@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16, IntFormat
 from golden.isa import FIELDS, Layout
+from golden.product_cycles import PLACEMENT
 from golden.scratchpad import BANK_BITS
 
 from .scratchpad import UNCHECKED, turned, write_signature
@@ -61,7 +62,7 @@ class Placement(wiring.Component):
         No beat of an earlier cycle is on its way: a read in this cycle sees all of them.
     """
 
-    LATENCY = 4
+    LATENCY = PLACEMENT
 
     def __init__(self, config: AcceleratorConfig):
         if not isinstance(config, AcceleratorConfig):

@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden import formats
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16
-from golden.isa import FIELDS, PREDICTOR_FIELDS, RANGE_FIELDS
+from golden.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
 from .range_unit import RangeUnit, normalisation_layout
 from .scale_unit import ScaleUnit, coefficient_layout
 from .shapes import shape_of
-from .unit_splitter import UNIT, UnitSplitter
+from .unit_splitter import UNIT, UnitSplitter, units_for
 
 __all__ = ["Prediction", "predict_layout", "tap_layout"]
 
@@ -74,7 +74,7 @@ class Prediction(wiring.Component):
         statistics = Signal(FIELDS["statistics"].bits)  # units of them still to come
         first = statistics != 0
         with m.If(self.start):
-            m.d.sync += statistics.eq((self.run.statistics + 1) >> 1)
+            m.d.sync += statistics.eq(units_for(self.run.statistics, PAIRS))
         with m.Elif(first & self.units.valid & self.units.ready):
             m.d.sync += statistics.eq(statistics - 1)
         m.d.comb += [

@@ -9,6 +9,7 @@ from golden import formats
 from golden.config import AcceleratorConfig
 from golden.formats import Mode
 from golden.isa import COLUMN, UNIT_BYTES
+from golden.product_cycles import CONSTANT_WORDS
 
 from .exp2 import Exp2
 from .operands import TileMode, by_mode
@@ -21,7 +22,7 @@ __all__ = ["BASE", "ResultConstants", "column_layout", "constants_layout",
 BASE = signed(24)
 """An exponent with 10 fractional bits, lambdas of the scale file added to it."""
 
-_RING = 16  # words of lanes; four tile columns of the widest mode at least
+_RING = CONSTANT_WORDS  # four tile columns of the widest mode at least
 
 column_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in COLUMN.items()})
 """A column unit, :data:`golden.isa.COLUMN`."""

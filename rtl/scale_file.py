@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden import formats
 from golden.config import AcceleratorConfig
 from golden.isa import FIELDS
+from golden.timing import RESOLVE
 
 from .result_constants import BASE
 from .shapes import shape_of
@@ -41,7 +42,7 @@ class ScaleFile(wiring.Component):
         `done` on, until the next `start`.
     """
 
-    LATENCY = 4
+    LATENCY = RESOLVE
 
     def __init__(self, config: AcceleratorConfig):
         self._slots = config.max_sites

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.config import AcceleratorConfig
 from golden.isa import FIELDS
+from golden.product_cycles import QUEUED, READER
 
 from .row_store import RowQueue, store_signature
 from .scratchpad import read_signature, word_layout
@@ -101,8 +102,8 @@ class MatrixReader(wiring.Component):
         Memory of the queue; unless `direct`.
     """
 
-    PLACES = 128
-    LATENCY = 4
+    PLACES = QUEUED
+    LATENCY = READER
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config

@@ -4,10 +4,19 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.isa import FIELDS, GOLDEN_ONLY, INSTRUCTION_BYTES, UNIT_BYTES, Opcode
+from golden.isa import (
+    CODEBOOK_UNITS,
+    FIELDS,
+    GOLDEN_ONLY,
+    INSTRUCTION_BYTES,
+    PAIRS,
+    SCALES,
+    UNIT_BYTES,
+    Opcode,
+)
 
 from .shapes import shape_of
-from .unit_splitter import UNIT
+from .unit_splitter import UNIT, units_for
 from .weight_buffer import take_layout
 
 __all__ = ["Phase", "Sequencer", "Status", "instruction_layout"]
@@ -46,7 +55,7 @@ class Phase(enum.Enum, shape=3):
 class Sequencer(wiring.Component):
     """Fetch one instruction after the other, and wait for each.
 
-    An instruction takes :attr:`OVERHEAD` cycles besides its constants and what it does.
+    What an instruction takes besides what it does is said in :mod:`golden.timing`.
 
     Members
     -------
@@ -153,7 +162,8 @@ class Sequencer(wiring.Component):
                 with m.If(opcode == Opcode.PREDICT):
                     m.d.comb += [
                         self.take.valid.eq(~asked),
-                        self.take.payload.eq(Mux(second, op.words, (op.statistics + 1) >> 1)),
+                        self.take.payload.eq(Mux(second, op.words,
+                                                  units_for(op.statistics, PAIRS))),
                     ]
                     with m.If(self.take.valid & self.take.ready):
                         m.d.sync += [second.eq(1), asked.eq(second)]
@@ -181,5 +191,5 @@ class Sequencer(wiring.Component):
     @staticmethod
     def _constants(op):
         """Units of the constants that come first."""
-        return Mux(op.opcode == Opcode.SCALES, (op.n + 3) >> 2,
-                   Mux(op.opcode == Opcode.NORM, op.n, 2))
+        return Mux(op.opcode == Opcode.SCALES, units_for(op.n, len(SCALES)),
+                   Mux(op.opcode == Opcode.NORM, op.n, CODEBOOK_UNITS))

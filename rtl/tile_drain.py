@@ -10,6 +10,7 @@ from golden.config import AcceleratorConfig
 from golden.formats import Mode
 from golden.mac_array import drain_cycles
 from golden.packing import slot
+from golden.product_cycles import DRAIN, RESULTS
 
 from .operands import TileMode, by_mode
 from .processing_element import sums_signature
@@ -18,7 +19,7 @@ from .shapes import shape_of
 __all__ = ["TileDrain", "result_layout", "starts_layout"]
 
 _COL_SLOTS = max(mode.col_slots for mode in Mode)
-_QUEUE = 16  # beats; 4 are on their way at full rate, and 5 may have to be promised
+_QUEUE = RESULTS  # beats; 4 are on their way at full rate, and 5 may have to be promised
 
 
 def starts_layout(config: AcceleratorConfig) -> data.ArrayLayout:
@@ -65,7 +66,7 @@ class TileDrain(wiring.Component):
         Logical rows in order, in a row logical columns in order.
     """
 
-    LATENCY = 5
+    LATENCY = DRAIN
 
     def __init__(self, config: AcceleratorConfig, flight: int):
         self._config = config

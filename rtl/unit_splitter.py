@@ -1,16 +1,22 @@
 """Cuts units of the stream into the numbers they hold."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.isa import UNIT_BYTES
 
 from .operands import BYTE
 
-__all__ = ["UNIT", "UnitSplitter"]
+__all__ = ["UNIT", "UnitSplitter", "units_for"]
 
 UNIT = BYTE * UNIT_BYTES
+
+
+def units_for(count: Value, each: int) -> Value:
+    """Units that hold `count` numbers, `each` of them to a unit, a power of two."""
+    return (count + each - 1) >> exact_log2(each)
 
 
 class UnitSplitter(wiring.Component):

@@ -24,7 +24,7 @@ from golden.formats import ACT16, LAMBDA, Mode
 from golden.isa import UNIT_BYTES, Layout, Opcode, Path, Source
 from golden.layernorm import NORMALIZED
 from golden.mac_array import Activation, pack_weights, start_values
-from golden.machine import operand_layout, verify, weight_layout
+from golden.machine import operand_layout, predictor_units, verify, weight_layout
 from golden.network import GELU_POINT, HEAD, Block, Linear, Network, Norm, Tap
 from golden.program import Program, Region, Tensor, align
 from golden.scratchpad import stride_of, words_of
@@ -113,6 +113,12 @@ class _Builder:
         """Return units as a part of a payload."""
         data = b"".join(isa.pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
         return data.ljust(align(len(data), self.config), b"\0")
+
+    def numbers(self, values, layout: dict) -> bytes:
+        """Return numbers as a part of a payload, as many to a unit as `layout` has fields."""
+        flat = np.asarray(values, np.int64).reshape(-1)
+        rows = np.pad(flat, (0, -flat.size % len(layout))).reshape(-1, len(layout))
+        return self.units([dict(zip(layout, row, strict=True)) for row in rows.tolist()], layout)
 
     def weights(self, layer: Linear, mode: Mode, activation: Activation, cols: slice) -> bytes:
         """Return the payload of a product: tile column after tile column."""
@@ -227,16 +233,10 @@ class _Builder:
 
     def predict(self, tap: Tap) -> None:
         shape, config = tap.predictor.shape, self.config
-        pairs = np.pad(np.stack((tap.mean, tap.gain), 1), ((0, shape.statistics % 2), (0, 0)))
-        units = [dict(zip(isa.STATISTICS, map(int, row), strict=True))
-                 for row in pairs.reshape(-1, 4)]
-        numbers = scale_unit.pack(tap.predictor, config).reshape(-1)
-        numbers = np.pad(numbers, (0, -numbers.size % 4)).reshape(-1, 4)
-        payload = self.units(units, isa.STATISTICS) + self.units(
-            [dict(zip(isa.PREDICTOR, map(int, row), strict=True)) for row in numbers],
-            isa.PREDICTOR)
-        self.emit(Opcode.PREDICT, payload, scale_a=self.free_slot, words=len(numbers),
-                  **shape.registers())
+        numbers = self.numbers(scale_unit.pack(tap.predictor, config), isa.PREDICTOR)
+        payload = self.numbers(np.stack((tap.mean, tap.gain), 1), isa.STATISTICS) + numbers
+        self.emit(Opcode.PREDICT, payload, scale_a=self.free_slot, **shape.registers(),
+                  words=predictor_units(shape, config))
         self.slots[tap.sites] = self.free_slot + np.arange(len(tap.sites))
         self.free_slot += len(tap.sites)
 
@@ -273,9 +273,7 @@ def _attention(build: _Builder, index: int, block: Block, a: _Matrix, sites: dic
         if codes:
             factor, shift = softmax.reciprocal(block.step)
             step = {"step": block.step, "factor": factor, "shift": shift}
-            book = [dict(zip(isa.CODEBOOK, map(int, row), strict=True))
-                    for row in softmax.codebook(block.step).reshape(2, -1)]
-            payload = build.units(book, isa.CODEBOOK)
+            payload = build.numbers(softmax.codebook(block.step), isa.CODEBOOK)
         build.emit(Opcode.SOFTMAX, payload, {"source": (scores, 0)}, {"dest": (probs, 0)},
                    m=shape.tokens, n=shape.tokens, **step)
         to_proj = ({"path": Path.WIDE, "exponent": proj_point * _ONE} if build.jit else
@@ -306,9 +304,7 @@ def _network(build: _Builder, image: int, embedding: int, logits: int) -> None:
                              f"{len(there)} there")
 
     scales = [0, *network.scales.tolist()]  # whatever a program before has left in slot 0
-    units = [dict(zip(isa.SCALES, scales[at:at + 4], strict=False))
-             for at in range(0, len(scales), 4)]
-    build.emit(Opcode.SCALES, build.units(units, isa.SCALES), n=len(scales))
+    build.emit(Opcode.SCALES, build.numbers(scales, isa.SCALES), n=len(scales))
     x = build.matrix("x", Layout.WIDE, shape.tokens, shape.dim)
     build.emit(Opcode.LOAD, writes={"dest": (x, 0)}, address=embedding, words=x.words)
     patches = build.matrix("patches", Layout.OPERAND8, shape.tokens, shape.patch_values,
@@ -426,6 +422,8 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     ------
     DoesNotFit
         If the core has no room or no means for it: what, and how much is missing.
+    ValueError
+        If the configuration is no core's.
     """
     config.check_core()
     _check(network, config, jit)
