@@ -427,6 +427,15 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     """
     config.check_core()
     _check(network, config, jit)
+    try:
+        return _compiled(network, config, about or {}, jit)
+    except DoesNotFit:
+        raise
+    except ValueError as error:  # a predictor, a field or an instruction that the core has not
+        raise DoesNotFit(str(error)) from None
+
+
+def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool) -> Program:
     shape = network.shape
     regions, end = {}, 0
     sizes = {"image": 3 * shape.image**2,
@@ -451,7 +460,7 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
         logits=regions["logits"], side=shape.image, classes=shape.classes,
         logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)),
         about={"bits": str(network.precision), "scales": "jit" if jit else
-               "predicted" if network.taps else "static", **(about or {})})
+               "predicted" if network.taps else "static", **about})
     verify(program)
     return program
 

@@ -94,6 +94,14 @@ def test_what_does_not_fit_is_said(shape, config, message):
         compile_network(made, replace(SMALL, **config))
 
 
+def test_a_predictor_or_a_tile_column_too_large_is_said():
+    made = with_tap(network(Precision(8, 8), shape=SHAPE), SHAPE)
+    with pytest.raises(DoesNotFit, match="statistics must be within 3, not 4"):
+        compile_network(made, replace(SMALL, max_statistics=3))
+    with pytest.raises(DoesNotFit, match="a tile column must have 64 stream words or fewer"):
+        compile_network(made, replace(SMALL, stream_words=64))
+
+
 def test_a_configuration_that_is_no_core_is_refused():
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
         compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, lanes=2))
