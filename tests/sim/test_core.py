@@ -1,14 +1,19 @@
 """The whole core under Verilator: networks from image bytes to logits, equal to golden."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from golden.config import CORES, AcceleratorConfig
+from golden.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.network import Precision
+from golden.program import align
 from golden.vit import Vit
 from sim import simulate, verilator, zoo
 from sim.cli import UserError
 from sim.compiler import compile_network
+from sim.expected import record
 from tests.networks import network, pixels
 from tests.sim.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -74,6 +79,26 @@ def test_the_speed_of_memory_changes_nothing_but_cycles(memory):
     assert slow.cycles != fast.cycles
     assert (slow.memory == fast.memory).all()
     assert (slow.scratchpad == fast.scratchpad).all()
+
+
+@pytest.mark.parametrize("name", ["weight", "image", "exponent"])
+def test_one_bit_that_is_not_the_golden_machines_is_noticed(name):
+    made = network(Precision(8, 8), shape=SHAPE)
+    program = compile_network(made, CONFIGS["4x4"])
+    image = pixels(1, SHAPE)[0]
+    expected = record(program, image)
+    product = next(at for at, (_, op) in enumerate(program.instructions())
+                   if op.opcode is Opcode.GEMM)
+    header = align(INSTRUCTION_BYTES, program.config)
+    place = program.instructions()[product][0] + header  # the first column's exponent
+    place += {"exponent": 1, "weight": program.config.cols * UNIT_BYTES, "image": 0}[name]
+    memory = bytearray(program.memory)
+    memory[place] ^= 1 << 6 if name != "image" else 0
+    image = image ^ np.uint8(128) if name == "image" else image
+    result = verilator.run(dataclasses.replace(program, memory=bytes(memory)), image,
+                           check=expected)
+    assert result.outcome == "mismatch"
+    assert result.difference.instruction == (product - 1 if name == "image" else product)
 
 
 def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
