@@ -101,7 +101,7 @@ def spans(op: Instruction, config) -> tuple[list[Span], list[Span]]:
 
 def check(op: Instruction, config, memory_size: int) -> None:
     """Raise :exc:`ValueError` if a core of this configuration cannot execute an instruction."""
-    limits = {"m": (1, config.max_tokens), "k": (1, config.max_k), "n": (1, (1 << 13) - 1)}
+    limits = {"m": (1, config.max_tokens), "k": (1, config.max_k), "n": (1, isa.FIELDS["n"].max)}
     for name, (low, high) in limits.items():
         if name in isa.fields_of(op.opcode) and not low <= getattr(op, name) <= high:
             raise ValueError(f"{name} must be within {low}..{high}, not {getattr(op, name)}")
