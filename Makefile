@@ -15,7 +15,7 @@ run: $(VENV)/.run ## Estimate DeiT-Tiny on the default accelerator
 	@$(BIN)/python -m sim.estimate --model deit_t
 
 test: $(VENV)/.test ## Run the tests (about 15 minutes on two cores)
-	@$(BIN)/python -m pytest -q -m "not long"
+	@$(BIN)/python -m pytest -q -n auto -m "not long"
 
 test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
 	@$(BIN)/python -m pytest -q -m long

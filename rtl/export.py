@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from amaranth.back import verilog
+from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Component
 
 from golden.config import CONFIGS, CORES, AcceleratorConfig, load_config
@@ -62,6 +63,16 @@ def unit_verilog(unit: str, config: AcceleratorConfig) -> str:
     text = verilog.convert(UNITS[unit](config), name=PREFIX + unit, emit_src=False,
                            strip_internal_attrs=True)
     return _header(unit, config) + text
+
+
+def ports_of(unit: Component) -> dict:
+    """Return the ports of a unit, for Amaranth's back ends.
+
+    What is constant, like `ready` of some streams, is none.
+    """
+    ports = {"__".join(map(str, path)): (Value.cast(value), None)
+             for path, _, value in unit.signature.flatten(unit)}
+    return {name: port for name, port in ports.items() if not isinstance(port[0], Const)}
 
 
 def _header(unit: str, config: AcceleratorConfig) -> str:

@@ -34,7 +34,8 @@ class Status(enum.Enum, shape=4):
 
     FINE = 0
     ILLEGAL = 1
-    """No such opcode, or the stream ended where more of it was needed."""
+    """No such opcode, PREDICT without a tap, a second tap before PREDICT, or the stream ended where
+    more of it was needed."""
     BUS_ERROR = 2
 
 
@@ -108,10 +109,14 @@ class Sequencer(wiring.Component):
         count = Signal(range(_UNITS + 1))
         asked = Signal()  # this phase's units have been asked for
         second = Signal()  # PREDICT: the second part has been asked for
-        legal = Signal()
+        tapped = Signal()  # a product has been watched, and PREDICT has not come yet
+        taps, predicts, legal = Signal(), Signal(), Signal()
         m.d.comb += [
             self.busy.eq(self.phase != Phase.IDLE),
-            legal.eq((opcode >= min(_OPCODES)) & (opcode <= max(_OPCODES))),
+            taps.eq((opcode == Opcode.GEMM) & op.tap),
+            predicts.eq(opcode == Opcode.PREDICT),
+            legal.eq((opcode >= min(_OPCODES)) & (opcode <= max(_OPCODES))
+                     & ~(taps & tapped) & ~(predicts & ~tapped)),
         ]
         kept, shifted = Signal(UNIT * _KEPT), Signal(UNIT * _KEPT)
         finish = Signal()
@@ -121,7 +126,8 @@ class Sequencer(wiring.Component):
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
                 m.d.sync += [self.phase.eq(Phase.FETCH), self.done.eq(0), self.index.eq(0),
-                             self.status.eq(Status.FINE), count.eq(0), asked.eq(0)]
+                             self.status.eq(Status.FINE), count.eq(0), asked.eq(0),
+                             tapped.eq(0)]
             with m.Case(Phase.FETCH):
                 m.d.comb += [
                     self.take.valid.eq(~asked),
@@ -159,7 +165,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.constants):
                     m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), asked.eq(0)]
             with m.Case(Phase.RUN):
-                with m.If(opcode == Opcode.PREDICT):
+                with m.If(predicts):
                     m.d.comb += [
                         self.take.valid.eq(~asked),
                         self.take.payload.eq(Mux(second, op.words,
@@ -169,7 +175,7 @@ class Sequencer(wiring.Component):
                         m.d.sync += [second.eq(1), asked.eq(second)]
                 with m.If(self.finished & ~self.run & ~self.error):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
-                                 count.eq(0), asked.eq(0)]
+                                 count.eq(0), asked.eq(0), tapped.eq((tapped | taps) & ~predicts)]
             with m.Case(Phase.DRAIN), m.If(self.drained):
                 m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
                 with m.If(self.error):

@@ -3,8 +3,9 @@
     python -m rtl.utilisation --config 8x16
 
 yosys maps unit by unit, so that every cell belongs to one; what crosses their borders is made
-simpler before. LUTs are those that a placed design has: LUT4, two for each CCU2C, and six for each
-TRELLIS_DPR16X4, whose write port takes two. Exit status 1 if the core takes more than it may.
+simpler before. The netlist is kept beside the statistics, in ``netlist.v``. LUTs are those that a
+placed design has: LUT4, two for each CCU2C, and six for each TRELLIS_DPR16X4, whose write port
+takes two. Exit status 1 if the core takes more than it may.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from .build import BuildError, MissingTool, find_tool, run_tool, step
 from .cli import Parser
 from .core import Core
 
-__all__ = ["DEVICE", "LIMITS", "PREDICTOR", "Row", "Utilisation", "parse", "synthesise"]
+__all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
+           "synthesise"]
 
 DEVICE = {"LUT4": 83_640, "FF": 83_640, "MULT18X18D": 156, "DP16KD": 208}
 """What an LFE5U-85F has."""
@@ -41,8 +43,13 @@ _CELLS = {
     "MULT18X18D": {"MULT18X18D": 1},
     "DP16KD": {"DP16KD": 1, "PDPW16KD": 1},
 }
-_TOP = "core"
-_NETLIST = "core.il"
+TOP = "core"
+"""Name of the core in its netlist; that of a unit in it is ``core.UNIT``."""
+
+NETLIST = "netlist.v"
+"""The synthesised core, in cells of the ECP5."""
+
+_DESIGN = "core.il"
 _STATISTICS = "statistics.json"
 _CLOCK = 20_000  # picoseconds; yosys saves area where it keeps within them
 
@@ -121,7 +128,7 @@ def parse(statistics: dict) -> Utilisation:
     rows = []
     try:
         for name, module in statistics["modules"].items():
-            unit = name.removeprefix("\\").removeprefix(_TOP).removeprefix(".") or _TOP
+            unit = name.removeprefix("\\").removeprefix(TOP).removeprefix(".") or TOP
             cells = module["num_cells_by_type"]
             left = sorted(cell for cell in cells if re.match(r"\$(mem|mul|lut|_)", cell))
             if left:
@@ -137,6 +144,8 @@ def parse(statistics: dict) -> Utilisation:
 def synthesise(config: AcceleratorConfig, out: Path) -> Utilisation:
     """Synthesise the core of `config` under `out`, with a line on stdout for each step.
 
+    Its netlist becomes ``out / NETLIST``.
+
     Raises
     ------
     MissingTool
@@ -149,8 +158,8 @@ def synthesise(config: AcceleratorConfig, out: Path) -> Utilisation:
     yosys = find_tool("yosys")
     out.mkdir(parents=True, exist_ok=True)
     with step(1, 2, "elaborate"):
-        text = rtlil.convert(Core(config), name=_TOP, platform=_Platform(), emit_src=False)
-        (out / _NETLIST).write_text(text)
+        text = rtlil.convert(Core(config), name=TOP, platform=_Platform(), emit_src=False)
+        (out / _DESIGN).write_text(text)
     with step(2, 2, "yosys"):
         run_tool(yosys, "yosys", ["-q", "-p", _script(text)], out)
     return parse(json.loads((out / _STATISTICS).read_text()))
@@ -163,15 +172,15 @@ def _script(text: str) -> str:
     reads Verilog. Names are dropped, for ABC9 mixes up those of
     Amaranth's wires and its own.
     """
-    names = re.findall(rf"^module \\({_TOP}\.\S+)", text, re.MULTILINE)
-    units = [name for name in names if name.count(".") == 1 or name[len(_TOP) + 1:] in PREDICTOR]
+    names = re.findall(rf"^module \\({TOP}\.\S+)", text, re.MULTILINE)
+    units = [name for name in names if name.count(".") == 1 or name[len(TOP) + 1:] in PREDICTOR]
     return "; ".join([
-        f"read_rtlil {_NETLIST}", f"hierarchy -top {_TOP}",
+        f"read_rtlil {_DESIGN}", f"hierarchy -top {TOP}",
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
         *(f"setattr -mod -set keep_hierarchy 1 \\{unit}" for unit in units),
         "proc", "flatten", *["opt -full", "opt_hier"] * 2, "opt_clean", "rename -hide",
-        f"scratchpad -set abc9.D {_CLOCK}", f"synth_ecp5 -top {_TOP}",
-        f"tee -q -o {_STATISTICS} stat -json"])
+        f"scratchpad -set abc9.D {_CLOCK}", f"synth_ecp5 -top {TOP}",
+        f"tee -q -o {_STATISTICS} stat -json", "rename -hide", f"write_verilog -noattr {NETLIST}"])
 
 
 def _config(text: str) -> AcceleratorConfig:

@@ -22,6 +22,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from golden.checks import integer
 from golden.config import AcceleratorConfig
@@ -121,13 +122,15 @@ def build(config: AcceleratorConfig, *, factory: Callable | None = None,
           trace: str | None = None) -> Path:
     """Return the executable of a core, compiled first if the cache does not have it.
 
+    Of two processes that want the same one, the second waits for the first.
+
     Parameters
     ----------
     config
         Of the core.
     factory
-        From a configuration to an Amaranth component with the ports of the core; without one,
-        :class:`rtl.core.Core`.
+        From a configuration to an Amaranth component with the ports of the core, or to Verilog of
+        one with a top module :data:`TOP`; without one, :class:`rtl.core.Core`.
     trace
         Format of the traces that it can write, which makes it slower: ``vcd``, or ``fst``, for
         which lz4 and zlib must be installed with their headers.
@@ -153,8 +156,9 @@ def build(config: AcceleratorConfig, *, factory: Callable | None = None,
     digest = _digest(verilog, shape, _MAIN.read_text(), _version(program, root), repr(flags),
                      _CFLAGS, _MAKEFLAGS, _machine())
     target = folder(cache_folder()) / digest
-    if not (target / "core").is_file():
-        _compile(verilog, shape, flags, program, root, target)
+    with FileLock(folder(target.parent.with_name("locks")) / digest):
+        if not (target / "core").is_file():
+            _compile(verilog, shape, flags, program, root, target)
     if known is not None:
         folder(known.parent)
         temporary = known.with_suffix(f".{os.getpid()}")
@@ -167,20 +171,15 @@ def core_verilog(config: AcceleratorConfig, factory: Callable | None = None) -> 
     """Return the Verilog of a core; initial contents of memories are put as loops."""
     from amaranth.back import verilog
 
+    from rtl.export import ports_of
+
     if factory is None:
         from rtl.core import Core as factory
     core = factory(config)
-    return _with_loops(verilog.convert(core, name=TOP, ports=_ports(core), emit_src=False,
-                                       strip_internal_attrs=True))
-
-
-def _ports(core) -> dict:
-    """Return the ports of a component; what is constant, like `ready` of some streams, is none."""
-    from amaranth.hdl import Const, Value
-
-    ports = {"__".join(map(str, path)): (Value.cast(value), None)
-             for path, _, value in core.signature.flatten(core)}
-    return {name: port for name, port in ports.items() if not isinstance(port[0], Const)}
+    if not isinstance(core, str):
+        core = verilog.convert(core, name=TOP, ports=ports_of(core), emit_src=False,
+                               strip_internal_attrs=True)
+    return _with_loops(core)
 
 
 _INITIAL = re.compile(r"(?m)^  initial begin\n((?:    \w+\[\d+\] = [^;]+;\n)+)  end\n")
@@ -289,11 +288,7 @@ def _compile(verilog: str, shape: str, flags: list[str], program: Path, root: Pa
         (work / "obj" / "core").rename(made / "core")
         (work / "core.v").rename(made / "core.v")
         (made / "build.log").write_text(done.stdout + done.stderr)
-        try:
-            made.rename(target)
-        except OSError:
-            if not (target / "core").is_file():  # nobody else was faster
-                raise
+        made.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

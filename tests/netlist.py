@@ -7,7 +7,8 @@
     replay = Replay(netlist, traces[0].ports, folder)
     replay.check(traces[0])                 # every output of every cycle
 
-A payload counts only while its stream's `valid` is high; all other outputs always do.
+A payload counts only while its stream's `valid` is high, what a write port gives to a bank only
+while the bank's `enable` is; all other outputs always do.
 """
 
 import json
@@ -57,10 +58,17 @@ class Trace:
         return bits
 
     def _counting(self, row):
-        values = {port.name: value for port, value in zip(self.ports, row, strict=True)}
-        return self._packed([
-            -1 if values.get(re.sub("payload$", "valid", port.name), 1) else 0
-            for port in self.ports], is_input=False)
+        given = {port.name: (port.width, value)
+                 for port, value in zip(self.ports, row, strict=True) if not port.is_input}
+        counting = []
+        for port in self.ports:
+            stream, _, end = port.name.rpartition("__")
+            gate = {"payload": "valid", "data": "enable", "address": "enable"}.get(end)
+            parts, enabled = given.get(f"{stream}__{gate}", (1, 1))
+            width = port.width // parts
+            counting.append(sum((enabled >> part & 1) * ((1 << width) - 1) << part * width
+                                for part in range(parts)))
+        return self._packed(counting, is_input=False)
 
     def beats(self) -> Counter:
         """Payloads given by each output stream that were taken."""
@@ -74,11 +82,14 @@ class Trace:
                 given[stream] = sum(bool(row[valid] and row[ready]) for row in self.rows)
         return given
 
-    def lines(self) -> list[tuple[int, int, int]]:
-        """Reset, inputs, outputs and what counts of them: half the run, a reset, the whole run."""
+    def lines(self, resets: bool = True) -> list[tuple[int, int, int]]:
+        """Reset and inputs, outputs, and what counts of them.
+
+        With `resets`, of half the run, a reset, and the whole run.
+        """
         cycles = [(self._packed(row, True) << 1, self._packed(row, False), self._counting(row))
                   for row in self.rows]
-        return [*cycles[:len(cycles) // 2], (1, 0, 0), *cycles]
+        return [*cycles[:len(cycles) // 2], (1, 0, 0), *cycles] if resets else cycles
 
 
 @contextmanager
@@ -147,7 +158,7 @@ def library() -> Path:
     raise FileNotFoundError("yosys has no share/ecp5 beside it")
 
 
-def _models() -> str:
+def models() -> str:
     """Verilog of the cells, without their delays."""
     text = "\n".join((library() / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh"))
     text = re.sub(r"\bspecify\b.*?\bendspecify\b", "", text, flags=re.DOTALL)
@@ -161,7 +172,7 @@ class Replay:
 
     def __init__(self, netlist: Netlist, ports: list[Port], folder: Path):
         self.ports, self._folder = ports, folder
-        files = {"unit.v": netlist.text, "models.v": _models(), "pins.v": self._pins()}
+        files = {"unit.v": netlist.text, "models.v": models(), "pins.v": self._pins()}
         for name, text in files.items():
             (folder / name).write_text(text)
         subprocess.run(
@@ -188,10 +199,10 @@ class Replay:
                 f"output [{at[False] - 1}:0] outputs);\n  unit unit(\n    "
                 + ",\n    ".join(connections) + ");\nendmodule\n")
 
-    def check(self, trace: Trace):
+    def check(self, trace: Trace, *, resets: bool = True):
         """Compare the netlist with a trace; return the cycles compared."""
         assert trace.ports == self.ports
-        lines = trace.lines()
+        lines = trace.lines(resets)
         path = self._folder / "trace.txt"
         path.write_text("".join(f"{inputs:x} {outputs:x} {counts:x}\n"
                                 for inputs, outputs, counts in lines))

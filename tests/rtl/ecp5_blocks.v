@@ -188,7 +188,9 @@ module DP16KD(
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
     DOB4, DOB3, DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? out_b[35:18] : out_b[17:0];
 
-  wire known = {REGMODE_A, REGMODE_B} == "NOREGNOREG" && RESETMODE == "SYNC"
+  // Without a reset it does not matter how one would be done.
+  wire known = {REGMODE_A, REGMODE_B} == "NOREGNOREG"
+    && (RESETMODE == "SYNC" || (RESETMODE == "ASYNC" && !RSTA && !RSTB))
     && {CSDECODE_A, CSDECODE_B} == "0b0000b000"
     && (WRITEMODE_A == "NORMAL" || WRITEMODE_A == "READBEFOREWRITE")
     && (WRITEMODE_B == "NORMAL" || WRITEMODE_B == "READBEFOREWRITE");

@@ -10,13 +10,14 @@ import pytest
 from golden.config import CORES
 from golden.isa import INSTRUCTION_BYTES, Opcode, make
 from golden.network import Precision
-from golden.program import Program, Region, align
+from golden.program import Program, ProgramError, Region, align
 from sim import verilator
 from sim.compiler import compile_network
 from sim.expected import record
 from tests.networks import network, pixels
 from tests.programs import random_program
 from tests.sim.test_compiler import SHAPE
+from tests.sim.test_emulate import with_tap
 
 CONFIG = CORES["4x4"]
 SEED = int(os.environ.get("VERNIER_SEED", "1"))
@@ -173,6 +174,28 @@ def test_an_illegal_opcode_ends_the_run_and_the_next_one_is_right(name, code):
                               first=Region(len(memory), align(len(stream), CONFIG)))
         assert again.ok, again.message
         assert again.cycles == reference(name).cycles
+
+
+@networks
+def test_predict_without_a_tap_and_a_second_tap_end_the_run(name):
+    made = with_tap(network(Precision.parse(name), shape=SHAPE), SHAPE)
+    program = compile_network(made, CONFIG)
+    steps = program.instructions()
+    ends = [address for address, _ in steps[1:]] + [program.stream.address + program.stream.size]
+    code = [program.memory[address:end] for (address, _), end in zip(steps, ends, strict=True)]
+    tap = next(at for at, (_, op) in enumerate(steps) if op.opcode is Opcode.GEMM and op.tap)
+    predict = next(at for at, (_, op) in enumerate(steps) if op.opcode is Opcode.PREDICT)
+    assert tap < predict
+    for index, changed in ((predict + 1, code[:predict + 1] + code[predict:]),
+                           (tap, code[:tap] + code[predict:]),
+                           (tap + 1, code[:tap + 1] + code[tap:])):
+        stream = b"".join(changed)
+        broken = replace(program, memory=program.memory[:program.stream.address] + stream,
+                         stream=Region(program.stream.address, len(stream)), tensors=())
+        ended(result := verilator.run(broken), ILLEGAL)
+        assert result.message.startswith(f"illegal instruction at instruction {index} ")
+        with pytest.raises(ProgramError, match=f"instruction {index} .*(no tap|no PREDICT)"):
+            record(broken)
 
 
 @memories

@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -336,15 +338,15 @@ def test_builds_are_told_apart_by_all_they_depend_on(monkeypatch, tmp_path):
     assert len(made) == fake.calls == 6
 
 
-def test_of_two_builds_at_once_the_first_one_stays(monkeypatch, tmp_path):
+def test_of_two_builds_at_once_one_waits_for_the_other(monkeypatch, tmp_path):
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    target = verilator.build(CONFIG, factory=StandIn) if Fake(monkeypatch) else None
-    target.write_text("first")
-    target.parent.rename(tmp_path / "aside")
-    Fake(monkeypatch, lambda: (tmp_path / "aside").rename(target.parent))
-    assert verilator.build(CONFIG, factory=StandIn) == target
-    assert target.read_text() == "first"
-    assert list((tmp_path / "verilator").iterdir()) == [target.parent]
+    fake = Fake(monkeypatch, lambda: time.sleep(0.3))
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(verilator.build, CONFIG, factory=StandIn) for _ in range(2)]
+        first, second = (job.result() for job in jobs)
+    assert first == second
+    assert fake.calls == 1
+    assert list((tmp_path / "verilator").iterdir()) == [first.parent]
 
 
 def test_the_core_itself_is_not_elaborated_again_for_the_same_sources(monkeypatch, tmp_path):
