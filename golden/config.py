@@ -208,3 +208,23 @@ def config_from_table(table: dict, base: AcceleratorConfig = CONFIGS["8x16"]) ->
         raise ValueError(f"accelerator choices must be among {', '.join(_LIMITS)}, "
                          f"not {unknown[0]!r}")
     return replace(base, **table)
+
+
+def load_core(path: Path, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:
+    """Return the core `base` changed by the ``[accelerator]`` table of the TOML file `path`.
+
+    Raises what :func:`load_config` does, and :exc:`ValueError` if it would be no core.
+    """
+    return core_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
+
+
+def core_from_table(table: dict, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:
+    """Return the core `base` with the choices named in `table` replaced.
+
+    A core has as many lanes as rows, so that these need not be named.
+    """
+    if isinstance(table, dict):
+        table = {"lanes": table.get("rows", base.rows), **table}
+    made = config_from_table(table, base)
+    made.check_core()
+    return made

@@ -33,7 +33,6 @@ from .scale_predictor import PredictorShape
 from .scratchpad import stride_of, words_of
 
 _OPERANDS = (Layout.OPERAND8, Layout.OPERAND4)
-_WEIGHTS = (Layout.WEIGHT8, Layout.WEIGHT4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +313,10 @@ def _check_alive(index: int, span: Span, program: Program) -> None:
             continue
         size = words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride, program.config)
         inside = tensor.address <= span.address and end <= tensor.address + size
-        own = inside and span.layout is tensor.layout and span.stride == tensor.stride
+        # Parts of a tensor may still be written; who needs it last may write in its place, which
+        # `check` allows of residuals only.
+        own = ((index <= tensor.written or index == tensor.last) and inside
+               and span.layout is tensor.layout and span.stride == tensor.stride)
         if span.address < tensor.address + size and tensor.address < end and not own:
             raise ValueError(f"{span.what} (0x{span.address:x}, {end - span.address} words) "
                              f"overlaps {tensor.name}, which instruction {tensor.last} needs")

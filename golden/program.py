@@ -17,6 +17,7 @@ from .checks import integer, integers
 from .config import AcceleratorConfig
 from .formats import UINT8
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Source
+from .scratchpad import words_of
 
 FORMAT = "vernier-program"
 VERSION = 1
@@ -158,17 +159,52 @@ def load(folder: Path) -> Program:
                                f"program reads version {VERSION}; compile it again")
         if about["sha256"] != hashlib.sha256(memory).hexdigest():
             raise ValueError(f"the checksum of {MEMORY} is wrong")
-        return Program(
+        program = Program(
             config=AcceleratorConfig(**about["config"]), memory=memory,
             **{name: Region(**about[name]) for name in ("stream", "image", "logits")},
             **{name: about[name] for name in ("side", "classes", "logit_point")},
             tensors=tuple(Tensor(**{**tensor, "layout": Layout(tensor["layout"])})
                           for tensor in about["tensors"]),
             about=about["about"])
+        _check_manifest(program)
     except ProgramError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise ProgramError(f"{folder} is not a program, or is damaged: {ABOUT} lacks "
+                           f"{error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
         raise ProgramError(f"{folder} is not a program, or is damaged: {error}") from None
+    return program
+
+
+def _check_manifest(program: Program) -> None:
+    """Raise :exc:`TypeError` or :exc:`ValueError` where what is said of a program makes no sense.
+
+    What its instructions do is another matter: :func:`golden.machine.verify`.
+    """
+    config = program.config
+    config.check_core()
+    for name in ("stream", "image", "logits"):
+        region = getattr(program, name)
+        check_range(name, region.address, integer(f"size of {name}", region.size, 0),
+                    len(program.memory))
+    for name, count, region in (("side", 3 * integer("side", program.side, 1) ** 2, program.image),
+                                ("classes", 2 * integer("classes", program.classes, 1),
+                                 program.logits)):
+        if count > region.size:
+            raise ValueError(f"{name} must be such that {count} bytes fit {region.size}, but it is "
+                             f"{getattr(program, name)}")
+    integer("logit_point", program.logit_point, -64, 64)
+    if not isinstance(program.about, dict):
+        raise TypeError(f"about must be an object, not {program.about!r}")
+    for tensor in program.tensors:
+        where = f"tensor {tensor.name!r}: "
+        for name in ("rows", "cols", "stride"):
+            integer(where + name, getattr(tensor, name), 1)
+        for name in ("first", "written", "last"):
+            integer(where + name, getattr(tensor, name), 0)
+        size = words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride, config)
+        check_range(where + "address", tensor.address, size, config.scratchpad_words)
 
 
 def walk(memory, stream: Region, config: AcceleratorConfig) -> Iterator[tuple[int, Instruction]]:

@@ -41,6 +41,7 @@ _UNITS = INSTRUCTION_BYTES // UNIT_BYTES
 _KEPT = -(-sum(fmt.bits for fmt in FIELDS.values()) // (8 * UNIT_BYTES))
 _SPLIT = len(SCALES)
 _PRECISION = 1000  # of a bandwidth, the largest denominator
+_HIGHEST_LATENCY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,20 @@ class MemoryModel:
     Attributes
     ----------
     latency
-        Cycles from a request to its response, 1 or more.
+        Cycles from a request to its response, 1 to 10,000.
     bytes_per_cycle
-        What it gives or takes on average; None: as much as the port carries, a request a cycle.
+        What it gives or takes on average, 1/1000 or more, rounded to a fraction whose denominator
+        is 1000 or less; None: as much as the port carries, a request a cycle.
     """
 
     latency: int = 1
     bytes_per_cycle: float | None = None
 
     def __post_init__(self):
-        integer("latency", self.latency, 1)
+        integer("latency", self.latency, 1, _HIGHEST_LATENCY)
         given = self.bytes_per_cycle
-        if given is not None and not 0 < given < float("inf"):
-            raise ValueError(f"bytes_per_cycle must be a positive number, not {given!r}")
+        if given is not None and not 1 / _PRECISION <= given < float("inf"):
+            raise ValueError(f"bytes per cycle must be 1/{_PRECISION} or more, not {given!r}")
 
     def pace(self, config: AcceleratorConfig) -> Fraction:
         """Return the cycles from one request to the next, on average; 1 at least."""
@@ -74,6 +76,9 @@ class MemoryModel:
 
 IDEAL = MemoryModel()
 """A request in every cycle, and its response in the next one."""
+
+USUAL = MemoryModel(latency=20, bytes_per_cycle=4)
+"""What is taken for external memory unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

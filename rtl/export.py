@@ -11,7 +11,7 @@ synchronous active-high ``rst``, and for each stream ``S`` of the unit ``S__payl
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Component
 
-from golden.config import CONFIGS, CORES, AcceleratorConfig, load_config
+from golden.config import CONFIGS, CORES, AcceleratorConfig, load_config, load_core
 
 from .cli import Parser
 from .core import Core
@@ -33,15 +33,6 @@ from .requant import Requant
 from .scale_unit import ScaleUnit
 from .softmax import Softmax
 
-
-def _core(config: AcceleratorConfig) -> Core:
-    """The core of a configuration; a named one is that of the core of the name."""
-    names = {made: name for name, made in CONFIGS.items()}
-    config = CORES[names[config]] if config in names else config
-    config.check_core()
-    return Core(config)
-
-
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit,
     "scale_unit": ScaleUnit,
@@ -51,15 +42,37 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "layernorm": LayerNorm,
     "softmax": Softmax,
     "gelu": Gelu,
-    "core": _core,
+    "core": Core,
 }
 """How each unit is made from a configuration."""
 
 PREFIX = "vernier_"
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is exported: configurations of the units and of the core, or why there is no core."""
+
+    units: AcceleratorConfig
+    core: AcceleratorConfig | ValueError
+
+    def of(self, unit: str) -> AcceleratorConfig:
+        """Return the configuration of a unit in :data:`UNITS`."""
+        if unit != "core":
+            return self.units
+        if isinstance(self.core, ValueError):
+            raise self.core
+        return self.core
+
+
 def unit_verilog(unit: str, config: AcceleratorConfig) -> str:
-    """Return the Verilog of a unit in :data:`UNITS`; its top module is ``vernier_UNIT``."""
+    """Return the Verilog of a unit in :data:`UNITS`; its top module is ``vernier_UNIT``.
+
+    Raises
+    ------
+    ValueError
+        If there is no core of this configuration (see :data:`golden.config.CORES`).
+    """
     text = verilog.convert(UNITS[unit](config), name=PREFIX + unit, emit_src=False,
                            strip_internal_attrs=True)
     return _header(unit, config) + text
@@ -86,17 +99,21 @@ def _header(unit: str, config: AcceleratorConfig) -> str:
                         for at in range(0, len(choices), 5)), ""])
 
 
-def _config(text: str) -> AcceleratorConfig:
+def _config(text: str) -> Choice:
     if text in CONFIGS:
-        return CONFIGS[text]
+        return Choice(CONFIGS[text], CORES[text])
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(
             f"must be one of {', '.join(CONFIGS)} or a TOML file, not {text!r}")
     try:
-        return load_config(Path(text))
+        units = load_config(Path(text))
     except (OSError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())
         raise argparse.ArgumentTypeError(f"cannot use {text}: {message}") from None
+    try:
+        return Choice(units, load_core(Path(text)))
+    except ValueError as error:
+        return Choice(units, error)
 
 
 def _unit(text: str) -> str:
@@ -121,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config).encode()
+        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config.of(unit)).encode()
                    for unit in args.units or UNITS}
     except ValueError as error:
         parser.error(f"cannot make the units of this configuration: {error}")

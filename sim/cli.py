@@ -12,6 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from golden.config import CORES, load_core
+
+TRACE = Path("build/core.vcd")
+"""Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
+
 
 class UserError(Exception):
     """Something the user can mend; the message is one line and needs no traceback."""
@@ -84,6 +89,20 @@ def precision(text: str):
         return Precision.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def core(text: str):
+    """Argument type: a core by name, or a TOML file with a table ``[accelerator]``."""
+    if text in CORES:
+        return CORES[text]
+    try:
+        return load_core(Path(text))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(CORES)} or a TOML file, not {text!r} "
+            f"({error.strerror})") from None
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot use {text}: {one_line(error)}") from None
 
 
 def one_of(*names: str) -> Callable[[str], str]:

@@ -4,10 +4,9 @@
     python -m sim.compile --model deit_t_w8a8.safetensors --out build/deit_t --list
 
 MODEL is a file of sim.calibrate, or a model of the package. The directory can be run by the golden
-machine and by the RTL, ``python -m sim.run IMAGE --program DIR``.
+machine, and by the RTL: ``python -m sim.simulate DIR --image IMAGE``.
 """
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -18,30 +17,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from golden.config import CORES, AcceleratorConfig, load_config
+from golden.config import CORES
 from golden.program import Program
 from golden.scratchpad import words_of
 from rtl.cli import Parser
 
-from .cli import UserError, command, one_line
+from .cli import UserError, command, core, one_line
 from .compiler import DoesNotFit, compile_network
 from .run import open_model
 
 PROG = "python -m sim.compile"
-
-
-def core(text: str) -> AcceleratorConfig:
-    """Argument type: a named core, or a TOML file with a table ``[accelerator]``."""
-    try:
-        made = CORES[text] if text in CORES else load_config(Path(text))
-        made.check_core()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be one of {', '.join(CORES)} or a TOML file, not {text!r} "
-            f"({error.strerror})") from None
-    except (TypeError, ValueError) as error:
-        raise argparse.ArgumentTypeError(one_line(error)) from None
-    return made
 
 
 def _parser() -> Parser:

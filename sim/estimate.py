@@ -22,11 +22,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golden.config import CONFIGS, CORES, AcceleratorConfig, config_from_table
+from golden.config import (
+    CONFIGS,
+    CORES,
+    AcceleratorConfig,
+    config_from_table,
+    core_from_table,
+)
 from golden.formats import Mode
+from golden.machine import verify
 from golden.network import Precision
 from golden.program import Program, ProgramError, load
-from golden.timing import MemoryModel
+from golden.timing import USUAL, MemoryModel
 
 from . import estimate_report as report
 from . import program_report, scalesim
@@ -36,7 +43,7 @@ from .compiler import DoesNotFit, compile_network
 from .costs import SCALES, Estimate, Layer, Options
 from .energy import NODES
 from .estimator import estimate
-from .program_costs import LATENCY, ProgramEstimate, estimate_program
+from .program_costs import ProgramEstimate, estimate_program
 from .workload import Workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
@@ -93,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--program", type=Path, metavar="DIR",
         help="what sim.compile has written, instead of a model: cycles of the RTL")
     add("--latency", type=positive, metavar="CYCLES",
-        help=f"of the external memory; generic mappings know none (default: {LATENCY})")
+        help=f"of the external memory; generic mappings know none (default: {USUAL.latency})")
     add("--mapping", type=one_of("auto", "generic"), metavar="KIND",
         help="generic: of layer shapes; auto: as compiled, where that is possible (default: auto)")
     add("--array", type=_array, metavar="RxC",
@@ -159,13 +166,8 @@ def _file_options(path: Path, table: dict, parser: argparse.ArgumentParser) -> d
     return options
 
 
-def _configuration(array: str, table: dict, *, array_first: bool) -> AcceleratorConfig:
-    """Return the configuration of an array, changed by the choices of an ``[accelerator]`` table.
-
-    An array that was typed comes before the rows and columns of the table.
-    """
-    if array_first:
-        table = {key: value for key, value in table.items() if key not in ("rows", "cols")}
+def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorConfig:
+    """Return the configuration of an array, changed by the ``[accelerator]`` table of a file."""
     rows, cols = map(int, array.split("x"))
     base = CONFIGS.get(array) or AcceleratorConfig.for_array(rows, cols)
     try:
@@ -175,11 +177,14 @@ def _configuration(array: str, table: dict, *, array_first: bool) -> Accelerator
                 rows=table.get("rows", rows), cols=table.get("cols", cols))
         return config_from_table(table, base)
     except (ValueError, TypeError) as error:
-        raise UserError(one_line(error)) from None
+        raise UserError(f"{path}: {one_line(error)}") from None
 
 
-def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
-    """Return the options, typed ones before those of the file, and the configuration."""
+def _resolve(argv) -> tuple[argparse.Namespace, dict]:
+    """Return the options, typed ones before those of the file, and the accelerator's choices.
+
+    An array that was typed comes before the rows and columns of the file.
+    """
     parser = _parser()
     args = parser.parse_args(argv)
     tables = _read_config(args.config) if args.config else {}
@@ -204,8 +209,9 @@ def _resolve(argv) -> tuple[argparse.Namespace, AcceleratorConfig]:
     for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    config = _configuration(args.array, tables.get("accelerator", {}), array_first=typed_array)
-    return args, config
+    choices = {key: value for key, value in tables.get("accelerator", {}).items()
+               if not (typed_array and key in ("rows", "cols"))}
+    return args, choices
 
 
 def _write(args, document: dict, rows: list[dict]):
@@ -218,13 +224,22 @@ def _write(args, document: dict, rows: list[dict]):
 
 
 def _timed(program: Program, args) -> ProgramEstimate:
+    return estimate_program(program, _memory(args), args.clock, args.tech)
+
+
+def _memory(args) -> MemoryModel:
+    """Return the external memory that is asked for."""
     speed = args.dram_bandwidth and args.dram_bandwidth * 1000 / args.clock
-    return estimate_program(program, MemoryModel(args.latency or LATENCY, speed), args.clock,
-                            args.tech)
+    try:
+        return MemoryModel(args.latency or USUAL.latency, speed)
+    except ValueError as error:
+        raise UserError(f"--latency, --dram-bandwidth: {one_line(error)}") from None
 
 
-def _compiled(args, config: AcceleratorConfig) -> ProgramEstimate:
-    """Return the estimate of a model as compiled for the core of a configuration.
+def _compiled(args, table: dict) -> ProgramEstimate:
+    """Return the estimate of a model as compiled for a core.
+
+    `table` are the choices of an ``[accelerator]`` table that change the core of the array.
 
     Raises
     ------
@@ -232,9 +247,8 @@ def _compiled(args, config: AcceleratorConfig) -> ProgramEstimate:
         If it cannot be: why.
     """
     shape = shape_of(args.model)
-    core = _core(config)
     try:
-        core.check_core()
+        core = core_from_table(table, _core(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
         network = blank_network(shape, Precision.parse(args.bits), tap)
         about, jit = {"model": args.model}, args.scales == "jit"
@@ -253,20 +267,18 @@ def _compiled(args, config: AcceleratorConfig) -> ProgramEstimate:
         raise DoesNotFit(one_line(error)) from None
 
 
-def _core(config: AcceleratorConfig) -> AcceleratorConfig:
-    """Return the core of a configuration: a named one, or with as many lanes as rows."""
-    for name, named in CONFIGS.items():
-        if config == named:
-            return CORES[name]
-    usual = AcceleratorConfig.for_array(config.rows, config.cols).lanes
-    fits = config.lanes == usual and config.cols % config.rows == 0
-    return replace(config, lanes=config.rows) if fits else config
+def _core(array: str) -> AcceleratorConfig:
+    """Return the core of an array; if there can be none, :func:`core_from_table` says why."""
+    rows, cols = map(int, array.split("x"))
+    return CORES.get(array) or AcceleratorConfig.for_array(rows, cols)
 
 
 def _program(args) -> ProgramEstimate:
     """Return the estimate of a program."""
     try:
-        return _timed(load(args.program), args)
+        program = load(args.program)
+        verify(program)
+        return _timed(program, args)
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; sim.compile makes "
                         "programs") from None
@@ -277,14 +289,16 @@ def _program(args) -> ProgramEstimate:
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
-    args, config = _resolve(argv)
+    args, choices = _resolve(argv)
+    config = _configuration(args.array, choices, args.config)
+    _memory(args)
     console = Console(highlight=False)
     result, reason = None, ""
     if args.program:
         result = _program(args)
     elif args.mapping == "auto" and not args.compat:
         try:
-            result = _compiled(args, config)
+            result = _compiled(args, choices)
         except DoesNotFit as error:
             reason = one_line(error)
     if result is not None:

@@ -15,15 +15,12 @@ from golden.isa import Instruction, Layout, Opcode, Path, Source
 from golden.machine import shape_of_predictor, spans
 from golden.program import Program
 from golden.scratchpad import words_of
-from golden.timing import MemoryModel, Step, timing
+from golden.timing import USUAL, MemoryModel, Step, timing
 
 from .energy import Energy, EnergyTable
 from .timing import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
-
-LATENCY = 20
-"""Cycles of external memory from a request to its response, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +162,7 @@ def estimate_program(program: Program, memory: MemoryModel | None = None, clock_
     ValueError
         If there is no such process.
     """
-    memory = memory or MemoryModel(LATENCY)
+    memory = memory or MemoryModel(USUAL.latency)
     counter = _Counter(program, EnergyTable.of(tech))
     steps = timing(program, memory).steps
     rows = tuple(counter.row(index, step) for index, step in enumerate(steps))

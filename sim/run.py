@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from golden.config import CORES
+from golden.config import CORES, AcceleratorConfig
 from golden.network import Network
 from rtl.cli import Parser
 
 from . import zoo
-from .cli import UserError, command, one_line, one_of, positive, progress
+from .cli import TRACE, UserError, command, core, one_line, one_of, positive, progress
 from .quantized_model import QuantizedModel, load
 
 PROG = "python -m sim.run"
@@ -42,14 +42,17 @@ class CoreOptions:
     Attributes
     ----------
     core
-        Name of the core, one of :data:`golden.config.CORES`.
+        Of a core.
     check
         Whether the RTL is compared with the golden machine after every instruction, and not only
         at the end.
+    trace
+        File for a trace of the cycles around whatever goes wrong; None: no trace.
     """
 
-    core: str = "8x16"
+    core: AcceleratorConfig = CORES["8x16"]
     check: bool = False
+    trace: Path | None = None
 
 
 def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
@@ -63,10 +66,9 @@ def _program(network: Network, options: CoreOptions):
     from .compiler import DoesNotFit, compile_network
 
     try:
-        return compile_network(network, CORES[options.core])
+        return compile_network(network, options.core)
     except DoesNotFit as error:
-        raise UserError(f"the model does not fit the core {options.core}: "
-                        f"{one_line(error)}") from None
+        raise UserError(f"the model does not fit the core: {one_line(error)}") from None
 
 
 def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
@@ -86,8 +88,8 @@ def _rtl(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.nd
     from .simulate import compared
 
     program = _program(network, options)
-    return lambda pixels: np.stack([compared(program, image, check=options.check)
-                                    for image in pixels])
+    return lambda pixels: np.stack([
+        compared(program, image, check=options.check, trace=options.trace) for image in pixels])
 
 
 BACKENDS = {"golden": _golden, "machine": _machine, "rtl": _rtl}
@@ -225,10 +227,14 @@ def _parser() -> Parser:
     parser.add_argument("--backend", type=one_of(*BACKENDS), default="golden", metavar="NAME",
                         help=f"what runs the integers: {', '.join(BACKENDS)} (default: "
                              "%(default)s)")
-    parser.add_argument("--core", type=one_of(*CORES), metavar="NAME",
-                        help=f"core that machine and rtl run: {', '.join(CORES)} (default: 8x16)")
+    parser.add_argument("--core", type=core, metavar="NAME|FILE",
+                        help=f"core that machine and rtl run: {', '.join(CORES)}, or a TOML file "
+                             "(default: 8x16)")
     parser.add_argument("--check", action="store_true",
                         help="with rtl: compare with the golden machine after every instruction")
+    parser.add_argument("--trace", type=Path, metavar="FILE",
+                        help="with rtl: write a trace (*.vcd, *.fst) of the cycles around what "
+                             f"goes wrong, if anything does (default with --check: {TRACE})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
 
@@ -236,9 +242,11 @@ def _parser() -> Parser:
 def _core_options(args) -> CoreOptions:
     if args.core is not None and args.backend == "golden":
         raise UserError("--core goes with --backend machine or rtl")
-    if args.check and args.backend != "rtl":
-        raise UserError("--check goes with --backend rtl")
-    return CoreOptions(args.core or "8x16", args.check)
+    for name in ("check", "trace"):
+        if getattr(args, name) and args.backend != "rtl":
+            raise UserError(f"--{name} goes with --backend rtl")
+    return CoreOptions(args.core or CORES["8x16"], args.check,
+                       args.trace or (TRACE if args.check else None))
 
 
 def _table(answer: Answer, heads: list[str], width: int) -> Table:

@@ -22,10 +22,20 @@ from rich.text import Text
 
 from golden.machine import Machine
 from golden.program import Program, ProgramError, load
+from golden.timing import MemoryModel
 from rtl.cli import Parser
 
 from . import verilator
-from .cli import UserError, command, folder, one_line, positive, positive_float, up_to
+from .cli import (
+    TRACE,
+    UserError,
+    command,
+    folder,
+    one_line,
+    positive,
+    positive_float,
+    up_to,
+)
 from .expected import differences, record
 from .run import IMAGENET, guesses
 from .verilator import BANDWIDTH, LATENCY, Result
@@ -49,8 +59,8 @@ def _parser() -> Parser:
     parser.add_argument("--check", action="store_true",
                         help="compare after each instruction, and stop at the first difference")
     parser.add_argument("--trace", type=Path, metavar="FILE",
-                        help="write a trace (*.vcd, *.fst) of the cycles around what goes wrong; "
-                             "implies --check")
+                        help="write a trace (*.vcd, *.fst) of the cycles around what goes wrong, "
+                             f"if anything does; implies --check (default with it: {TRACE})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -120,7 +130,8 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
     }
 
 
-def compared(program: Program, pixels: np.ndarray, *, check: bool = False) -> np.ndarray:
+def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
+             trace: Path | None = None) -> np.ndarray:
     """Run an image on the RTL, and return its logits, which are those of the golden machine.
 
     Parameters
@@ -129,6 +140,8 @@ def compared(program: Program, pixels: np.ndarray, *, check: bool = False) -> np
         As :func:`sim.verilator.run` takes them.
     check
         Compare after every instruction, and not only memory and scratchpad at the end.
+    trace
+        File for a trace of the cycles around whatever goes wrong; its directory is made.
 
     Returns
     -------
@@ -137,23 +150,25 @@ def compared(program: Program, pixels: np.ndarray, *, check: bool = False) -> np
     Raises
     ------
     UserError
-        If the core does not come to its end, or anything differs: where.
+        If the core does not come to its end, or anything differs: where, and what has a trace.
     """
     expected = record(program, pixels)
+    if trace is not None:
+        folder(trace.resolve().parent)
     with _progress(program) as progress:
-        result = verilator.run(program, pixels, progress=progress,
+        result = verilator.run(program, pixels, progress=progress, trace=trace,
                                check=expected if check else False)
     if not result.ok:
-        raise UserError(result.message)
+        traced = "" if result.trace is None else f"; trace: {result.trace}"
+        raise UserError(f"{result.message}{traced}")
     for one in differences(program, expected.machine, result.memory, result.scratchpad):
         raise UserError(str(one))
     return expected.machine.logits
 
 
-def array_busy(result: Result) -> float | None:
-    """Return the share of cycles in which the array multiplies, if the core counts them."""
-    names = [name for name in result.counters if name in ("array", "array_busy", "busy_array")]
-    return result.counters[names[0]] / max(result.cycles, 1) if names else None
+def array_busy(result: Result) -> float:
+    """Return the share of cycles in which the array multiplies."""
+    return result.counters["array"] / max(result.cycles, 1)
 
 
 @contextmanager
@@ -186,8 +201,7 @@ def _print(made: dict, program: Program, where: Path) -> None:
     table.add_row("cycles", f"{made['cycles']:,}")
     for name, cycles in sorted(made["cycles_by_opcode"].items(), key=lambda item: -item[1]):
         table.add_row(f"  {name}", f"{cycles:,}")
-    if made["array_busy"] is not None:
-        table.add_row("array busy", f"{100 * made['array_busy']:.1f} %")
+    table.add_row("array busy", f"{100 * made['array_busy']:.1f} %")
     for name, value in made["counters"].items():
         table.add_row(Text(f"  {name}"), f"{value:,}")
     table.add_row("read from memory", f"{made['read_bytes']:,} bytes")
@@ -207,6 +221,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
     try:
+        if not args.ideal:
+            MemoryModel(args.latency, args.bandwidth)
+    except ValueError as error:
+        raise UserError(f"--latency, --bandwidth: {one_line(error)}") from None
+    try:
         program = load(args.program)
         pixels = pixels_of(program, args.image, args.random)
         expected = record(program, pixels)
@@ -215,12 +234,13 @@ def main(argv: list[str] | None = None) -> int:
                         "programs") from None
     except ProgramError as error:
         raise UserError(one_line(error)) from None
-    if args.trace is not None:
-        folder(args.trace.resolve().parent)
+    trace = args.trace or (TRACE if args.check else None)
+    if trace is not None:
+        folder(trace.resolve().parent)
     with _progress(program) as progress:
         result = verilator.run(program, pixels, latency=args.latency, bandwidth=args.bandwidth,
-                               ideal=args.ideal, progress=progress, trace=args.trace,
-                               check=expected if args.check or args.trace else False)
+                               ideal=args.ideal, progress=progress, trace=trace,
+                               check=expected if trace is not None else False)
     made = summary(program, result, expected.machine)
     if args.json:
         print(json.dumps(made, indent=2))

@@ -28,6 +28,7 @@ from golden.checks import integer
 from golden.config import AcceleratorConfig
 from golden.isa import INSTRUCTION_BYTES, Opcode
 from golden.program import Program, Region, payload_bytes, walk
+from golden.timing import IDEAL, USUAL, MemoryModel
 
 from .cli import UserError, folder, one_line
 from .expected import Difference, Expected, locate, record
@@ -38,7 +39,7 @@ STATUS = ("fine", "illegal instruction", "bus error")
 
 TRACES = ("vcd", "fst")
 
-LATENCY, BANDWIDTH = 20, 4
+LATENCY, BANDWIDTH = USUAL.latency, USUAL.bytes_per_cycle
 """Cycles and bytes per cycle of external memory, unless told otherwise."""
 
 _ROOT = Path(__file__).parents[1]
@@ -397,12 +398,8 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         If the golden machine cannot run the program.
     """
     config = program.config
-    integer("latency", latency, 1)
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth must be a positive number, not {bandwidth!r}")
-    if ideal:
-        latency, bandwidth = 1, config.bus_bytes
-    pace = max(Fraction(1), config.bus_bytes / Fraction(bandwidth).limit_denominator(1000))
+    model = IDEAL if ideal else MemoryModel(latency, bandwidth)
+    latency, pace = model.latency, model.pace(config)
     kind = None if trace is None else Path(trace).suffix[1:]
     if kind not in (None, *TRACES):
         raise UserError(f"a trace must be a file named *.{' or *.'.join(TRACES)}, not {trace}")

@@ -1,11 +1,18 @@
 """What a user may choose of an accelerator, and what follows from it."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from golden.config import CONFIGS, AcceleratorConfig, config_from_table, load_config
+from golden.config import (
+    CONFIGS,
+    CORES,
+    AcceleratorConfig,
+    config_from_table,
+    load_config,
+    load_core,
+)
 from golden.formats import ACC, Mode
 from tests.configs import TEST_CONFIGS
 
@@ -143,3 +150,13 @@ def test_refuses_a_file_that_is_not_there(tmp_path):
 def test_empty_table_gives_the_base():
     assert config_from_table({}) is not None
     assert config_from_table({}, CONFIGS["16x32"]) == CONFIGS["16x32"]
+
+
+def test_a_core_has_as_many_lanes_as_rows(toml):
+    assert load_core(toml("[accelerator]\n")) == CORES["8x16"]
+    assert load_core(toml("[accelerator]\nrows = 16\n")) == replace(
+        CORES["8x16"], rows=16, lanes=16)
+    with pytest.raises(ValueError, match=r"lanes must be rows \(8\) in a core, not 4"):
+        load_core(toml("[accelerator]\nlanes = 4\n"))
+    with pytest.raises(ValueError, match="cols must be rows or twice as many in a core, not 40"):
+        load_core(toml("[accelerator]\ncols = 40\n"))

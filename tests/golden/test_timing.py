@@ -218,10 +218,10 @@ def test_memory_has_a_pace():
 
 
 @pytest.mark.parametrize(("given", "error", "message"), [
-    ((0,), ValueError, "latency must be 1 or more, not 0"),
+    ((0,), ValueError, "latency must be within 1..10000, not 0"),
     ((1.5,), TypeError, "latency must be an integer, not 1.5"),
-    ((1, 0), ValueError, "bytes_per_cycle must be a positive number, not 0"),
-    ((1, float("nan")), ValueError, "bytes_per_cycle must be a positive number, not nan"),
+    ((1, 0), ValueError, "bytes per cycle must be 1/1000 or more, not 0"),
+    ((1, float("nan")), ValueError, "bytes per cycle must be 1/1000 or more, not nan"),
 ])
 def test_refuses_a_memory_that_makes_no_sense(given, error, message):
     with pytest.raises(error, match=message):

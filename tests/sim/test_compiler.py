@@ -1,6 +1,8 @@
 """Compiled programs: the golden machine gives what golden.vit gives, tensor by tensor."""
 
+import json
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -77,6 +79,20 @@ def test_the_shipped_model(bits, name):
     assert "0.x" in compare(made, CORES[name], pixels(1, made.shape))
 
 
+def test_deit_small_in_a_larger_scratchpad():
+    shape = VitShape(image=224, patch=16, dim=384, depth=12, heads=6, hidden=1536, classes=1000)
+    made = network(Precision(4, 4), shape=shape)
+    core = CORES["8x16"]
+    with pytest.raises(DoesNotFit, match="KiB are missing") as caught:
+        compile_network(made, core)
+    assert core.sram_kib < caught.value.sram_kib <= 640
+    compiled = compile_network(made, replace(core, sram_kib=caught.value.sram_kib))
+    image = pixels(1, shape)
+    machine = Machine(compiled, image[0])
+    machine.run()
+    assert (machine.logits == Vit(made).run(image).logits[0]).all()
+
+
 @pytest.mark.parametrize(("shape", "config", "message"), [
     ({}, {"sram_kib": 3},
      r"scratchpad must have 4 KiB .* has 3: 1 KiB are missing for 0\.scores\.1 beside"),
@@ -133,6 +149,42 @@ def test_a_damaged_program_is_refused(compiled, tmp_path, change, message):
     compiled.save(tmp_path)
     change(tmp_path)
     with pytest.raises(ProgramError, match=message):
+        program.load(tmp_path)
+
+
+def edit(folder, *path, value):
+    """Change a value of a manifest; None: take it away."""
+    made = json.loads((folder / "program.json").read_text())
+    *outer, last = path
+    where = reduce(lambda part, key: part[key], outer, made)
+    if value is None:
+        del where[last]
+    else:
+        where[last] = value
+    (folder / "program.json").write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize(("path", "value", "message"), [
+    (("config",), None, "program.json lacks 'config'"),
+    (("config", "rows"), 3, r"lanes must be rows \(3\) in a core, not 4"),
+    (("config", "bus_bytes"), "a", "bus_bytes must be an integer, not 'a'"),
+    (("stream", "size"), 1 << 30, "stream must end at 0x"),
+    (("image", "address"), 1 << 30, "image must end at 0x"),
+    (("logits", "address"), -1, "logits must be 0 or more, not -1"),
+    (("side",), 31, "side must be such that 2883 bytes fit 768, but it is 31"),
+    (("classes",), "a", "classes must be an integer, not 'a'"),
+    (("classes",), 4000, "classes must be such that 8000 bytes fit"),
+    (("logit_point",), 1.5, "logit_point must be an integer, not 1.5"),
+    (("about",), 3, "about must be an object, not 3"),
+    (("tensors", 0, "rows"), "x", "tensor 'embedding': rows must be an integer, not 'x'"),
+    (("tensors", 0, "address"), 10**9, "tensor 'embedding': address must end at 0x4000 or before"),
+    (("tensors", 0, "layout"), 9, "9 is not a valid Layout"),
+    (("tensors", 0, "last"), None, "missing 1 required positional argument: 'last'"),
+])
+def test_a_manifest_that_makes_no_sense_is_refused(compiled, tmp_path, path, value, message):
+    compiled.save(tmp_path)
+    edit(tmp_path, *path, value=value)
+    with pytest.raises(ProgramError, match=f"{tmp_path} is not a program, .*{message}"):
         program.load(tmp_path)
 
 
@@ -204,6 +256,18 @@ def test_an_illegal_program_is_refused_with_the_instruction(compiled, opcode, wh
                                             f"{message}"):
         verify(changed(compiled, index, **fields))
     verify(compiled)
+
+
+def test_a_tensor_is_not_overwritten_by_one_that_lies_like_it(compiled):
+    """The residual stream, by scores of the same layout and stride, before its last use."""
+    index = next(at for at, (_, op) in enumerate(compiled.instructions())
+                 if op.opcode is Opcode.GEMM and op.weights == isa.Source.KEYS)
+    stream = next(tensor for tensor in compiled.tensors
+                  if tensor.layout is isa.Layout.WIDE and tensor.written < index < tensor.last)
+    broken = changed(compiled, index, dest=stream.address, dest_stride=stream.stride)
+    with pytest.raises(ProgramError, match=f"instruction {index} .* overlaps {stream.name}, which "
+                                           f"instruction {stream.last} needs"):
+        verify(broken)
 
 
 def test_what_is_no_instruction_is_refused(compiled):

@@ -1,20 +1,25 @@
 """The whole core under Verilator: networks from image bytes to logits, equal to golden."""
 
 import dataclasses
+import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from golden.config import CORES, AcceleratorConfig
 from golden.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
-from golden.network import Precision
+from golden.network import Precision, VitShape
 from golden.program import align
 from golden.vit import Vit
-from sim import simulate, verilator, zoo
+from sim import calibrate, simulate, verilator, zoo
+from sim import run as run_command
 from sim.cli import UserError
 from sim.compiler import compile_network
 from sim.expected import record
 from tests.networks import network, pixels
+from tests.recorded import SHARED
 from tests.sim.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
 
@@ -115,14 +120,57 @@ def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
         simulate.compared(program, image)
 
 
+def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
+    program = compile_network(network(Precision(8, 8), shape=SHAPE), CONFIGS["4x4"])
+    trace = tmp_path / "new" / "core.vcd"
+    asked = []
+
+    def differs(*_, **options):
+        asked.append(options["trace"])
+        return SimpleNamespace(ok=False, message="3.q.0[1, 2] is 3", trace=options["trace"])
+
+    monkeypatch.setattr(verilator, "run", differs)
+    with pytest.raises(UserError, match=rf"^3.q.0\[1, 2\] is 3; trace: {trace}$"):
+        simulate.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
+    assert asked == [trace]
+    assert trace.parent.is_dir()
+
+
+DEIT_T = VitShape(image=224, patch=16, dim=192, depth=12, heads=3, hidden=768, classes=1000)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_a_network_of_the_size_of_deit_tiny(bits):
-    """Random weights: those of DeiT-Tiny are not shipped, and the core cannot tell."""
-    from golden.network import VitShape
-
-    shape = VitShape(image=224, patch=16, dim=192, depth=12, heads=3, hidden=768, classes=1000)
-    made = network(Precision.parse(bits), shape=shape)
-    result = run(made, CORES["8x16"], np.random.default_rng(1).integers(
-        0, 256, (224, 224, 3), dtype=np.uint8))
+    """Random weights, and a tap."""
+    made = with_tap(network(Precision.parse(bits), shape=DEIT_T), DEIT_T)
+    result = run(made, CORES["8x16"], pixels(1, DEIT_T)[0])
+    assert result.counters["predict"] > 0
     assert result.cycles < {"w8a8": 10_900_000, "w4a4": 3_500_000}[bits]
+
+
+@pytest.mark.long
+def test_a_network_of_the_size_of_deit_small():
+    shape = replace(DEIT_T, dim=384, heads=6, hidden=1536)
+    run(network(Precision(4, 4), shape=shape), replace(CORES["8x16"], sram_kib=640),
+        pixels(1, shape)[0])
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_deit_tiny_with_predicted_scales_on_validation_images(bits, tmp_path, capsys):
+    """As a user has it done, by the commands; few calibration images, to be quicker."""
+    weights = str(SHARED / "weights" / "deit_tiny_patch16_224.safetensors")
+    model = str(tmp_path / "deit_t.safetensors")
+    assert calibrate.main(["--model", "deit_t", "--weights", weights, "--bits", bits,
+                           "--images", str(SHARED / "calibration"), "--count", "64", "--predict",
+                           "--out", model]) == 0
+    images = sorted(map(str, (SHARED / "validation").glob("*.jpg")))[:3]
+    capsys.readouterr()
+    status = run_command.main([*images, "--model", model, "--weights", weights,
+                               "--backend", "rtl", "--check", "--json"])
+    assert status == 0, capsys.readouterr().err
+    answers = json.loads(capsys.readouterr().out)["images"]
+    alike = [one["quantized"][0]["index"] == one["torch"][0]["index"] for one in answers]
+    assert sum(alike) >= 2

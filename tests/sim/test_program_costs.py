@@ -1,12 +1,14 @@
 """What a program costs, and the command that says it."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
 
 from golden import timing
 from golden.config import CORES
+from golden.isa import Opcode, make
 from golden.network import Precision
 from golden.timing import MemoryModel
 from sim import estimate as command
@@ -130,7 +132,11 @@ def test_json_and_csv(run, folder):
     (["--bits", "w4a4"], "--bits has no meaning with --program"),
     (["--model", "deit_t"], "--model has no meaning with --program"),
     (["--compat", "scalesim"], "--compat has no meaning with --program"),
-    (["--latency", "0"], "argument --latency: must be a positive integer, not '0'")])
+    (["--latency", "0"], "argument --latency: must be a positive integer, not '0'"),
+    (["--latency", "100000"],
+     "--latency, --dram-bandwidth: latency must be within 1..10000, not 100000"),
+    (["--dram-bandwidth", "1e-5"],
+     "--latency, --dram-bandwidth: bytes per cycle must be 1/1000 or more, not 0.0001")])
 def test_mistakes_are_one_line(run, folder, argv, message):
     status, out, err = run("--program", folder, *argv)
     assert (status, out) == (2, "")
@@ -144,6 +150,12 @@ def test_other_mistakes_are_one_line_too(run, tmp_path):
     (tmp_path / "memory.bin").write_bytes(b"")
     (tmp_path / "program.json").write_text("{}")
     assert "is not a program, or is damaged" in run("--program", str(tmp_path))[2]
+    program = program_of()
+    at = program.instructions()[2][0]
+    broken = bytearray(program.memory)
+    broken[at:at + 8] = make(Opcode.LOAD, address=2, words=1).encode()[:8]
+    dataclasses.replace(program, memory=bytes(broken)).save(tmp_path)
+    assert "instruction 2 at 0x" in run("--program", str(tmp_path))[2]
     config = tmp_path / "config.toml"
     config.write_text("[accelerator]\nrows = 16\n")
     assert "[accelerator] has no meaning with --program" in run(

@@ -237,6 +237,11 @@ def _broken_image(files, folder):
     return [folder / "x.png", "--model", "vit_small"]
 
 
+def _strange_core(files, folder):
+    (folder / "core.toml").write_text("[accelerator]\nlanes = 4\n")
+    return [image(files), "--core", folder / "core.toml", "--backend", "machine"]
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (lambda files, folder: [], "the following arguments are required: IMAGE"),
     (lambda files, folder: [image(files), "--model", "vit_small:w2a2"],
@@ -256,6 +261,13 @@ def _broken_image(files, folder):
      "--top: must be a positive integer, not '0'"),
     (lambda files, folder: [image(files), "--model", "vit_small", "--backend", "gpu"],
      "--backend: must be one of golden, machine, rtl, not 'gpu'"),
+    (lambda files, folder: [image(files), "--model", "vit_small", "--core", "4x4"],
+     "--core goes with --backend machine or rtl"),
+    (lambda files, folder: [image(files), "--model", "vit_small", "--trace", "a.vcd"],
+     "--trace goes with --backend rtl"),
+    (lambda files, folder: [image(files), "--core", "5x5", "--backend", "machine"],
+     "--core: must be one of 4x4, 8x16, .* or a TOML file, not '5x5' .No such file"),
+    (_strange_core, "--core: cannot use .*core.toml: lanes must be rows .8. in a core, not 4"),
 ])
 def test_errors_are_one_line(files, tmp_path, call, words, message):
     status, out, err = call(*words(files, tmp_path))

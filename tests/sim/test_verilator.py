@@ -387,7 +387,8 @@ def test_contents_of_memories_become_loops():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"latency": 0}, "latency must be"), ({"bandwidth": 0}, "bandwidth must be a positive"),
+    ({"latency": 0}, "latency must be"),
+    ({"bandwidth": 0}, "bytes per cycle must be 1/1000 or more, not 0"),
     ({"runs": 0}, "runs must be")])
 def test_run_refuses_what_makes_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
