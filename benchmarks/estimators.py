@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -244,12 +245,23 @@ def _text(value, indent: str = "") -> str:
 
 
 def _print(lines: list[list[str]], title: str, left: int, console: Console) -> None:
-    made = Table(title=title)
-    for at, name in enumerate(lines[0]):
-        made.add_column(name, justify="left" if at < left else "right")
+    """Print a table for 80 columns: the `left` first columns in one, millions as thousands."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0),
+                 pad_edge=False, show_edge=False)
+    made.add_column(lines[0][0], no_wrap=True)
+    for name in lines[0][left:]:
+        made.add_column("\n".join(name.rsplit(" ", 1)), justify="right", no_wrap=True)
     for line in lines[1:]:
-        made.add_row(*line)
+        made.add_row("\n  ".join(filter(None, line[:left])), *map(_shorter, line[left:]))
     console.print(made)
+
+
+def _shorter(cell: str) -> str:
+    """Return a number of millions as thousands, and anything else as it is."""
+    digits = cell.replace(",", "")
+    if not digits.isdecimal() or len(digits) <= 6:
+        return cell
+    return f"{round(int(digits), -3) // 1000:,}k"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,6 +109,20 @@ class Path(enum.IntEnum):
     DIRECT = 2
 
 
+class Status(enum.IntEnum):
+    """How a run has ended."""
+
+    FINE = 0
+    ILLEGAL_INSTRUCTION = 1
+    """No such opcode, PREDICT without a tap, a second tap before PREDICT, or the stream ended where
+    more of it was needed."""
+    BUS_ERROR = 2
+
+
+STATUS_BITS = 4
+"""Width of a core's ``status``."""
+
+
 class Layout(enum.IntEnum):
     """How a result is stored, see :mod:`golden.scratchpad`."""
 
@@ -170,6 +184,10 @@ FIELDS: dict[str, IntFormat] = {
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
+
+INSTRUCTION_UNITS = INSTRUCTION_BYTES // UNIT_BYTES
+FIELD_UNITS = -(-sum(fmt.bits for fmt in FIELDS.values()) // (8 * UNIT_BYTES))
+"""Units of an instruction, and those of them that have fields."""
 
 POSITIONS = dict(zip(FIELDS, accumulate((fmt.bits for fmt in FIELDS.values()), initial=0),
                      strict=False))

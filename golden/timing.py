@@ -16,15 +16,7 @@ from fractions import Fraction
 from . import layernorm, softmax
 from .checks import integer
 from .config import AcceleratorConfig
-from .isa import (
-    CODEBOOK_UNITS,
-    FIELDS,
-    INSTRUCTION_BYTES,
-    SCALES,
-    UNIT_BYTES,
-    Instruction,
-    Opcode,
-)
+from .isa import CODEBOOK_UNITS, FIELD_UNITS, INSTRUCTION_UNITS, SCALES, Instruction, Opcode
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from .program import Program, ProgramError
@@ -37,8 +29,6 @@ START = 1
 RESOLVE = 4
 """Cycles in which the exponents of an instruction are added up."""
 
-_UNITS = INSTRUCTION_BYTES // UNIT_BYTES
-_KEPT = -(-sum(fmt.bits for fmt in FIELDS.values()) // (8 * UNIT_BYTES))
 _SPLIT = len(SCALES)
 _PRECISION = 1000  # of a bandwidth, the largest denominator
 _HIGHEST_LATENCY = 10_000
@@ -198,7 +188,7 @@ class _Clock:
 
     def _fetch(self, start: int) -> int:
         """Return the cycle after the fetch of an instruction."""
-        kept, last = self._units(_UNITS, start, mark=_KEPT)
+        kept, last = self._units(INSTRUCTION_UNITS, start, mark=FIELD_UNITS)
         return max(last + 1, kept + 1 + RESOLVE) + 1
 
     def _execute(self, op: Instruction, start: int) -> tuple[int, int, tuple]:

@@ -11,7 +11,16 @@ from amaranth.utils import exact_log2
 
 from golden import formats
 from golden.config import AcceleratorConfig
-from golden.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Layout, Opcode, Path, Source
+from golden.isa import (
+    CHANNEL,
+    CODEBOOK_UNITS,
+    FIELDS,
+    STATUS_BITS,
+    Layout,
+    Opcode,
+    Path,
+    Source,
+)
 
 from .dma import Dma, transfer_layout
 from .epilogue import Epilogue
@@ -26,7 +35,7 @@ from .row_store import RowStore, store_lent_to
 from .scale_file import ScaleFile
 from .scratchpad import Scratchpad
 from .scratchpad_ports import MatrixReader, SharedRead
-from .sequencer import Phase, Sequencer, Status
+from .sequencer import Phase, Sequencer
 from .shapes import shape_of
 from .softmax import Softmax, codebook_layout
 from .unit_splitter import UNIT, UnitSplitter
@@ -72,7 +81,7 @@ class Core(wiring.Component):
     stream, stream_bytes : ``In(32)``
         Where the stream of the program is in external memory, and its length, whole beats. A
         stream that ends too early ends the run.
-    busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(Status)``
+    busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
     index : ``Out(16)``
         Instructions that have been carried out, all they write being written.
@@ -89,7 +98,7 @@ class Core(wiring.Component):
         self._config = config
         super().__init__({
             "start": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
-            "busy": Out(1), "done": Out(1), "status": Out(Status), "index": Out(16),
+            "busy": Out(1), "done": Out(1), "status": Out(STATUS_BITS), "index": Out(16),
             **memory_signature(config).members,
             **{f"counter_{name}": Out(COUNTER_BITS) for name in COUNTERS},
         })

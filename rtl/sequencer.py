@@ -6,37 +6,27 @@ from amaranth.lib.wiring import In, Out
 
 from golden.isa import (
     CODEBOOK_UNITS,
+    FIELD_UNITS,
     FIELDS,
     GOLDEN_ONLY,
-    INSTRUCTION_BYTES,
+    INSTRUCTION_UNITS,
     PAIRS,
     SCALES,
-    UNIT_BYTES,
+    STATUS_BITS,
     Opcode,
+    Status,
 )
 
 from .shapes import shape_of
 from .unit_splitter import UNIT, units_for
 from .weight_buffer import take_layout
 
-__all__ = ["Phase", "Sequencer", "Status", "instruction_layout"]
+__all__ = ["Phase", "Sequencer", "instruction_layout"]
 
 instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
 """An instruction, as :mod:`golden.isa` encodes it."""
 
 _OPCODES = set(Opcode) - GOLDEN_ONLY
-_UNITS = INSTRUCTION_BYTES // UNIT_BYTES
-_KEPT = -(-instruction_layout.size // UNIT)  # units with fields
-
-
-class Status(enum.Enum, shape=4):
-    """How a run has ended."""
-
-    FINE = 0
-    ILLEGAL = 1
-    """No such opcode, PREDICT without a tap, a second tap before PREDICT, or the stream ended where
-    more of it was needed."""
-    BUS_ERROR = 2
 
 
 class Phase(enum.Enum, shape=3):
@@ -62,7 +52,7 @@ class Sequencer(wiring.Component):
     -------
     start : ``In(1)``
         Begin a program; only while not `busy`.
-    busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(Status)``
+    busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
     index : ``Out(16)``
         Instructions that have been carried out.
@@ -87,7 +77,7 @@ class Sequencer(wiring.Component):
     start: In(1)
     busy: Out(1)
     done: Out(1)
-    status: Out(Status)
+    status: Out(STATUS_BITS)
     index: Out(16)
     phase: Out(Phase)
     instruction: Out(instruction_layout)
@@ -106,7 +96,7 @@ class Sequencer(wiring.Component):
         m = Module()
         op = self.instruction
         opcode = op.opcode
-        count = Signal(range(_UNITS + 1))
+        count = Signal(range(INSTRUCTION_UNITS + 1))
         asked = Signal()  # this phase's units have been asked for
         second = Signal()  # PREDICT: the second part has been asked for
         tapped = Signal()  # a product has been watched, and PREDICT has not come yet
@@ -118,9 +108,9 @@ class Sequencer(wiring.Component):
             legal.eq((opcode >= min(_OPCODES)) & (opcode <= max(_OPCODES))
                      & ~(taps & tapped) & ~(predicts & ~tapped)),
         ]
-        kept, shifted = Signal(UNIT * _KEPT), Signal(UNIT * _KEPT)
+        kept, shifted = Signal(UNIT * FIELD_UNITS), Signal(UNIT * FIELD_UNITS)
         finish = Signal()
-        status = Signal(Status)
+        status = Signal(STATUS_BITS)
         m.d.sync += self.run.eq(0)
 
         with m.Switch(self.phase):
@@ -131,24 +121,24 @@ class Sequencer(wiring.Component):
             with m.Case(Phase.FETCH):
                 m.d.comb += [
                     self.take.valid.eq(~asked),
-                    self.take.payload.eq(_UNITS),
-                    self.units.ready.eq(count != _UNITS),
+                    self.take.payload.eq(INSTRUCTION_UNITS),
+                    self.units.ready.eq(count != INSTRUCTION_UNITS),
                 ]
                 with m.If(self.take.valid & self.take.ready):
                     m.d.sync += asked.eq(1)
                 with m.If(self.units.valid & self.units.ready):
                     m.d.sync += count.eq(count + 1)
-                    with m.If(count < _KEPT):
+                    with m.If(count < FIELD_UNITS):
                         m.d.comb += shifted.eq(Cat(kept[UNIT:], self.units.payload))
                         m.d.sync += kept.eq(shifted)
-                        with m.If(count == _KEPT - 1):
+                        with m.If(count == FIELD_UNITS - 1):
                             m.d.sync += op.as_value().eq(shifted)
                     # All fields are there: add the exponents up while the rest goes by.
-                    m.d.comb += self.resolve.eq(count == _KEPT)
-                with m.If((count == _UNITS) & self.resolved):
+                    m.d.comb += self.resolve.eq(count == FIELD_UNITS)
+                with m.If((count == INSTRUCTION_UNITS) & self.resolved):
                     m.d.sync += asked.eq(0)
                     with m.If(~legal):
-                        m.d.comb += [finish.eq(1), status.eq(Status.ILLEGAL)]
+                        m.d.comb += [finish.eq(1), status.eq(Status.ILLEGAL_INSTRUCTION)]
                     with m.Elif(opcode == Opcode.END):
                         m.d.comb += [finish.eq(1), status.eq(Status.FINE)]
                     with m.Elif(self._has_constants(op)):
@@ -186,7 +176,7 @@ class Sequencer(wiring.Component):
             with m.Elif(finish):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(status)]
             with m.Elif(self.starved):
-                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL)]
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL_INSTRUCTION)]
         return m
 
     @staticmethod

@@ -2,6 +2,7 @@
 
     python -m sim.estimate --model deit_t --array 8x16 --bits w4a4
     python -m sim.estimate --program build/deit_t
+    python -m sim.estimate --model deit_t --bits w4a4 --scales all
 
 A plain ViT that the core has room for is compiled, without its weights, and timed to the cycle, as
 a program of sim.compile is: see :mod:`sim.program_costs`. Any other timm model, traced without its
@@ -17,6 +18,7 @@ import json
 import re
 import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +52,14 @@ __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 
 PROG = "python -m sim.estimate"
 STDOUT = "-"
+ALL = "all"
 DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, "tech": "28nm",
             "scales": "predicted", "dataflow": "os", "mapping": "auto"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
               "layers")
+Answer = tuple[dict, list[dict], Callable[[Console], None]]
+"""A document, the rows that CSV has of it, and what prints it."""
+
 _OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
@@ -112,8 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         help="of the external memory, at most what the bus carries (default: as much)")
     add("--tech", type=one_of(*NODES), metavar="NODE",
         help=f"process of the energies: {', '.join(NODES)} (default: 28nm)")
-    add("--scales", type=one_of(*SCALES), metavar="KIND",
-        help="static, predicted, or jit: measured per image at every site (default: predicted)")
+    add("--scales", type=one_of(*SCALES, ALL), metavar="KIND",
+        help="static, predicted, jit (measured per image at every site), or all of them side by "
+             "side (default: predicted)")
     add("--layers", action="store_true", default=None,
         help="show every layer instead of adding up those alike")
     add("--config", type=Path, metavar="FILE",
@@ -286,48 +293,76 @@ def _program(args) -> ProgramEstimate:
         raise UserError(one_line(error)) from None
 
 
+def _shown_program(args, result: ProgramEstimate) -> Answer:
+    document = program_report.program_dict(result)
+    return document, document["layers"], lambda console: program_report.print_program(
+        result, console, every_layer=bool(args.layers))
+
+
+def _compared(args, choices: dict) -> Answer:
+    """Return what each kind of scales costs."""
+    if args.mapping != "auto" or args.compat:
+        raise UserError("--scales all needs a compiled program, not another mapping")
+    results = {}
+    for kind in SCALES:
+        try:
+            results[kind] = _compiled(argparse.Namespace(**{**vars(args), "scales": kind}), choices)
+        except DoesNotFit as error:
+            raise UserError(f"--scales all needs a compiled program: {one_line(error)}") from None
+    document = program_report.comparison_dict(results)
+    return document, document["scales"], lambda console: program_report.print_comparison(
+        results, console)
+
+
+def _scalesim(args, config: AcceleratorConfig) -> Answer:
+    document = report.scalesim_dict(workload_of(args.model), config.rows, config.cols,
+                                    args.dataflow)
+    return document, document["operations"], lambda console: report.print_scalesim(
+        document, console)
+
+
+def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
+    """Return the generic estimate; `reason` is why there is no other."""
+    options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
+    try:
+        result = estimate(workload_of(args.model), config, options)
+    except ValueError as error:
+        raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
+    document = report.as_dict(result, reason)
+    return document, document["layers"], lambda console: report.print_report(
+        result, console, every_layer=bool(args.layers), reason=reason)
+
+
+def _answer(args, choices: dict) -> Answer:
+    config = _configuration(args.array, choices, args.config)
+    if args.program:
+        return _shown_program(args, _program(args))
+    if args.scales == ALL:
+        return _compared(args, choices)
+    if args.compat:
+        return _scalesim(args, config)
+    reason = ""
+    if args.mapping == "auto":
+        try:
+            return _shown_program(args, _compiled(args, choices))
+        except DoesNotFit as error:
+            reason = one_line(error)
+    return _mapped(args, config, reason)
+
+
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, choices = _resolve(argv)
-    config = _configuration(args.array, choices, args.config)
     _memory(args)
-    console = Console(highlight=False)
-    result, reason = None, ""
-    if args.program:
-        result = _program(args)
-    elif args.mapping == "auto" and not args.compat:
-        try:
-            result = _compiled(args, choices)
-        except DoesNotFit as error:
-            reason = one_line(error)
-    if result is not None:
-        document = program_report.program_dict(result)
-        rows = document["layers"]
-    elif args.compat:
-        workload = workload_of(args.model)
-        document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
-        rows = document["operations"]
-    else:
-        workload = workload_of(args.model)
-        options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
-        try:
-            result = estimate(workload, config, options)
-        except ValueError as error:
-            raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
-        document = report.as_dict(result, reason)
-        rows = document["layers"]
+    document, rows, show = _answer(args, choices)
     _write(args, document, rows)
     if args.json == STDOUT:
         print(json.dumps(document, indent=2))
     elif args.csv == STDOUT:
         print(report.as_csv(rows), end="")
-    elif isinstance(result, ProgramEstimate):
-        program_report.print_program(result, console, every_layer=bool(args.layers))
-    elif args.compat:
-        report.print_scalesim(document, console)
     else:
-        report.print_report(result, console, every_layer=bool(args.layers), reason=reason)
+        show(Console(highlight=False))
     return 0
 
 

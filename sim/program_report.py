@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from golden.scratchpad import words_of
+
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent, table_of
 from .program_costs import ProgramEstimate, Row
@@ -101,6 +103,47 @@ def program_dict(result: ProgramEstimate) -> dict:
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},
     }
+
+
+def comparison_dict(results: dict[str, ProgramEstimate]) -> dict:
+    """Return what each kind of scales costs: a short row each, and all of its estimate."""
+    static = next(iter(results.values()))
+    rows = []
+    for kind, result in results.items():
+        config = result.program.config
+        used = max(tensor.address + words_of(tensor.layout, tensor.rows, tensor.cols,
+                                             tensor.stride, config)
+                   for tensor in result.program.tensors)
+        rows.append({
+            "scales": kind, "cycles": result.cycles, "sram_bytes": result.traffic.sram,
+            "dram_bytes": result.traffic.dram, "energy_mj": result.energy.total / 1e9,
+            "scratchpad_bytes": used * config.word_bytes,
+            "more_cycles": result.cycles / static.cycles - 1,
+            "more_energy": result.energy.total / static.energy.total - 1,
+        })
+    return {"scales": rows,
+            "programs": {kind: program_dict(result) for kind, result in results.items()}}
+
+
+def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> None:
+    """Print a line for each kind of scales; `more` is what it takes more than static ones."""
+    static = results["static"]
+    about, config = static.program.about, static.program.config
+    console.print(Text.assemble(
+        (str(about.get("model", "network")), "bold green"),
+        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
+        f"{static.clock_mhz:g} MHz, {static.tech}"))
+    console.print()
+    rows = [[row["scales"], f"{row['cycles']:,}", f"{100 * row['more_cycles']:+.2f} %",
+             f"{row['sram_bytes'] / 1e6:,.2f}", f"{row['dram_bytes'] / 1e6:,.2f}",
+             f"{row['energy_mj']:.3f}", f"{100 * row['more_energy']:+.2f} %",
+             f"{row['scratchpad_bytes'] / 1024:,.0f}"]
+            for row in comparison_dict(results)["scales"]]
+    console.print(table_of("Scales", ["scales", "cycles", "more", "SRAM MB", "DRAM MB", "mJ",
+                                      "more", "KiB used"], rows, console.width))
+    console.print()
+    for line in dict.fromkeys(line for result in results.values() for line in assumptions(result)):
+        console.print(Text(line, style="dim"))
 
 
 def _row_dict(row: Row) -> dict:

@@ -131,11 +131,10 @@ def open_model(text: str) -> QuantizedModel:
     return zoo.quantized(text)
 
 
-def class_names(model: QuantizedModel) -> list[str]:
-    """Return the names of a model's classes; numbers if they are unknown."""
-    count = model.network.shape.classes
-    if model.classes is not None:
-        return list(model.classes)
+def class_names(count: int, given=None) -> list[str]:
+    """Return names of `count` classes: those that are given, ImageNet's, or else numbers."""
+    if isinstance(given, list | tuple) and len(given) == count:
+        return [str(name) for name in given]
     if count == IMAGENET:
         from .torchvision_compat import timm
 
@@ -201,7 +200,7 @@ def classify(model: QuantizedModel, pixels: np.ndarray, files: list[str], floati
         One of :data:`BACKENDS`, and what it is told.
     """
     run = BACKENDS[backend](model.network, options or CoreOptions())
-    names = class_names(model)
+    names = class_names(model.network.shape.classes, model.classes)
     unit, answers = 2.0**model.network.logit_point, []
     for file, image in progress(list(zip(files, pixels, strict=True)), "Classifying"):
         found = guesses(run(image[None])[0] / unit, names, top)

@@ -37,7 +37,7 @@ from .cli import (
     up_to,
 )
 from .expected import differences, record
-from .run import IMAGENET, guesses
+from .run import class_names, guesses
 from .verilator import BANDWIDTH, LATENCY, Result
 
 PROG = "python -m sim.simulate"
@@ -91,24 +91,13 @@ def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
     return preprocessing.pixels(images.read(image)[1])
 
 
-def class_names(program: Program) -> list[str]:
-    """Return the names of a program's classes; numbers if they are unknown."""
-    names = program.about.get("classes")
-    if isinstance(names, list) and len(names) == program.classes:
-        return [str(name) for name in names]
-    if program.classes == IMAGENET:
-        from .torchvision_compat import timm
-
-        return timm.data.ImageNetInfo().label_descriptions()
-    return [f"class {index}" for index in range(program.classes)]
-
-
 def summary(program: Program, result: Result, machine: Machine) -> dict:
     """Return what is worth knowing about a run, JSON values."""
     config = program.config
     by_opcode: dict[str, int] = {}
     for (_, op), cycles in zip(program.instructions(), result.instruction_cycles, strict=False):
         by_opcode[op.opcode.name] = by_opcode.get(op.opcode.name, 0) + cycles
+    names = class_names(program.classes, program.about.get("classes"))
     equal, differing = False, [result.message]
     if result.ok:
         differing = [str(one) for one in differences(program, machine, result.memory,
@@ -125,7 +114,7 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
         "written_bytes": result.writes * config.bus_bytes,
         "seconds": round(result.seconds, 3), "cycles_per_second": round(result.speed),
         "classes": [asdict(guess) for guess in guesses(
-            logits[:program.classes] / 2.0**program.logit_point, class_names(program), TOP)]
+            logits[:program.classes] / 2.0**program.logit_point, names, TOP)]
         if result.ok else [],
     }
 

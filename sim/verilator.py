@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from golden.checks import integer
 from golden.config import AcceleratorConfig
-from golden.isa import INSTRUCTION_BYTES, Opcode
+from golden.isa import INSTRUCTION_BYTES, Opcode, Status
 from golden.program import Program, Region, payload_bytes, walk
 from golden.timing import IDEAL, USUAL, MemoryModel
 
@@ -34,7 +34,7 @@ from .cli import UserError, folder, one_line
 from .expected import Difference, Expected, locate, record
 
 TOP = "vernier_core"
-STATUS = ("fine", "illegal instruction", "bus error")
+STATUS = tuple(status.name.lower().replace("_", " ") for status in Status)
 """What the core's ``status`` says."""
 
 TRACES = ("vcd", "fst")

@@ -26,7 +26,7 @@ class StandIn(wiring.Component):
                 {"address": 32, "write": 1, "data": bits}))),
             "response": In(stream.Signature(data.StructLayout({"data": bits, "error": 1}),
                                             always_ready=always_ready)),
-            "counter_cycles": Out(48), "counter_responses": Out(32),
+            "counter_cycles": Out(48), "counter_array": Out(48), "counter_responses": Out(32),
         })
 
     def elaborate(self, platform):
@@ -72,14 +72,15 @@ class StandIn(wiring.Component):
         with m.If(response.valid):
             m.d.sync += [got.eq(got + 1), self.counter_responses.eq(self.counter_responses + 1)]
         with m.If(self.busy):
-            m.d.sync += self.counter_cycles.eq(self.counter_cycles + 1)
+            m.d.sync += [self.counter_cycles.eq(self.counter_cycles + 1),
+                         self.counter_array.eq(self.counter_array + 1)]
         following_beat = Mux(beat == beats - 1, 0, beat + 1)
 
         with m.FSM():
             with m.State("idle"), m.If(self.start):
                 m.d.sync += [self.busy.eq(1), self.done.eq(0), self.index.eq(0),
                              cursor.eq(self.stream), self.counter_cycles.eq(0),
-                             self.counter_responses.eq(0)]
+                             self.counter_array.eq(0), self.counter_responses.eq(0)]
                 begin(self.stream, INSTRUCTION_BYTES // config.bus_bytes)
                 m.next = "fetch"
             with m.State("fetch"):

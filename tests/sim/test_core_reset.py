@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from golden.config import CORES
-from golden.isa import INSTRUCTION_BYTES, Opcode, make
+from golden.isa import INSTRUCTION_BYTES, Opcode, Status, make
 from golden.network import Precision
 from golden.program import Program, ProgramError, Region, align
 from sim import verilator
@@ -22,7 +22,7 @@ from tests.sim.test_emulate import with_tap
 CONFIG = CORES["4x4"]
 SEED = int(os.environ.get("VERNIER_SEED", "1"))
 TIMES = 6
-ILLEGAL, BUS_ERROR = 1, 2
+ILLEGAL, BUS_ERROR = Status.ILLEGAL_INSTRUCTION, Status.BUS_ERROR
 MEMORIES = ({}, {"ideal": True}, {"latency": 60, "bandwidth": 1})
 
 pytestmark = pytest.mark.verilator

@@ -202,6 +202,32 @@ def test_just_in_time_scales_cost_passes_and_room(run, bits):
     assert "MEASURE and QUANTIZE are for the golden machine: their cycles are a model." in out
 
 
+def test_all_kinds_of_scales_side_by_side(run):
+    status, out, err = run("--bits", "w4a4", "--scales", "all")
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    document = json.loads(run("--bits", "w4a4", "--scales", "all", "--json")[1])
+    rows = {row["scales"]: row for row in document["scales"]}
+    assert list(rows) == ["static", "predicted", "jit"]
+    for kind, row in rows.items():
+        alone = json.loads(run("--bits", "w4a4", "--scales", kind, "--json")[1])["totals"]
+        assert document["programs"][kind]["totals"] == alone
+        for name in ("cycles", "sram_bytes", "dram_bytes", "energy_mj"):
+            assert row[name] == alone[name]
+        assert f"{row['cycles']:,}" in out
+    assert rows["static"]["more_cycles"] == 0 < rows["predicted"]["more_cycles"] < 0.001
+    assert rows["jit"]["scratchpad_bytes"] > rows["static"]["scratchpad_bytes"]
+    lines = run("--scales", "all", "--csv", "-")[1].splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["scales", *rows]
+
+
+@pytest.mark.parametrize("argv", [["--mapping", "generic"], ["--model", "mixer_s16_224"]])
+def test_scales_are_compared_of_compiled_programs_only(run, argv):
+    status, out, err = run("--scales", "all", *argv)
+    assert (status, out) == (2, "")
+    assert "--scales all needs a compiled program" in err
+
+
 def test_a_large_array_has_a_core_of_its_own(run):
     document = json.loads(run("--array", "16x32", "--json")[1])
     assert (document["mapping"], document["config"]["lanes"]) == ("program", 16)

@@ -78,7 +78,8 @@ def test_ideal_memory_answers_in_the_next_cycle_and_takes_a_write_per_cycle():
     fetch = FETCH + 3
     assert result.instruction_cycles == [1 + fetch + 12, fetch + 5 * 3 + 2, fetch]
     assert (result.reads, result.writes) == (3 * FETCH + 10, 10)
-    assert result.counters == {"cycles": result.cycles - 1, "responses": 3 * FETCH + 20}
+    assert result.counters == {"cycles": result.cycles - 1, "array": result.cycles - 1,
+                               "responses": 3 * FETCH + 20}
     assert result.memory[LOGITS:LOGITS + 40].tobytes() == program.memory[64:104]
     assert result.scratchpad[3:8].tobytes() == program.memory[64:104]
     assert not result.scratchpad[:3].any()
@@ -423,10 +424,13 @@ def test_the_command_says_what_differs(check, stood_in, monkeypatch, tmp_path, c
         program, memory=other.memory[:256] + program.memory[256:])))
     program.save(tmp_path / "p")
     words = [str(tmp_path / "p"), "--random", "1", "--json", *check]
+    monkeypatch.chdir(tmp_path)
     assert simulate.main(words) == 1
     made = json.loads(capsys.readouterr().out)
     assert (made["equal"], made["outcome"]) == (False, "mismatch" if check else "done")
     assert any("x[0, 0] is " in line for line in made["differs"])
+    traces = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.vcd")]
+    assert traces == ([made["trace"]] if check else [])
 
 
 @pytest.mark.verilator
