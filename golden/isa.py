@@ -138,6 +138,9 @@ class Layout(enum.IntEnum):
         return {"WIDE": 16}.get(self.name) or int(self.name[-1])
 
 
+OPERANDS = (Layout.OPERAND8, Layout.OPERAND4)
+"""Layouts that the array's rows read."""
+
 MODES = {Mode.W8A8: 0b00, Mode.W4A8: 0b01, Mode.W4A4: 0b11}
 """Codes of the modes: bit 0 tells two columns from one, bit 1 two rows."""
 

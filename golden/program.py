@@ -180,7 +180,7 @@ def load(folder: Path) -> Program:
 def _check_manifest(program: Program) -> None:
     """Raise :exc:`TypeError` or :exc:`ValueError` where what is said of a program makes no sense.
 
-    What its instructions do is another matter: :func:`golden.machine.verify`.
+    What its instructions do is another matter: :func:`golden.rules.verify`.
     """
     config = program.config
     config.check_core()

@@ -27,7 +27,7 @@ stored with 8 taken off, see :mod:`golden.mac_array`.
 import numpy as np
 
 from .config import AcceleratorConfig
-from .isa import Layout
+from .isa import OPERANDS, Layout
 
 BANK_BITS = 16
 
@@ -47,7 +47,7 @@ def stride_of(layout: Layout, rows: int, cols: int, config: AcceleratorConfig) -
     """
     if layout is Layout.WIDE:
         return -(-cols // config.rows)
-    if layout in (Layout.OPERAND8, Layout.OPERAND4):
+    if layout in OPERANDS:
         return -(-cols // 2)
     return -(-rows * config.cols // config.word_bytes)
 

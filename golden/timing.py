@@ -142,7 +142,7 @@ def timing(program: Program, memory: MemoryModel = IDEAL) -> Timing:
     Parameters
     ----------
     program
-        Verified, as :func:`golden.machine.verify` does.
+        Verified, as :func:`golden.rules.verify` does.
     memory
         External memory.
 

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from golden.config import AcceleratorConfig
 from golden.formats import ACT16, IntFormat
-from golden.isa import FIELDS, Layout
+from golden.isa import FIELDS, OPERANDS, Layout
 from golden.product_cycles import PLACEMENT
 from golden.scratchpad import BANK_BITS
 
@@ -172,7 +172,7 @@ class Placement(wiring.Component):
         with m.Switch(self.run.layout):
             with m.Case(Layout.WIDE):
                 m.d.comb += [index.eq(row), offset.eq(beat), bank.eq(0)]
-            for layout in (Layout.OPERAND8, Layout.OPERAND4):
+            for layout in OPERANDS:
                 with m.Case(layout):
                     pe_row = row[_BYTE // layout.bits - 1:]
                     m.d.comb += [

@@ -24,9 +24,9 @@ from golden.formats import ACT16, LAMBDA, Mode
 from golden.isa import UNIT_BYTES, Layout, Opcode, Path, Source
 from golden.layernorm import NORMALIZED
 from golden.mac_array import Activation, pack_weights, start_values
-from golden.machine import operand_layout, predictor_units, verify, weight_layout
 from golden.network import GELU_POINT, HEAD, Block, Linear, Network, Norm, Tap
 from golden.program import Program, Region, Tensor, align
+from golden.rules import operand_layout, predictor_units, verify, weight_layout
 from golden.scratchpad import stride_of, words_of
 
 _ONE = LAMBDA.one
@@ -415,7 +415,7 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     Returns
     -------
     Program
-        Verified (:func:`golden.machine.verify`). The golden machine gives it the logits of
+        Verified (:func:`golden.rules.verify`). The golden machine gives it the logits of
         :class:`golden.vit.Vit`, unless scales are measured just in time.
 
     Raises

@@ -32,9 +32,9 @@ from golden.config import (
     core_from_table,
 )
 from golden.formats import Mode
-from golden.machine import verify
 from golden.network import Precision
 from golden.program import Program, ProgramError, load
+from golden.rules import verify
 from golden.timing import USUAL, MemoryModel
 
 from . import estimate_report as report

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from golden.isa import Instruction, Layout, Opcode
-from golden.machine import Machine, Span, spans
+from golden.isa import OPERANDS, Instruction, Layout, Opcode
+from golden.machine import Machine
 from golden.program import Program, Tensor
+from golden.rules import Span, spans
 from golden.scratchpad import stride_of, write_operand, write_weights, write_wide
 
 
@@ -76,7 +77,7 @@ def _written(span: Span, program: Program) -> np.ndarray:
         values = np.zeros((span.rows, span.cols), np.int64)
         if span.layout is Layout.WIDE:
             write_wide(memory, span.address, span.stride, values)
-        elif span.layout in (Layout.OPERAND8, Layout.OPERAND4):
+        elif span.layout in OPERANDS:
             write_operand(memory, span.address, span.stride, values, span.layout)
         else:
             write_weights(memory, span.address, span.stride, values, span.layout, config)
@@ -217,7 +218,7 @@ def _element(program: Program, tensor: Tensor, word: int, bank: int,
     byte, nibble = divmod(part, packed)
     if layout is Layout.WIDE:
         return tile, within * lanes + bank
-    if layout in (Layout.OPERAND8, Layout.OPERAND4):
+    if layout in OPERANDS:
         pe_row = tile * lanes + (bank - word) % lanes
         return pe_row * packed + nibble, 2 * within + byte
     row, col = divmod(2 * (within * lanes + bank) + byte, program.config.cols)

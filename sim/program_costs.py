@@ -12,8 +12,8 @@ from functools import cached_property
 from golden import scale_unit
 from golden.feed import header_words, load_words
 from golden.isa import Instruction, Layout, Opcode, Path, Source
-from golden.machine import shape_of_predictor, spans
 from golden.program import Program
+from golden.rules import shape_of_predictor, spans
 from golden.scratchpad import words_of
 from golden.timing import USUAL, MemoryModel, Step, timing
 

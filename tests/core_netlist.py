@@ -10,7 +10,7 @@ from pathlib import Path
 from golden.config import AcceleratorConfig
 from rtl.utilisation import NETLIST, synthesise
 from rtl.utilisation import TOP as NETLIST_TOP
-from sim.verilator import TOP, core_verilog
+from sim.core_build import TOP, core_verilog
 from tests.netlist import HERE, models
 
 

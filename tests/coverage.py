@@ -14,8 +14,9 @@ from golden import machine as golden_machine
 from golden.formats import ACC, ACT16, STATISTIC, Mode
 from golden.gelu import END, OFFSET, RESULT
 from golden.isa import Instruction, Layout, Opcode, Path, Source
-from golden.machine import Machine, Span, spans
+from golden.machine import Machine
 from golden.program import Program, payload_bytes, tile_column_words
+from golden.rules import Span, spans
 from golden.scale_predictor import HIGHEST
 from golden.scratchpad import read_wide, stride_of
 from sim.verilator import Result

@@ -9,12 +9,13 @@ from golden import formats, isa, scale_unit, softmax
 from golden.config import AcceleratorConfig
 from golden.formats import LAMBDA, Mode
 from golden.gelu import END
-from golden.isa import INSTRUCTION_BYTES, UNIT_BYTES, Layout, Opcode, Path, Source
+from golden.isa import INSTRUCTION_BYTES, OPERANDS, UNIT_BYTES, Layout, Opcode, Path, Source
 from golden.layernorm import EPSILON, HIGHEST_CHANNELS
 from golden.mac_array import Activation
-from golden.machine import Machine, key_layout, operand_layout, weight_layout
+from golden.machine import Machine
 from golden.program import Program, ProgramError, Region, align
 from golden.range_unit import RangeShape
+from golden.rules import key_layout, operand_layout, weight_layout
 from golden.scale_predictor import HIGHEST, PredictorShape
 from golden.scratchpad import stride_of, words_of
 from tests.gemm_products import KINDS
@@ -30,7 +31,7 @@ RESULTS = len(DATA) * BLOCK
 STREAM = RESULTS + 4 * BLOCK
 """Where stores go besides the data, and where the stream begins."""
 
-TO_SITES = (Layout.OPERAND8, Layout.OPERAND4, Layout.WEIGHT8, Layout.WEIGHT4)
+TO_SITES = (*OPERANDS, Layout.WEIGHT8, Layout.WEIGHT4)
 
 PRODUCTS = [(mode, activation, weights, path, layout) for mode, activation in KINDS
             for weights in Source for path in Path
@@ -383,7 +384,7 @@ class _Generator:
 
     def norm(self) -> None:
         config = self.config
-        layout = self.pick((Layout.OPERAND8, Layout.OPERAND4, Layout.WIDE))
+        layout = self.pick((*OPERANDS, Layout.WIDE))
         m = self.size(config.rows * (2 if layout is Layout.OPERAND4 else 1), config.max_tokens)
         n = config.lanes * self.pick((1, 2, 3, self.within(1, 12)))
         if self.chance(0.08):

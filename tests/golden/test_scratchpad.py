@@ -7,11 +7,10 @@ import pytest
 
 from golden import scratchpad
 from golden.config import CORES
-from golden.isa import Layout
+from golden.isa import OPERANDS, Layout
 
 CONFIGS = {name: replace(config, sram_kib=16) for name, config in
            {**CORES, "4x8": replace(CORES["4x4"], cols=8)}.items()}
-OPERANDS = (Layout.OPERAND8, Layout.OPERAND4)
 WEIGHTS = (Layout.WEIGHT8, Layout.WEIGHT4)
 
 every_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.name)

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect
 from golden import scratchpad as golden
 from golden.config import CONFIGS as ALL
 from golden.config import CORES, AcceleratorConfig
-from golden.isa import Layout
+from golden.isa import OPERANDS, Layout
 from rtl import placement as module
 from rtl.placement import Placement, placed_layout, run_layout
 from rtl.scratchpad import Scratchpad
@@ -89,7 +89,7 @@ class Run:
         where = (memory, self.dest, self.stride, self.values)
         if self.layout is Layout.WIDE:
             golden.write_wide(*where)
-        elif self.layout in (Layout.OPERAND8, Layout.OPERAND4):
+        elif self.layout in OPERANDS:
             golden.write_operand(*where, self.layout)
         else:
             golden.write_weights(*where, self.layout, self.config)

@@ -12,14 +12,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden import scratchpad as golden
 from golden.config import CONFIGS as ALL
 from golden.config import CORES
-from golden.isa import Layout
+from golden.isa import OPERANDS, Layout
 from rtl import scratchpad as module
 from rtl.scratchpad import Scratchpad, operand_turn, read_signature, word_layout
 from tests.simulate import simulate
 
 CONFIGS = {name: replace(config, sram_kib=4) for name, config in
            {**CORES, "4x8": replace(CORES["4x4"], cols=8)}.items()}
-OPERANDS = (Layout.OPERAND8, Layout.OPERAND4)
 
 
 def random_memory(config, seed=1):

@@ -10,9 +10,10 @@ import pytest
 from golden import gelu, isa, program, scratchpad
 from golden.config import CORES, AcceleratorConfig
 from golden.isa import INSTRUCTION_BYTES, Opcode
-from golden.machine import Machine, verify
+from golden.machine import Machine
 from golden.network import Precision, VitShape
 from golden.program import ProgramError
+from golden.rules import verify
 from golden.vit import Vit
 from sim import verilator, zoo
 from sim.compiler import DoesNotFit, compile_network

@@ -10,9 +10,10 @@ import pytest
 from golden.formats import Mode
 from golden.isa import Layout, Opcode, Path, Source, make
 from golden.mac_array import Activation
-from golden.machine import Machine, spans, verify
+from golden.machine import Machine
 from golden.program import Program, ProgramError, Region
 from golden.range_unit import RangeShape
+from golden.rules import spans, verify
 from rtl import rescale
 from rtl.core import Core
 from sim import verilator

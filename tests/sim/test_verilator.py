@@ -2,8 +2,6 @@
 
 import json
 import re
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -17,7 +15,7 @@ from golden.config import CORES
 from golden.isa import Layout, Opcode, make
 from golden.program import Program, Region, Tensor
 from golden.scratchpad import stride_of
-from sim import simulate, verilator
+from sim import core_build, simulate, verilator
 from sim.cli import UserError
 from sim.expected import locate, record
 from tests.stand_in import StandIn
@@ -32,7 +30,7 @@ STREAM, LOGITS = 1024, 512
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
-        patch.setattr(verilator, "core_verilog", lru_cache(verilator.core_verilog))
+        patch.setattr(core_build, "core_verilog", lru_cache(core_build.core_verilog))
         patch.setenv("VERNIER_CACHE", str(folder))
         yield folder / "verilator"
 
@@ -218,14 +216,9 @@ def test_a_trace_of_a_window(tmp_path):
     assert "counter_cycles" in trace.read_text()
 
 
-def test_a_trace_must_have_a_known_format(monkeypatch, tmp_path):
+def test_a_trace_must_have_a_known_format():
     with pytest.raises(UserError, match=r"must be a file named \*\.vcd or \*\.fst, not x\.txt"):
         run(program_of(LOAD), trace="x.txt")
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    failed = verilator.subprocess.CompletedProcess([], 2, "", "fatal error: lz4.h: No such file")
-    monkeypatch.setattr(verilator.subprocess, "run", lambda *args, **options: failed)
-    with pytest.raises(UserError, match=r"need the headers of lz4 and zlib .*\*\.vcd$"):
-        verilator.build(CONFIG, factory=StandIn, trace="fst")
 
 
 @pytest.mark.verilator
@@ -297,94 +290,6 @@ def test_what_lies_there_now_is_named_rather_than_what_lay_there_before():
         assert locate(program, instruction=2, **where).tensor == "new"
         assert locate(program, instruction=0, **where).tensor == "old"
         assert locate(program, instruction=None, **where).tensor == "new"
-
-
-@pytest.mark.verilator
-def test_a_second_build_is_that_of_the_cache(monkeypatch, cache):
-    first = verilator.build(CONFIG, factory=StandIn)
-    monkeypatch.setattr(verilator, "_compile", None)
-    assert verilator.build(CONFIG, factory=StandIn) == first
-    assert first.is_relative_to(cache)
-
-
-class Fake:
-    """In the place of Verilator: makes an empty executable."""
-
-    def __init__(self, monkeypatch, before=lambda: None):
-        self.calls = 0
-        self.before = before
-        monkeypatch.setattr(verilator.subprocess, "run", self)
-
-    def __call__(self, command, *, cwd, **options):
-        self.calls += 1
-        self.before()
-        (cwd / "obj").mkdir()
-        (cwd / "obj" / "core").write_text("mine")
-        return verilator.subprocess.CompletedProcess(command, 0, "", "")
-
-
-def test_builds_are_told_apart_by_all_they_depend_on(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    fake = Fake(monkeypatch)
-    made = {verilator.build(CONFIG, factory=StandIn),
-            verilator.build(CONFIG, factory=StandIn, trace="vcd"),
-            verilator.build(replace(CONFIG, sram_kib=2), factory=StandIn),
-            verilator.build(WIDER, factory=StandIn)}
-    monkeypatch.setattr(verilator, "_CFLAGS", "-O0")
-    made.add(verilator.build(CONFIG, factory=StandIn))
-    other = tmp_path / "other.cpp"
-    other.write_text("//")
-    monkeypatch.setattr(verilator, "_MAIN", other)
-    made.add(verilator.build(CONFIG, factory=StandIn))
-    assert len(made) == fake.calls == 6
-
-
-def test_of_two_builds_at_once_one_waits_for_the_other(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    fake = Fake(monkeypatch, lambda: time.sleep(0.3))
-    with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(verilator.build, CONFIG, factory=StandIn) for _ in range(2)]
-        first, second = (job.result() for job in jobs)
-    assert first == second
-    assert fake.calls == 1
-    assert list((tmp_path / "verilator").iterdir()) == [first.parent]
-
-
-def test_the_core_itself_is_not_elaborated_again_for_the_same_sources(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    fake, text = Fake(monkeypatch), verilator.core_verilog(CONFIG, StandIn)
-    exports = []
-    monkeypatch.setattr(verilator, "core_verilog", lambda *args: exports.append(args) or text)
-    assert verilator.build(CONFIG) == verilator.build(CONFIG)
-    assert (fake.calls, len(exports)) == (1, 1)
-    verilator.build(CONFIG, trace="vcd")
-    assert (fake.calls, len(exports)) == (2, 2)
-
-
-@pytest.mark.verilator
-def test_a_broken_build_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    broken = verilator.core_verilog(CONFIG, StandIn) + "\nmodule broken"
-    monkeypatch.setattr(verilator, "core_verilog", lambda *args: broken)
-    with pytest.raises(UserError, match=r"^Verilator cannot compile the core: %Error: .*syntax"):
-        verilator.build(CONFIG, factory=StandIn)
-    assert not list((tmp_path / "verilator").iterdir())
-
-
-def test_a_core_with_another_scratchpad_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"must have 4 banks of 256 words, but its Verilog has 4"):
-        verilator.build(replace(CONFIG, sram_kib=2), factory=lambda _: StandIn(CONFIG))
-
-
-def test_contents_of_memories_become_loops():
-    text = verilator.core_verilog(CONFIG, StandIn)
-    assert text.count("for (at = 0; at <= 127; at = at + 1) bank_") == 4
-    lines = [f"    rom[{at}] = 8'h{value:02x};" for at, value in enumerate([7, 7, 7, 1, 2, 2])]
-    block = verilator._with_loops("\n".join(["  initial begin", *lines, "  end", ""]))
-    assert [line.strip() for line in block.splitlines()[2:-1]] == [
-        "for (at = 0; at <= 2; at = at + 1) rom[at] = 8'h07;", "rom[3] = 8'h01;",
-        "for (at = 4; at <= 5; at = at + 1) rom[at] = 8'h02;"]
 
 
 @pytest.mark.parametrize(("options", "message"), [
