@@ -67,7 +67,7 @@ def test_says_nothing_of_the_machine_it_was_made_on():
     (["--config", "BAD"], r"cannot use .*: lanes must divide cols"),
     (["--config", "NOT_TOML"], r"cannot use .*: "),
     (["--config", "TEXT"], r"cannot use .*: rows must be an integer, not '4'"),
-    (["--out", "FILE/x"], r"cannot write to .*: Not a directory"),
+    (["--out", "FILE/x", "exp2"], r"cannot write to .*: Not a directory"),
 ])
 def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys):
     files = {"BAD": "[accelerator]\ncols = 16\nlanes = 5\n", "NOT_TOML": "rows: 4\n",
