@@ -12,8 +12,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from golden.config import CORES, load_core
-
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
 
@@ -93,6 +91,8 @@ def precision(text: str):
 
 def core(text: str):
     """Argument type: a core by name, or a TOML file with a table ``[accelerator]``."""
+    from golden.config import CORES, load_core  # numba's import, as below
+
     if text in CORES:
         return CORES[text]
     try:
