@@ -63,6 +63,10 @@ class Tensor:
     written: int
     last: int
 
+    def words(self, config: AcceleratorConfig) -> int:
+        """Words from its address to its end."""
+        return words_of(self.layout, self.rows, self.cols, self.stride, config)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
@@ -96,6 +100,12 @@ class Program:
     logit_point: int
     tensors: tuple[Tensor, ...]
     about: dict
+
+    @property
+    def scratchpad_bytes(self) -> int:
+        """Bytes of the scratchpad up to the end of the last tensor."""
+        return self.config.word_bytes * max(
+            (tensor.address + tensor.words(self.config) for tensor in self.tensors), default=0)
 
     def with_image(self, pixels) -> np.ndarray:
         """Return external memory with an image in it, uint8.
@@ -203,8 +213,8 @@ def _check_manifest(program: Program) -> None:
             integer(where + name, getattr(tensor, name), 1)
         for name in ("first", "written", "last"):
             integer(where + name, getattr(tensor, name), 0)
-        size = words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride, config)
-        check_range(where + "address", tensor.address, size, config.scratchpad_words)
+        check_range(where + "address", tensor.address, tensor.words(config),
+                    config.scratchpad_words)
 
 
 def walk(memory, stream: Region, config: AcceleratorConfig) -> Iterator[tuple[int, Instruction]]:

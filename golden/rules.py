@@ -292,7 +292,7 @@ def _check_alive(index: int, span: Span, program: Program) -> None:
     for tensor in program.tensors:
         if not tensor.first < index <= tensor.last:
             continue
-        size = words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride, program.config)
+        size = tensor.words(program.config)
         inside = tensor.address <= span.address and end <= tensor.address + size
         # Parts of a tensor may still be written; who needs it last may write in its place, which
         # `check` allows of residuals only.

@@ -19,7 +19,6 @@ from rich.table import Table
 
 from golden.config import CORES
 from golden.program import Program
-from golden.scratchpad import words_of
 from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_line
@@ -46,13 +45,11 @@ def _parser() -> Parser:
 def summary(program: Program) -> dict:
     """Return what is worth knowing about a program, JSON values."""
     config = program.config
-    ends = [tensor.address + words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride,
-                                      config) for tensor in program.tensors]
     return {
         "instructions": dict(Counter(op.opcode.name for _, op in program.instructions())),
         "stream_bytes": program.stream.size,
         "memory_bytes": len(program.memory),
-        "scratchpad_bytes": max(ends) * config.word_bytes,
+        "scratchpad_bytes": program.scratchpad_bytes,
         "scratchpad_limit": config.sram_kib * 1024,
     }
 

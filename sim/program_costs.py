@@ -14,7 +14,6 @@ from golden.feed import header_words, load_words
 from golden.isa import Instruction, Layout, Opcode, Path, Source
 from golden.program import Program
 from golden.rules import shape_of_predictor, spans
-from golden.scratchpad import words_of
 from golden.timing import USUAL, MemoryModel, Step, timing
 
 from .energy import Energy, EnergyTable
@@ -199,7 +198,7 @@ class _Counter:
     def _tensor(self, index: int, op: Instruction) -> str:
         """Return the name of what an instruction makes."""
         for tensor in self._program.tensors:
-            size = words_of(tensor.layout, tensor.rows, tensor.cols, tensor.stride, self._config)
+            size = tensor.words(self._config)
             if (tensor.first <= index <= tensor.written
                     and tensor.address <= op.dest < tensor.address + size):
                 return tensor.name

@@ -6,8 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from golden.scratchpad import words_of
-
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent, table_of
 from .program_costs import ProgramEstimate, Row
@@ -17,11 +15,8 @@ _COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
 
 def print_program(result: ProgramEstimate, console: Console, *, every_layer: bool = False) -> None:
     """Print tables, totals and assumptions."""
-    config, about = result.program.config, result.program.about
-    console.print(Text.assemble(
-        (str(about.get("model", "network")), "bold green"),
-        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
-        f"{result.clock_mhz:g} MHz, {result.tech}, {about.get('scales', 'static')} scales"))
+    scales = result.program.about.get("scales", "static")
+    console.print(_title(result).append(f", {scales} scales"))
     console.print()
     kinds = [[row.kind, str(row.count), *_numbers(row, result)] for row in result.kinds]
     console.print(table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width))
@@ -35,6 +30,14 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print()
     for line in assumptions(result):
         console.print(Text(line, style="dim"))
+
+
+def _title(result: ProgramEstimate) -> Text:
+    config, about = result.program.config, result.program.about
+    return Text.assemble(
+        (str(about.get("model", "network")), "bold green"),
+        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
+        f"{result.clock_mhz:g} MHz, {result.tech}")
 
 
 def _numbers(row: Row, result: ProgramEstimate) -> list[str]:
@@ -107,17 +110,13 @@ def program_dict(result: ProgramEstimate) -> dict:
 
 def comparison_dict(results: dict[str, ProgramEstimate]) -> dict:
     """Return what each kind of scales costs: a short row each, and all of its estimate."""
-    static = next(iter(results.values()))
+    static = results["static"]
     rows = []
     for kind, result in results.items():
-        config = result.program.config
-        used = max(tensor.address + words_of(tensor.layout, tensor.rows, tensor.cols,
-                                             tensor.stride, config)
-                   for tensor in result.program.tensors)
         rows.append({
             "scales": kind, "cycles": result.cycles, "sram_bytes": result.traffic.sram,
             "dram_bytes": result.traffic.dram, "energy_mj": result.energy.total / 1e9,
-            "scratchpad_bytes": used * config.word_bytes,
+            "scratchpad_bytes": result.program.scratchpad_bytes,
             "more_cycles": result.cycles / static.cycles - 1,
             "more_energy": result.energy.total / static.energy.total - 1,
         })
@@ -128,11 +127,7 @@ def comparison_dict(results: dict[str, ProgramEstimate]) -> dict:
 def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> None:
     """Print a line for each kind of scales; `more` is what it takes more than static ones."""
     static = results["static"]
-    about, config = static.program.about, static.program.config
-    console.print(Text.assemble(
-        (str(about.get("model", "network")), "bold green"),
-        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
-        f"{static.clock_mhz:g} MHz, {static.tech}"))
+    console.print(_title(static))
     console.print()
     rows = [[row["scales"], f"{row['cycles']:,}", f"{100 * row['more_cycles']:+.2f} %",
              f"{row['sram_bytes'] / 1e6:,.2f}", f"{row['dram_bytes'] / 1e6:,.2f}",
