@@ -57,10 +57,10 @@ DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, 
             "scales": "predicted", "dataflow": "os", "mapping": "auto"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
               "layers")
+_OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
+
 Answer = tuple[dict, list[dict], Callable[[Console], None]]
 """A document, the rows that CSV has of it, and what prints it."""
-
-_OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
 def workload_of(model: str) -> Workload:
@@ -354,7 +354,6 @@ def _answer(args, choices: dict) -> Answer:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, choices = _resolve(argv)
-    _memory(args)
     document, rows, show = _answer(args, choices)
     _write(args, document, rows)
     if args.json == STDOUT:
