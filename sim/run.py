@@ -233,7 +233,8 @@ def _parser() -> Parser:
                         help="with rtl: compare with the golden machine after every instruction")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="with rtl: write a trace (*.vcd, *.fst) of the cycles around what "
-                             f"goes wrong, if anything does (default with --check: {TRACE})")
+                             "goes wrong, if anything does; implies --check (default with it: "
+                             f"{TRACE})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
 
@@ -244,8 +245,8 @@ def _core_options(args) -> CoreOptions:
     for name in ("check", "trace"):
         if getattr(args, name) and args.backend != "rtl":
             raise UserError(f"--{name} goes with --backend rtl")
-    return CoreOptions(args.core or CORES["8x16"], args.check,
-                       args.trace or (TRACE if args.check else None))
+    trace = args.trace or (TRACE if args.check else None)
+    return CoreOptions(args.core or CORES["8x16"], trace is not None, trace)
 
 
 def _table(answer: Answer, heads: list[str], width: int) -> Table:
