@@ -105,7 +105,7 @@ def check_parts(kib):
 
     async def testbench(ctx):
         want = None
-        for _ in range(600):
+        for _ in range(1000):
             enable, address = int(rng.integers(2)), int(rng.choice(places))
             addresses = rng.choice([place for place in places if place != address],
                                    config.rows).tolist()
