@@ -20,6 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from golden import source_digest
 from golden.config import AcceleratorConfig
 
 from .cli import UserError, folder, one_line
@@ -256,10 +257,9 @@ def _machine() -> str:
 
 def _sources() -> str:
     """Digest of what the Verilog and the rest of a build depend on, without making them."""
-    files = sorted([*(_ROOT / "golden").glob("*.py"), *(_ROOT / "rtl").glob("*.py"),
-                    Path(__file__), _MAIN])
-    return _digest(_machine(), importlib.metadata.version("amaranth"),
-                   *(_version(*_verilator()),), *(file.read_text() for file in files))
+    return _digest(_machine(), importlib.metadata.version("amaranth"), _version(*_verilator()),
+                   *(source_digest(_ROOT / package) for package in ("golden", "rtl")),
+                   Path(__file__).read_text(), _MAIN.read_text())
 
 
 def _digest(*parts: str) -> str:

@@ -53,3 +53,9 @@ def test_a_forbidden_import_is_noticed(tmp_path):
     path = tmp_path / "module.py"
     path.write_text("import numpy\nfrom torch.nn import Linear\n")
     assert imported(path) & FORBIDDEN["golden"] == {"torch"}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_every_folder_with_sources_is_a_package(package):
+    folders = {path.parent for path in (ROOT / package).rglob("*.py")}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]

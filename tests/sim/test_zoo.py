@@ -196,7 +196,8 @@ def test_reads_what_sim_train_writes(folder, tmp_path, monkeypatch):
 
 def test_files_of_the_package_are_package_data():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert "sim.zoo" in project["packages"]
+    assert any(fnmatch("sim.zoo", one) for one in project["packages"]["find"]["include"])
+    assert (ROOT / "sim" / "zoo" / "__init__.py").is_file()
     patterns = [*project["package-data"]["sim.zoo"], "*.py"]
     for path in (ROOT / "sim" / "zoo").iterdir():
         assert path.name == "__pycache__" or any(fnmatch(path.name, one) for one in patterns)
