@@ -22,7 +22,7 @@ test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
 
 nightly: $(VENV)/.test ## Run new random programs and resets on the RTL, and show what they cover
 	@seed=$${VERNIER_SEED:-$$(date +%s)}; $(BIN)/python -m tests.random_runs --seed $$seed && \
-		VERNIER_SEED=$$seed $(BIN)/python -m pytest -q tests/sim/test_core_reset.py
+		VERNIER_SEED=$$seed $(BIN)/python -m pytest -q tests/sim/harness/test_core_reset.py
 
 lint: $(VENV)/.test ## Check the code with ruff
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """SCALE-Sim and ZigZag, each run in a Python that has it, on matrix products and a core's array.
 
-What a tool is told follows from the :class:`golden.config.AcceleratorConfig`; its files are left in
-the folder that is given.
+What a tool is told follows from the :class:`golden.common.config.AcceleratorConfig`; its files are
+left in the folder that is given.
 """
 
 import csv
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from golden.config import AcceleratorConfig
-from golden.formats import Mode
-from golden.isa import Source
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import Mode
+from golden.core.isa import Source
 from sim.cli import UserError, folder, one_line
 
 _RUNNER = Path(__file__).resolve().with_name("zigzag_layers.py")

@@ -1,10 +1,10 @@
 """DeiT-Tiny's matrix products in cycles: ours, the RTL's, SCALE-Sim's and ZigZag's, side by side.
 
-The products are those of the program that the core runs. Ours are :func:`golden.feed.cycles`, the
-RTL's are measured under Verilator (random weights: cycles do not depend on them) or, where they
-were not, those of :mod:`golden.timing`, SCALE-Sim's those of :mod:`sim.scalesim`. What takes
-minutes or other tools is kept in a file, measured anew with ``--rtl``, ``--scalesim`` and
-``--zigzag``.
+The products are those of the program that the core runs. Ours are
+:func:`golden.cycles.feed.cycles`, the RTL's are measured under Verilator (random weights: cycles do
+not depend on them) or, where they were not, those of :mod:`golden.cycles.timing`, SCALE-Sim's those
+of :mod:`sim.estimation.scalesim`. What takes minutes or other tools is kept in a file, measured
+anew with ``--rtl``, ``--scalesim`` and ``--zigzag``.
 """
 
 import argparse
@@ -20,16 +20,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from golden import feed, timing
-from golden.config import CORES, AcceleratorConfig
-from golden.isa import Instruction, Layout, Opcode, Source
-from golden.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
-from golden.program import Program
-from sim import verilator
-from sim import workload as names
+from golden.common.config import CORES, AcceleratorConfig
+from golden.core.isa import Instruction, Layout, Opcode, Source
+from golden.core.program import Program
+from golden.cycles import feed, timing
+from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
 from sim.cli import UserError, command, one_of, precision, whole_file
-from sim.compiler import compile_network
-from sim.scalesim import product_cycles
+from sim.compiler.compiler import compile_network
+from sim.estimation import workload as names
+from sim.estimation.scalesim import product_cycles
+from sim.harness import verilator
 
 from . import estimator_tools as tools
 from .estimator_tools import Product

@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from golden.formats import Mode
-from golden.mac_array import gemm, prepare_weights
+from golden.common.formats import Mode
+from golden.product.mac_array import gemm, prepare_weights
 from sim.cli import command, positive
 
 from .bursts import add_threads, medians, set_threads

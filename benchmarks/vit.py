@@ -19,10 +19,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from golden.network import Network, Precision
-from golden.vit import Vit
-from sim import models
+from golden.network.network import Network, Precision
+from golden.network.vit import Vit
 from sim.cli import command, positive
+from sim.inputs import models
 from sim.ptq import pipeline, source
 
 from .bursts import add_threads, medians, set_threads

@@ -4,8 +4,8 @@
     python -m rtl.build --board icebreaker
 
 The design tests the accelerator's units in the hardware itself and reports over the board's serial
-port; see :mod:`rtl.self_test`. The tools are the YoWASP builds of yosys and nextpnr, or native
-ones on PATH. Exit status 1 if the design does not fit or misses its clock; its bitstream is
+port; see :mod:`rtl.selftest.self_test`. The tools are the YoWASP builds of yosys and nextpnr, or
+native ones on PATH. Exit status 1 if the design does not fit or misses its clock; its bitstream is
 written nevertheless where it only misses the clock.
 """
 
@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden import self_test
+from golden.selftest import self_test
 
 from .boards import BOARDS, Board
 from .boards.board import BAUD
-from .build_report import BuildReport, parse
 from .cli import Parser
-from .files import write_whole
+from .fpga.build_report import BuildReport, parse
+from .fpga.files import write_whole
 
 INSTALL = "python -m pip install 'vernier[fpga]'"
 

@@ -19,19 +19,19 @@ from amaranth.back import verilog
 from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Component
 
-from golden.config import CONFIGS, CORES, AcceleratorConfig, load_config, load_core
+from golden.common.config import CONFIGS, CORES, AcceleratorConfig, load_config, load_core
 
 from .cli import Parser
-from .core import Core
-from .exp2 import Exp2
-from .files import write_whole
-from .gelu import Gelu
-from .layernorm import LayerNorm
-from .mac_array import MacArray
-from .range_unit import RangeUnit
-from .requant import Requant
-from .scale_unit import ScaleUnit
-from .softmax import Softmax
+from .common.exp2 import Exp2
+from .core.core import Core
+from .fpga.files import write_whole
+from .prediction.range_unit import RangeUnit
+from .prediction.scale_unit import ScaleUnit
+from .product.mac_array import MacArray
+from .results.gelu import Gelu
+from .results.requant import Requant
+from .rows.layernorm import LayerNorm
+from .rows.softmax import Softmax
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit,
@@ -71,7 +71,7 @@ def unit_verilog(unit: str, config: AcceleratorConfig) -> str:
     Raises
     ------
     ValueError
-        If there is no core of this configuration (see :data:`golden.config.CORES`).
+        If there is no core of this configuration (see :data:`golden.common.config.CORES`).
     """
     text = verilog.convert(UNITS[unit](config), name=PREFIX + unit, emit_src=False,
                            strip_internal_attrs=True)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
-from golden.config import CORES, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 
 from .build import BuildError, MissingTool, find_tool, run_tool, step
 from .cli import Parser
-from .core import Core
+from .core.core import Core
 
 __all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
            "synthesise"]

@@ -25,10 +25,10 @@ from rich.console import Console
 
 from rtl.cli import Parser
 
-from . import predictor_options
 from .calibrate import FloatModel
 from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
-from .labels import read_labels
+from .inputs.labels import read_labels
+from .prediction import predictor_options
 
 PROG = "python -m sim.accuracy"
 DEFAULT_METHODS = ("mse", "oracle", "lsq", "predictor")
@@ -43,7 +43,7 @@ class _List(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from .preparation import candidates
+        from .evaluation.preparation import candidates
 
         known = candidates().values()
         width = max(len(one.name) for one in known)
@@ -124,7 +124,8 @@ def _note(text: str) -> None:
 
 def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, dict]:
     """Run what the options say; return rows, answers, and what identifies the run."""
-    from . import comparison, evaluation, images, preparation
+    from .evaluation import comparison, evaluation, preparation
+    from .inputs import images
 
     known = preparation.candidates()
     methods = _methods(args.methods, known)
@@ -169,8 +170,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.plot is not None:
         folder(args.plot)
 
-    from . import accuracy_report as report
-    from . import evaluation
+    from .evaluation import accuracy_report as report
+    from .evaluation import evaluation
 
     workers = args.workers or len(os.sched_getaffinity(0))
     rows, answers, about = compare(args, partial(evaluation.cluster, args.dask, workers))
@@ -179,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         with whole_file(args.markdown) as temporary:
             temporary.write_text(report.as_markdown(rows, typed))
     if args.plot is not None:
-        from . import accuracy_plots
+        from .evaluation import accuracy_plots
 
         accuracy_plots.write(rows, answers, about["sites"], args.plot)
     if args.json:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from golden import softmax
+from golden.rows import softmax
 from rtl.cli import Parser
 
-from . import predictor_options
 from .cli import UserError, command, positive, precision, progress, up_to
 from .code_digest import digest
-from .quantized_model import QuantizedModel, save
+from .inputs.quantized_model import QuantizedModel, save
+from .prediction import predictor_options
 
 PROG = "python -m sim.calibrate"
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
@@ -45,7 +45,7 @@ class FloatModel:
         UserError
             If there is no such model, or its weights cannot be had.
         """
-        from . import models  # seconds of imports, which --help and bad options do not need
+        from .inputs import models  # seconds of imports, which --help and bad options do not need
 
         model = models.create(name, weights, pretrained=weights is None)
         return cls(name, model, models.preprocessing(model))
@@ -63,7 +63,7 @@ class FloatModel:
 
     def describe(self) -> dict:
         """Return what a quantized model says about the float one."""
-        from . import models
+        from .inputs import models
 
         about = {"model": self.name, "weights": weights_digest(self.source()),
                  "preprocessing": self.preprocessing.config}
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.out.parent.is_dir():
         raise UserError(f"cannot write {args.out}: {args.out.parent} is not a folder")
 
-    from . import images
+    from .inputs import images
 
     images.files(args.images)  # before the weights are loaded or downloaded
     floating = FloatModel.create(args.model, args.weights)

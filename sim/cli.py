@@ -80,8 +80,8 @@ def up_to(limit: int | None) -> Callable[[str], int]:
 
 
 def precision(text: str):
-    """Argument type: a :class:`golden.network.Precision`, like ``w4a4``."""
-    from golden.network import Precision  # numba's import, which other commands do without
+    """Argument type: a :class:`golden.network.network.Precision`, like ``w4a4``."""
+    from golden.network.network import Precision  # numba's import, which other commands do without
 
     try:
         return Precision.parse(text)
@@ -91,7 +91,7 @@ def precision(text: str):
 
 def core(text: str):
     """Argument type: a core by name, or a TOML file with a table ``[accelerator]``."""
-    from golden.config import CORES, load_core  # numba's import, as below
+    from golden.common.config import CORES, load_core  # numba's import, as below
 
     if text in CORES:
         return CORES[text]

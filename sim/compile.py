@@ -17,12 +17,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from golden.config import CORES
-from golden.program import Program
+from golden.common.config import CORES
+from golden.core.program import Program
 from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_line
-from .compiler import DoesNotFit, compile_network
+from .compiler.compiler import DoesNotFit, compile_network
 from .run import open_model
 
 PROG = "python -m sim.compile"

@@ -3,12 +3,13 @@
     python -m sim.emulate --model deit_t_w4a4.safetensors --images validation \
         --labels validation/labels.csv
 
-:mod:`sim.emulator` runs the same quantizers with real arithmetic around them. What counts in the
-end is whether golden gives the same class. But at few bits any two such runs part from each other,
-whatever the arithmetic: a value that is within an error of the middle between two steps is now and
-then rounded to the other one, which moves many values after it by a good part of a step.
-``--jitter`` shows how far that goes, by a relative error put on every value that is about to be
-quantized; 6e-8 is that of float32. So there are two more comparisons, which do not go through it:
+:mod:`sim.evaluation.emulator` runs the same quantizers with real arithmetic around them. What
+counts in the end is whether golden gives the same class. But at few bits any two such runs part
+from each other, whatever the arithmetic: a value that is within an error of the middle between two
+steps is now and then rounded to the other one, which moves many values after it by a good part of a
+step. ``--jitter`` shows how far that goes, by a relative error put on every value that is about to
+be quantized; 6e-8 is that of float32. So there are two more comparisons, which do not go through
+it:
 
 :func:`follow` runs the network in real arithmetic, from pixels to logits, in the network's own
 formats, but takes what enters the matrix products as golden rounded it. Whether the class is the
@@ -43,15 +44,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from golden import exp2, formats, gelu, layernorm
-from golden.formats import ACC, UINT8, IntFormat
-from golden.network import Network
-from golden.vit import Vit
+from golden.common import exp2, formats
+from golden.common.formats import ACC, UINT8, IntFormat
+from golden.network.network import Network
+from golden.network.vit import Vit
+from golden.results import gelu
+from golden.rows import layernorm
 from rtl.cli import Parser
 
-from . import images, quantized_model
 from .cli import command, positive, positive_float, progress
-from .emulator import (
+from .evaluation.emulator import (
     FORMATS,
     ONE,
     Emulation,
@@ -64,7 +66,8 @@ from .emulator import (
     power,
     real,
 )
-from .labels import read_labels
+from .inputs import images, quantized_model
+from .inputs.labels import read_labels
 
 PROG = "python -m sim.emulate"
 
@@ -201,7 +204,7 @@ def compare(network: Network, pixels: np.ndarray, lambdas: np.ndarray,
         The quantized network.
     pixels : uint8 array, shape (images, side, side, 3)
     lambdas, tensors
-        What :meth:`golden.vit.Vit.run` returned as scales and showed to `watch`.
+        What :meth:`golden.network.vit.Vit.run` returned as scales and showed to `watch`.
 
     Returns
     -------

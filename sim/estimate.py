@@ -5,11 +5,12 @@
     python -m sim.estimate --model deit_t --bits w4a4 --scales all
 
 A plain ViT that the core has room for is compiled, without its weights, and timed to the cycle, as
-a program of sim.compile is: see :mod:`sim.program_costs`. Any other timm model, traced without its
-weights, is put on the array by a generic mapping; :func:`estimate` is the library function of that,
-and what it assumes is said in :mod:`sim.timing`, :mod:`sim.residency` and :mod:`sim.energy`. The
-options can come from a TOML file: the accelerator's choices in a table ``[accelerator]``, the
-options of this command, by their long names, in ``[estimate]``.
+a program of sim.compile is: see :mod:`sim.estimation.program_costs`. Any other timm model, traced
+without its weights, is put on the array by a generic mapping; :func:`estimate` is the library
+function of that, and what it assumes is said in :mod:`sim.estimation.timing`,
+:mod:`sim.estimation.residency` and :mod:`sim.estimation.energy`. The options can come from a TOML
+file: the accelerator's choices in a table ``[accelerator]``, the options of this command, by their
+long names, in ``[estimate]``.
 """
 
 import argparse
@@ -24,29 +25,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golden.config import (
+from golden.common.config import (
     CONFIGS,
     CORES,
     AcceleratorConfig,
     config_from_table,
     core_from_table,
 )
-from golden.formats import Mode
-from golden.network import Precision
-from golden.program import Program, ProgramError, load
-from golden.rules import verify
-from golden.timing import USUAL, MemoryModel
+from golden.common.formats import Mode
+from golden.core.program import Program, ProgramError, load
+from golden.core.rules import verify
+from golden.cycles.timing import USUAL, MemoryModel
+from golden.network.network import Precision
 
-from . import estimate_report as report
-from . import program_report, scalesim
-from .blank import blank_network, default_tap, shape_of
 from .cli import UserError, command, one_line, one_of, positive, positive_float, whole_file
-from .compiler import DoesNotFit, compile_network
-from .costs import SCALES, Estimate, Layer, Options
-from .energy import NODES
-from .estimator import estimate
-from .program_costs import ProgramEstimate, estimate_program
-from .workload import Workload
+from .compiler.blank import blank_network, default_tap, shape_of
+from .compiler.compiler import DoesNotFit, compile_network
+from .estimation import estimate_report as report
+from .estimation import program_report, scalesim
+from .estimation.costs import SCALES, Estimate, Layer, Options
+from .estimation.energy import NODES
+from .estimation.estimator import estimate
+from .estimation.program_costs import ProgramEstimate, estimate_program
+from .estimation.workload import Workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 
@@ -72,8 +73,8 @@ def workload_of(model: str) -> Workload:
         If there is no such model or it cannot be traced.
     """
     # PyTorch takes seconds to import: only once there is something to trace.
-    from .models import meta_model
-    from .tracing import trace
+    from .estimation.tracing import trace
+    from .inputs.models import meta_model
     return trace(meta_model(model), model)
 
 

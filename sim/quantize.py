@@ -9,7 +9,7 @@ import math
 import numba
 import numpy as np
 
-from golden.formats import LAMBDA, IntFormat
+from golden.common.formats import LAMBDA, IntFormat
 
 _RANGE = 6 * LAMBDA.one  # search from the scale that just covers the array down to 1/64 of it
 _STEPS = (LAMBDA.one // 16, LAMBDA.one // 128, 1)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from rtl.cli import Parser
 
-from . import images, recording
 from .cli import UserError, command, positive, progress
-from .recording import Choices, Recording
-from .sites import SITES
+from .inputs import images
+from .recordings import recording
+from .recordings.recording import Choices, Recording
+from .recordings.sites import SITES
 
 PROG = "python -m sim.record"
 LIBRARIES = ("numpy", "pillow", "safetensors", "scikit-image", "timm", "torch", "torchvision")
@@ -47,13 +48,14 @@ def make(name: str, weights: Path | None, pictures: list, choices: Choices, comm
     Parameters
     ----------
     name, weights
-        As for :func:`sim.models.create`; without a file, the weights are downloaded.
+        As for :func:`sim.inputs.models.create`; without a file, the weights are downloaded.
     pictures, choices, progress
-        As for :func:`sim.recorder.record`.
+        As for :func:`sim.recordings.recorder.record`.
     command_line
         The command to name in the metadata.
     """
-    from . import models, recorder  # seconds of imports, which --help and bad options do not need
+    from .inputs import models  # seconds of imports, which --help and bad options do not need
+    from .recordings import recorder
 
     origin = {
         "command": command_line,

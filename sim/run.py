@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from golden.config import CORES, AcceleratorConfig
-from golden.network import Network
+from golden.common.config import CORES, AcceleratorConfig
+from golden.network.network import Network
 from rtl.cli import Parser
 
 from . import zoo
 from .cli import TRACE, UserError, command, core, one_line, one_of, positive, progress
-from .quantized_model import QuantizedModel, load
+from .inputs.quantized_model import QuantizedModel, load
 
 PROG = "python -m sim.run"
 IMAGENET = 1000
@@ -56,14 +56,14 @@ class CoreOptions:
 
 
 def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from golden.vit import Vit
+    from golden.network.vit import Vit
 
     made = Vit(network)
     return lambda pixels: made.run(pixels).logits
 
 
 def _program(network: Network, options: CoreOptions):
-    from .compiler import DoesNotFit, compile_network
+    from .compiler.compiler import DoesNotFit, compile_network
 
     try:
         return compile_network(network, options.core)
@@ -72,7 +72,7 @@ def _program(network: Network, options: CoreOptions):
 
 
 def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from golden.machine import Machine
+    from golden.core.machine import Machine
 
     program = _program(network, options)
 
@@ -136,7 +136,7 @@ def class_names(count: int, given=None) -> list[str]:
     if isinstance(given, list | tuple) and len(given) == count:
         return [str(name) for name in given]
     if count == IMAGENET:
-        from .torchvision_compat import timm
+        from .inputs.torchvision_compat import timm
 
         return timm.data.ImageNetInfo().label_descriptions()
     return [f"class {index}" for index in range(count)]
@@ -152,8 +152,8 @@ def float_model(model: QuantizedModel, weights: Path | None = None):
     UserError
         If they are not to be had.
     """
-    from . import models
     from .calibrate import FloatModel, weights_digest
+    from .inputs import models
 
     name = model.name or (weights and weights.stem)
     if name is None:
@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _core_options(args)
     model = open_model(args.model)
 
-    from . import images
+    from .inputs import images
 
     pictures = [images.read(path)[1] for path in args.images]
     preprocessing = model.preprocessing()

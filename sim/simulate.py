@@ -20,25 +20,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from golden.machine import Machine
-from golden.program import Program, ProgramError, load
-from golden.timing import MemoryModel
+from golden.core.machine import Machine
+from golden.core.program import Program, ProgramError, load
+from golden.cycles.timing import MemoryModel
 from rtl.cli import Parser
 
-from . import verilator
-from .cli import (
-    TRACE,
-    UserError,
-    command,
-    folder,
-    one_line,
-    positive,
-    positive_float,
-    up_to,
-)
-from .expected import differences, record
+from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
+from .harness import verilator
+from .harness.expected import differences, record
+from .harness.verilator import BANDWIDTH, LATENCY, Result
 from .run import class_names, guesses
-from .verilator import BANDWIDTH, LATENCY, Result
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown
@@ -76,7 +67,7 @@ def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
     if image is None:
         return np.random.default_rng(seed).integers(0, 256, (program.side, program.side, 3),
                                                     dtype=np.uint8)
-    from . import images, models  # seconds of imports
+    from .inputs import images, models  # seconds of imports
 
     config = program.about.get("preprocessing")
     if config is None:
@@ -126,7 +117,7 @@ def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
     Parameters
     ----------
     program, pixels
-        As :func:`sim.verilator.run` takes them.
+        As :func:`sim.harness.verilator.run` takes them.
     check
         Compare after every instruction, and not only memory and scratchpad at the end.
     trace

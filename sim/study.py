@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from golden.network import BLOCK_SITES, Precision, VitShape
-from golden.scale_predictor import PredictorShape
+from golden.network.network import BLOCK_SITES, Precision, VitShape
+from golden.prediction.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
-from . import predictor
 from .cli import UserError, command, folder, positive, precision, progress
+from .prediction import predictor
 
 PROG = "python -m sim.study"
 
@@ -111,8 +111,8 @@ def _parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
-    from . import images
     from .calibrate import FloatModel
+    from .inputs import images
     from .ptq import export, methods, train
 
     floating = FloatModel.create(args.model, args.weights)

@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from golden.config import CORES, AcceleratorConfig
-from sim import verilator
-from tests.coverage import Coverage
-from tests.programs import random_program
+from golden.common.config import CORES, AcceleratorConfig
+from sim.harness import verilator
+from tests.cases.coverage import Coverage
+from tests.cases.programs import random_program
 
 CORE_4X8 = AcceleratorConfig(4, 8, lanes=4, scale_lanes=2, sram_kib=64)
 CONFIGS = {

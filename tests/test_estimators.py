@@ -8,18 +8,18 @@ import pytest
 from benchmarks import estimator_tools as tools
 from benchmarks import estimators
 from benchmarks.estimator_tools import Product
-from golden import timing
-from golden.config import CORES
-from golden.feed import first_beat
-from golden.formats import Mode
-from golden.isa import Source
-from golden.mac_array import gemm_cycles
-from golden.network import Precision
-from sim import verilator
+from golden.common.config import CORES
+from golden.common.formats import Mode
+from golden.core.isa import Source
+from golden.cycles import timing
+from golden.cycles.feed import first_beat
+from golden.network.network import Precision
+from golden.product.mac_array import gemm_cycles
 from sim.cli import UserError
-from sim.compiler import compile_network
-from sim.scalesim import product_cycles
-from tests.workloads import traced
+from sim.compiler.compiler import compile_network
+from sim.estimation.scalesim import product_cycles
+from sim.harness import verilator
+from tests.cases.workloads import traced
 
 PAGE = Path(__file__).parents[1] / "docs" / "estimators.md"
 CORE = CORES["8x16"]

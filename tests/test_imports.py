@@ -36,12 +36,12 @@ def test_package_imports_only_what_it_may(package):
 
 
 def test_formats_need_neither_numba_nor_numpy():
-    assert imported(ROOT / "golden" / "formats.py") == {"enum", "dataclasses"}
+    assert imported(ROOT / "golden" / "common" / "formats.py") == {"enum", "dataclasses"}
 
 
 def test_golden_loads_no_framework():
     code = ("import sys, pkgutil, importlib, golden\n"
-            "for module in pkgutil.iter_modules(golden.__path__, 'golden.'):\n"
+            "for module in pkgutil.walk_packages(golden.__path__, 'golden.'):\n"
             "    importlib.import_module(module.name)\n"
             "print(*sorted({'torch', 'timm', 'amaranth', 'rtl', 'sim'} & set(sys.modules)))")
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,

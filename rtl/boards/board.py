@@ -7,9 +7,9 @@ from amaranth.build import Platform
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 
-from golden.config import AcceleratorConfig
+from golden.common.config import AcceleratorConfig
 
-from ..self_test import SelfTest
+from ..selftest.self_test import SelfTest
 
 BAUD = 115_200
 PAUSE = 1.0  # seconds between two rounds of the self-test
@@ -58,7 +58,7 @@ class Board:
         Commands for yosys before its synthesis command.
     untimed_ns
         Delay of a block that nextpnr takes for registered though it is not (see
-        :func:`rtl.build_report.parse`).
+        :func:`rtl.fpga.build_report.parse`).
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from golden.config import AcceleratorConfig
+from golden.common.config import AcceleratorConfig
 
 from .board import Board, Resource
 

@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform
 
-from golden.config import CONFIGS
+from golden.common.config import CONFIGS
 
 from .board import Board, Resource
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from golden.formats import LAMBDA
-from golden.network import HEAD, Precision
+from golden.common.formats import LAMBDA
+from golden.network.network import HEAD, Precision
 
 from . import observers, rounding
 from .export import Quantized, Ranges

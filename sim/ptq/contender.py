@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from golden.network import Network
-from golden.vit import Vit
+from golden.network.network import Network
+from golden.network.vit import Vit
 
 from . import dynamic
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from golden.formats import LAMBDA, IntFormat
-from golden.network import Network, Precision, VitShape
+from golden.common.formats import LAMBDA, IntFormat
+from golden.network.network import Network, Precision, VitShape
 
 BINS = 1024
 SHARE = 0.9999
@@ -86,7 +86,7 @@ RULES = {"minmax": minmax, "percentile": percentile, "mse": mse}
 
 
 def chooser(network: Network, rule: str) -> Callable:
-    """Return what :meth:`golden.vit.Vit.run` takes as `choose`, by the name of a rule."""
+    """Return what :meth:`golden.network.vit.Vit.run` takes as `choose`, by the name of a rule."""
     give = RULES[rule]
 
     def choose(site, tensor, unit):

@@ -6,9 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from golden import formats, gelu, layernorm
-from golden.formats import LAMBDA
-from golden.network import GELU_POINT, POINT_LIMIT, Block, Linear, Network, Norm, Precision, Tap
+from golden.common import formats
+from golden.common.formats import LAMBDA
+from golden.network.network import (
+    GELU_POINT,
+    POINT_LIMIT,
+    Block,
+    Linear,
+    Network,
+    Norm,
+    Precision,
+    Tap,
+)
+from golden.results import gelu
+from golden.rows import layernorm
 
 from .source import LAYERS, Affine, FloatVit
 

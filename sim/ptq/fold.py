@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from golden.network import BLOCK_SITES, Precision
+from golden.network.network import BLOCK_SITES, Precision
 
 from .source import FloatVit
 from .twin import Twin

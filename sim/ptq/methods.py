@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 
-from .. import predictor
 from ..code_digest import digest as code_digest
+from ..prediction import predictor
 from . import dynamic, pipeline, train
 from .checkpoint import Checkpoint
 from .contender import Contender, Emulated, Integer

@@ -1,13 +1,13 @@
 """Observers: the scale of a quantizer from the values it is to hold.
 
-All give log2 of the scale of a :class:`~golden.formats.IntFormat`.
+All give log2 of the scale of a :class:`~golden.common.formats.IntFormat`.
 """
 
 import math
 
 import torch
 
-from golden.formats import IntFormat
+from golden.common.formats import IntFormat
 
 BINS = 4096
 _SHRINK = torch.arange(0, 6, 1 / 32)  # log2 of the largest scale over the ones tried

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from golden.formats import LAMBDA
-from golden.network import HEAD, Network, Precision
+from golden.common.formats import LAMBDA
+from golden.network.network import HEAD, Network, Precision
 
-from .. import predictor as prediction
+from ..prediction import predictor as prediction
 from . import blockwise, export, fold, train
 from .export import Quantized, Ranges
 from .reconstruct import Reconstruction, reconstruct

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from golden.formats import LAMBDA, IntFormat
-from golden.network import BLOCK_SITES
+from golden.common.formats import LAMBDA, IntFormat
+from golden.network.network import BLOCK_SITES
 
 from .export import Quantized
 from .source import LAYERS, FloatVit

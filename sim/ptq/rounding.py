@@ -6,7 +6,7 @@ known by their moments: ``H = E[x x^T]``.
 
 import torch
 
-from golden.formats import LAMBDA, IntFormat
+from golden.common.formats import LAMBDA, IntFormat
 
 from .export import Quantized
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from golden.network import VitShape
+from golden.network.network import VitShape
 
 from ..cli import UserError
-from ..models import Preprocessing
-from ..torchvision_compat import timm
+from ..inputs.models import Preprocessing
+from ..inputs.torchvision_compat import timm
 
 LAYERS = ("qkv", "proj", "fc1", "fc2")
 """Matrix products of a block that have weights."""

@@ -1,7 +1,8 @@
 """Scales predicted from the residual stream, in float with gradients.
 
-What :mod:`golden.range_unit` and :mod:`golden.scale_unit` compute, but for their roundings: the
-float twin of :class:`golden.network.Tap`, trained in its place and exported to it.
+What :mod:`golden.prediction.range_unit` and :mod:`golden.prediction.scale_unit` compute, but for
+their roundings: the float twin of :class:`golden.network.network.Tap`, trained in its place and
+exported to it.
 """
 
 import math
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from golden import network
-from golden.formats import COEFFICIENT, GAIN, LAMBDA, LOG2, PROJECTION, STATISTIC
-from golden.scale_predictor import (
+from golden.common.formats import COEFFICIENT, GAIN, LAMBDA, LOG2, PROJECTION, STATISTIC
+from golden.network import network
+from golden.prediction.scale_predictor import (
     HIGHEST,
     SCALE_ERROR_LIMIT,
     ScalePredictor,
@@ -24,7 +25,7 @@ REACH = STATISTIC.max / STATISTIC.one
 
 
 def log_ranges(x: torch.Tensor, chunk_tokens: int, groups: int, floor: float) -> torch.Tensor:
-    """Return log2 of the averaged extremes of each image, see :mod:`golden.range_unit`.
+    """Return log2 of the averaged extremes of each image, see :mod:`golden.prediction.range_unit`.
 
     ``(images, tokens, channels)`` to ``(images, 2 * groups)``: maximum and minus minimum of each
     group in turn. `floor` is the smallest sum of extremes there is.
@@ -68,7 +69,7 @@ class Tap(nn.Module):
     Parameters
     ----------
     after, chunk_tokens, groups
-        As in :class:`golden.network.Tap`; no chunk tokens are QPP's statistics.
+        As in :class:`golden.network.network.Tap`; no chunk tokens are QPP's statistics.
     floor
         Smallest sum of extremes: one unit of the residual stream.
     mean, gain : tensors, shape (2 * groups,)
@@ -134,7 +135,7 @@ class Tap(nn.Module):
     def limit(self) -> None:
         """Make coefficients smaller where a site's would allow too large an error of its scale.
 
-        The limit is :data:`golden.scale_predictor.SCALE_ERROR_LIMIT`.
+        The limit is :data:`golden.prediction.scale_predictor.SCALE_ERROR_LIMIT`.
         """
         errors = monomial_error_bounds(self.projected)
         unit = torch.tensor([float(errors[degree]) for degree in self._degrees().tolist()])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from golden.formats import LAMBDA
+from golden.common.formats import LAMBDA
 
 from .twin import Twin
 

@@ -1,6 +1,6 @@
 """The quantized network in PyTorch: the same quantizers in float, with gradients.
 
-Computes what :mod:`golden.vit` computes, but for the roundings of 16-bit tensors, from a
+Computes what :mod:`golden.network.vit` computes, but for the roundings of 16-bit tensors, from a
 :class:`~sim.ptq.source.FloatVit`. Used where gradients or whole data sets are wanted: to choose
 scales, to round weights, to train. Gradients pass the roundings straight through, and those of the
 scales are LSQ's (Esser et al., arXiv 1902.08153), in the log2 domain.
@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from golden import gelu
-from golden.formats import LAMBDA, UINT8, IntFormat
-from golden.network import BLOCK_SITES, HEAD, Precision
+from golden.common.formats import LAMBDA, UINT8, IntFormat
+from golden.network.network import BLOCK_SITES, HEAD, Precision
+from golden.results import gelu
 
 from .source import LAYERS, Affine, FloatVit
 
@@ -173,7 +173,7 @@ class Twin(nn.Module):
         return held if self.drop is None else self.drop(x, held)
 
     def patches(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Cut pixels ``uint8 (images, side, side, 3)`` as :func:`golden.vit.patches` does."""
+        """Cut pixels ``uint8 (images, side, side, 3)`` as ``golden.network.vit.patches`` does."""
         n, grid, side = len(pixels), self.shape.grid, self.shape.patch
         cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
         return cut.reshape(n, grid * grid, -1).float()

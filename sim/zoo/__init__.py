@@ -108,14 +108,14 @@ def find(name: str) -> Trained:
 
 
 def quantized(name: str):
-    """Return the :class:`~sim.quantized_model.QuantizedModel` of ``NAME`` or ``NAME:VARIANT``.
+    """Return the :class:`.QuantizedModel` of ``NAME`` or ``NAME:VARIANT``.
 
     Raises
     ------
     UserError
         If there is none, or its file is damaged.
     """
-    from .. import quantized_model
+    from ..inputs import quantized_model
 
     name, _, variant = name.partition(":")
     files = _files()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from golden import self_test
+from golden.selftest import self_test
 from rtl.boards import BOARDS
 from rtl.boards.board import BAUD
 from rtl.build import MissingTool, build, find_tool
@@ -77,7 +77,8 @@ def test_netlist_prints_what_golden_expects(built, tmp_path):
         ["verilator", "--binary", "--timing", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-fcoroutines",
          "--timescale", "1ns/1ps", "--top-module", "tb", "-Mdir", tmp_path / "obj",
          *(f"-G{name}={value}" for name, value in parameters.items()),
-         Path(__file__).parent / "tb_netlist.v", *verilog(out / "work" / "top.json", tmp_path)],
+         Path(__file__).parents[1] / "benches" / "tb_netlist.v",
+         *verilog(out / "work" / "top.json", tmp_path)],
         check=True, capture_output=True)
     result = subprocess.run([tmp_path / "obj" / "Vtb"], check=True, capture_output=True)
     assert result.stdout.startswith(expected.encode()), result.stdout

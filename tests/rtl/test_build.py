@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from golden import self_test
+from golden.selftest import self_test
 from rtl import build as rtl_build
 from rtl.boards import BOARDS
 from rtl.boards.board import Resource
 from rtl.build import find_tool, main
-from rtl.build_report import parse
+from rtl.fpga.build_report import parse
 
 CLOCK = "$glbnet$clk"
 RESOURCES = (Resource("LUTs", "LC", "SB_LUT"), Resource("multipliers", "DSP"))

@@ -3,10 +3,10 @@ import subprocess
 
 import pytest
 
-from golden.config import CONFIGS, CORES
+from golden.common.config import CONFIGS, CORES
 from rtl.export import UNITS, main, unit_verilog
-from rtl.files import write_whole
-from tests.verilate import VERILATOR_ARGS
+from rtl.fpga.files import write_whole
+from tests.benches.verilate import VERILATOR_ARGS
 
 
 def test_writes_every_unit_with_a_stable_module_name(tmp_path, capsys):

@@ -14,35 +14,28 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.back import rtlil
 
-from golden.config import CONFIGS, CORES
-from golden.formats import ACT16, Mode
-from golden.isa import Layout
-from golden.layernorm import epsilon_units
+from golden.common.config import CONFIGS, CORES
+from golden.common.formats import ACT16, Mode
+from golden.core.isa import Layout
+from golden.rows.layernorm import epsilon_units
 from rtl.build import MissingTool, find_tool
-from rtl.epilogue import Epilogue
 from rtl.export import ports_of, unit_verilog
-from rtl.mac_array import MacArray
-from rtl.placement import Placement
-from rtl.requant import Requant
-from rtl.scratchpad import Scratchpad
-from tests.gemm_products import attention_products, random_products
-from tests.netlist import Netlist, Replay, Trace, synthesise, traced
-from tests.recorded import recorded
-from tests.rtl import (
-    test_epilogue,
-    test_exp2,
-    test_gelu,
-    test_layernorm,
-    test_mac_array,
-    test_placement,
-    test_range_unit,
-    test_requant,
-    test_scale_unit,
-    test_scratchpad,
-    test_softmax,
-)
-from tests.rtl.test_multiplier import ECP5
-from tests.streams import sink, source
+from rtl.memory.placement import Placement
+from rtl.memory.scratchpad import Scratchpad
+from rtl.product.mac_array import MacArray
+from rtl.results.epilogue import Epilogue
+from rtl.results.requant import Requant
+from tests.benches.netlist import Netlist, Replay, Trace, synthesise, traced
+from tests.benches.streams import sink, source
+from tests.cases.gemm_products import attention_products, random_products
+from tests.cases.recorded import recorded
+from tests.rtl.common import test_exp2
+from tests.rtl.common.test_multiplier import ECP5
+from tests.rtl.memory import test_placement, test_scratchpad
+from tests.rtl.prediction import test_range_unit, test_scale_unit
+from tests.rtl.product import test_mac_array
+from tests.rtl.results import test_epilogue, test_gelu, test_requant
+from tests.rtl.rows import test_layernorm, test_softmax
 
 pytestmark = [pytest.mark.long, pytest.mark.verilator]
 

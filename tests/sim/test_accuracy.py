@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sim import accuracy, calibrate, evaluation, images, preparation
-from tests import shipped
+from sim import accuracy, calibrate
+from sim.evaluation import evaluation, preparation
+from sim.inputs import images
+from tests.cases import shipped
 
 COUNT = 30
 METHODS = ("mse", "oracle", "jit-minmax", "lsq", "predictor", "repq-vit")

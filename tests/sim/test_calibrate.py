@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from golden import vit
-from sim import calibrate, images, models, quantized_model, zoo
+from golden.network import vit
+from sim import calibrate, zoo
+from sim.inputs import images, models, quantized_model
 from sim.ptq.checkpoint import Checkpoint
-from tests import shipped, vits
+from tests.cases import shipped, vits
 
 
 @pytest.fixture(scope="module")

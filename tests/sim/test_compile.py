@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from golden import program
-from golden.config import CORES
-from golden.machine import Machine
-from golden.vit import Vit
+from golden.common.config import CORES
+from golden.core import program
+from golden.core.machine import Machine
+from golden.network.vit import Vit
 from sim import compile as command
 from sim import zoo
-from tests.networks import pixels
+from tests.cases.networks import pixels
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

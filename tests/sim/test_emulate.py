@@ -10,15 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from golden import range_unit
-from golden.formats import GAIN
-from golden.network import Precision, Tap
-from golden.scale_predictor import ScalePredictor
-from golden.vit import Vit
-from sim import emulate, emulator, quantized_model
+from golden.common.formats import GAIN
+from golden.network.network import Precision, Tap
+from golden.network.vit import Vit
+from golden.prediction import range_unit
+from golden.prediction.scale_predictor import ScalePredictor
+from sim import emulate
+from sim.evaluation import emulator
+from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
-from tests import vits
-from tests.networks import SHAPE, network, pixels
+from tests.cases import vits
+from tests.cases.networks import SHAPE, network, pixels
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 UNITS = tuple(emulator.UNITS)

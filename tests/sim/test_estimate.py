@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from golden.config import CONFIGS, AcceleratorConfig
-from golden.formats import Mode
+from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.formats import Mode
 from sim import estimate as command
-from sim.costs import SCALES, Options
-from sim.estimator import estimate, fitted
-from sim.workload import Vector
-from tests.workloads import DEIT_T_MACS, made_of, product, traced
+from sim.estimation.costs import SCALES, Options
+from sim.estimation.estimator import estimate, fitted
+from sim.estimation.workload import Vector
+from tests.cases.workloads import DEIT_T_MACS, made_of, product, traced
 
 ROOT = Path(__file__).parents[2]
 CONFIG = CONFIGS["8x16"]
@@ -23,7 +23,7 @@ CONFIG = CONFIGS["8x16"]
 def run(monkeypatch, capsys):
     """Run the command line with traces kept between tests; returns status, stdout, stderr.
 
-    The mapping is the generic one; that of programs has tests/sim/test_program_costs.py.
+    The mapping is the generic one; that of programs has tests/sim/estimation/test_program_costs.py.
     """
     def call(*argv):
         status = command.main(list(argv))

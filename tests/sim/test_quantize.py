@@ -3,9 +3,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from golden.formats import INT4, INT8, LAMBDA, UINT4, UINT8, WEIGHT4
+from golden.common.formats import INT4, INT8, LAMBDA, UINT4, UINT8, WEIGHT4
 from sim import quantize
-from sim.sites import CODEBOOK, SITES
+from sim.recordings.sites import CODEBOOK, SITES
 
 
 def test_quantizer_rounds_half_up_and_saturates():

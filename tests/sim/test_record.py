@@ -10,7 +10,9 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from sim import models, record, recording
+from sim import record
+from sim.inputs import models
+from sim.recordings import recording
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from golden import vit
-from golden.network import Precision
-from sim import models, quantized_model, run, zoo
+from golden.network import vit
+from golden.network.network import Precision
+from sim import run, zoo
 from sim.calibrate import FloatModel, calibrate
 from sim.cli import UserError
+from sim.inputs import models, quantized_model
+from sim.inputs.quantized_model import QuantizedModel
+from sim.inputs.torchvision_compat import timm
 from sim.ptq import pipeline
-from sim.quantized_model import QuantizedModel
-from sim.torchvision_compat import timm
-from tests import shipped, vits
+from tests.cases import shipped, vits
 
 NAMES = [f"tests of classes, class {number}, a long description of it and more" for number in
          range(7)]

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from golden.network import VitShape
-from sim import predictor, study
-from tests import shipped
+from golden.network.network import VitShape
+from sim import study
+from sim.prediction import predictor
+from tests.cases import shipped
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=6, heads=4, hidden=64, classes=7)
 

@@ -11,11 +11,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from golden.network import Precision
-from sim import models, quantized_model, train, zoo
+from golden.network.network import Precision
+from sim import train, zoo
 from sim.cli import UserError
-from sim.quantized_model import QuantizedModel
-from tests import networks, shipped, vits
+from sim.inputs import models, quantized_model
+from sim.inputs.quantized_model import QuantizedModel
+from tests.cases import networks, shipped, vits
 
 ROOT = Path(__file__).parents[2]
 

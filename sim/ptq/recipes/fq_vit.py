@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from golden.network import HEAD, Precision
+from golden.network.network import HEAD, Precision
 
 from ..source import FloatVit
 from .harness import Harness, plain

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import torch
 
-from golden.formats import INT8
-from golden.network import BLOCK_SITES, Precision
+from golden.common.formats import INT8
+from golden.network.network import BLOCK_SITES, Precision
 
 from .. import blockwise, export, fold, observers
 from ..source import FloatVit

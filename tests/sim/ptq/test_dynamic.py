@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from golden import vit
-from golden.formats import IntFormat
-from golden.network import Precision
+from golden.common.formats import IntFormat
+from golden.network import vit
+from golden.network.network import Precision
 from sim.ptq import dynamic
-from tests.networks import SHAPE, network, pixels
+from tests.cases.networks import SHAPE, network, pixels
 
 FORMATS = [IntFormat(4), IntFormat(4, signed=False), IntFormat(8), IntFormat(4, symmetric=True)]
 

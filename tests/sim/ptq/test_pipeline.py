@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from golden import vit
-from golden.formats import IntFormat
-from golden.network import HEAD, Precision
+from golden.common.formats import IntFormat
+from golden.network import vit
+from golden.network.network import HEAD, Precision
 from sim.cli import UserError
 from sim.ptq import fold, observers, pipeline, rounding, source, train
 from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.twin import Twin
-from tests import vits
+from tests.cases import vits
 
 TRAINED = dataclasses.replace(train.TRAINED, epochs=2, batch=8)
 

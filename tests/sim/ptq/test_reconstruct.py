@@ -6,13 +6,13 @@ import dataclasses
 import pytest
 import torch
 
-from golden.formats import LAMBDA, IntFormat
-from golden.network import Precision
+from golden.common.formats import LAMBDA, IntFormat
+from golden.network.network import Precision
 from sim.ptq import blockwise, pipeline, source
 from sim.ptq.reconstruct import TOWARDS, Mix, Reconstruction, Rounding, reconstruct
 from sim.ptq.source import LAYERS
 from sim.ptq.twin import Twin
-from tests import vits
+from tests.cases import vits
 
 SHORT = Reconstruction.paced(4, batch=8, device="cpu")
 LEARNED = Reconstruction.paced(100, device="cpu")

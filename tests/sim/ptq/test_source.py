@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from golden.network import HEAD
-from sim import models
+from golden.network.network import HEAD
 from sim.cli import UserError
+from sim.inputs import models
 from sim.ptq import source
 from sim.ptq.twin import Twin
-from tests import vits
+from tests.cases import vits
 
 
 def float_logits(model, images):

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from golden import range_unit, scale_predictor, vit
-from golden.formats import LAMBDA
-from golden.network import Precision
-from sim import predictor
+from golden.common.formats import LAMBDA
+from golden.network import vit
+from golden.network.network import Precision
+from golden.prediction import range_unit, scale_predictor
+from sim.prediction import predictor
 from sim.ptq import pipeline, source, train
 from sim.ptq.tap import Tap, log_ranges, monomials, quantiles
-from tests import vits
+from tests.cases import vits
 
 POINT = 9
 

@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import adalog, harness, search
 from sim.ptq.recipes.quantizers import AdaLog, LogSqrt2, covering
-from tests import vits
+from tests.cases import vits
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import erq
 from sim.ptq.recipes.harness import Harness
 from sim.ptq.recipes.quantizers import covering, percentile, round_weight
-from tests import vits
+from tests.cases import vits
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import i_vit
-from tests import vits
+from tests.cases import vits
 
 
 def shift_exp(code, scale, shift):

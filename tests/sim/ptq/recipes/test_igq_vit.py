@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import igq_vit
 from sim.ptq.recipes.quantizers import affine
-from tests import vits
+from tests.cases import vits
 
 
 def test_clusters_are_the_means_of_their_points():

@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import ptq4vit, search
 from sim.ptq.recipes.harness import Harness
 from sim.ptq.recipes.quantizers import Uniform
-from tests import vits
+from tests.cases import vits
 
 
 @pytest.mark.parametrize(("bits", "split"), [(4, 0.125), (4, 2.0**-19), (6, 0.5), (8, 1.0)])

@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import RECIPES
 from sim.ptq.recipes.harness import Harness
-from tests import vits
+from tests.cases import vits
 
 NEAR = dict.fromkeys(RECIPES, 0.25) | {"ptq4vit": 0.1}
 """Error at 8 bits over the size of the logits; larger where probabilities are logarithmic."""

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from golden.network import Precision
+from golden.network.network import Precision
 from sim.ptq import source
 from sim.ptq.recipes import harness, repq_vit
 from sim.ptq.recipes.harness import Harness
 from sim.ptq.twin import Twin
-from tests import vits
+from tests.cases import vits
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Formats, rounding, configuration and the tables that every unit shares."""

@@ -1,0 +1,1 @@
+"""The core's contract: instructions, programs, what is legal, and the machine that runs them."""

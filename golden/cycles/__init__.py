@@ -1,0 +1,1 @@
+"""Cycles of the core, as the RTL takes them."""

@@ -1,0 +1,261 @@
+"""Cycles of a program on a core: of every instruction, the number that the hardware takes.
+
+The core does one instruction at a time (:mod:`rtl.core.sequencer`), but the stream of the program
+runs ahead of it, by as much as the ring holds and external memory gives, so that what an
+instruction waits for depends on those before it. :func:`cycles` goes through a program from its
+first cycle to its last: the stream as :mod:`golden.cycles.stream` has it; products cycle by cycle
+(:mod:`golden.cycles.product_cycles`), predictions too (:mod:`golden.cycles.prediction_cycles`); the
+rest in closed form, by what :mod:`golden.rows.layernorm` and :mod:`golden.rows.softmax` say of
+their units. MEASURE and QUANTIZE, which the RTL does not have, are counted as passes at a word per
+cycle, through the range unit and through the epilogue.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..common.checks import integer
+from ..common.config import AcceleratorConfig
+from ..core.isa import CODEBOOK_UNITS, FIELD_UNITS, INSTRUCTION_UNITS, SCALES, Instruction, Opcode
+from ..core.program import Program, ProgramError
+from ..prediction.range_unit import RangeShape, range_cycles
+from ..rows import layernorm, softmax
+from .prediction_cycles import prediction_cycles
+from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
+from .stream import layout_of, stream_of, take, transfer
+
+START = 1
+"""Cycle in which the first instruction is asked for; `start` is given in cycle 0."""
+
+RESOLVE = 4
+"""Cycles in which the exponents of an instruction are added up."""
+
+_SPLIT = len(SCALES)
+_PRECISION = 1000  # of a bandwidth, the largest denominator
+_HIGHEST_LATENCY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """External memory behind its port.
+
+    Attributes
+    ----------
+    latency
+        Cycles from a request to its response, 1 to 10,000.
+    bytes_per_cycle
+        What it gives or takes on average, 1/1000 or more, rounded to a fraction whose denominator
+        is 1000 or less; None: as much as the port carries, a request a cycle.
+    """
+
+    latency: int = 1
+    bytes_per_cycle: float | None = None
+
+    def __post_init__(self):
+        integer("latency", self.latency, 1, _HIGHEST_LATENCY)
+        given = self.bytes_per_cycle
+        if given is not None and not 1 / _PRECISION <= given < float("inf"):
+            raise ValueError(f"bytes per cycle must be 1/{_PRECISION} or more, not {given!r}")
+
+    def pace(self, config: AcceleratorConfig) -> Fraction:
+        """Return the cycles from one request to the next, on average; 1 at least."""
+        if self.bytes_per_cycle is None:
+            return Fraction(1)
+        given = Fraction(self.bytes_per_cycle).limit_denominator(_PRECISION)
+        return max(Fraction(1), config.bus_bytes / given)
+
+
+IDEAL = MemoryModel()
+"""A request in every cycle, and its response in the next one."""
+
+USUAL = MemoryModel(latency=20, bytes_per_cycle=4)
+"""What is taken for external memory unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an instruction takes.
+
+    Attributes
+    ----------
+    instruction
+        The instruction.
+    fetch, constants, run
+        Cycles in which it is fetched, in which constants are taken that come before anything else,
+        and all the others.
+    array, weights, drain
+        Cycles of a product in which the array takes operands, in which there are none for it, and
+        in which it cannot take them; what is left of `run` is its beginning and its end.
+    reads, writes
+        Bytes of external memory that it reads, itself and its payload included, and writes.
+    """
+
+    instruction: Instruction
+    fetch: int
+    constants: int
+    run: int
+    array: int = 0
+    weights: int = 0
+    drain: int = 0
+    reads: int = 0
+    writes: int = 0
+
+    @property
+    def cycles(self) -> int:
+        """All of them."""
+        return self.fetch + self.constants + self.run
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Cycles of a program.
+
+    Attributes
+    ----------
+    steps
+        Of each instruction, END included. They follow each other without gaps, the first from the
+        cycle of `start` on.
+    """
+
+    steps: tuple[Step, ...]
+
+    def sum(self, field: str) -> int:
+        """Total of a field of the steps."""
+        return sum(getattr(step, field) for step in self.steps)
+
+    @property
+    def cycles(self) -> int:
+        """From the cycle with `start` to the first one with `done`."""
+        return self.sum("cycles")
+
+
+def cycles(program: Program, memory: MemoryModel = IDEAL) -> list[int]:
+    """Return the cycles of every instruction, END included.
+
+    Their sum is that of a run, from the cycle with `start` to the first one with `done`.
+    """
+    return [step.cycles for step in timing(program, memory).steps]
+
+
+def timing(program: Program, memory: MemoryModel = IDEAL) -> Timing:
+    """Return what every instruction of a program takes.
+
+    Parameters
+    ----------
+    program
+        Verified, as :func:`golden.core.rules.verify` does.
+    memory
+        External memory.
+
+    Raises
+    ------
+    ProgramError
+        If an instruction would never end: a prediction without a tap, or a second tap without one.
+    """
+    return _Clock(program, memory).run()
+
+
+class _Clock:
+    """Goes through a program."""
+
+    def __init__(self, program: Program, memory: MemoryModel):
+        self._program, self._config = program, program.config
+        self._stream = stream_of(program, memory.latency, memory.pace(self._config))
+        self._layout = layout_of(self._config)
+        self._word = 0  # the next one of the stream
+        self._tap: tuple[Instruction, int] | None = None
+
+    def run(self) -> Timing:
+        now, steps = START, []
+        for index, (_, op) in enumerate(self._program.instructions()):
+            begun, first = now, self._word
+            fetched = self._fetch(now)
+            try:
+                ready, end, product = self._execute(op, fetched)
+            except ValueError as error:
+                raise ProgramError(f"instruction {index}, {op.opcode.name}: {error}") from None
+            now = end + 1
+            reads, writes = self._bytes(op)
+            reads += (self._word - first) * self._config.cols
+            steps.append(Step(op, fetched - begun + (0 if index else START), ready - fetched,
+                              now - ready, *(product or (0, 0, 0)), reads, writes))
+        return Timing(tuple(steps))
+
+    def _units(self, count: int, start: int, interval: int = 1, mark: int = 0) -> tuple[int, int]:
+        """Take units of the stream; return when `mark` and the last of them have been accepted."""
+        self._word, marked, last = map(int, take(*self._stream, self._word, count, start, interval,
+                                                 mark, *self._layout))
+        return marked, last
+
+    def _fetch(self, start: int) -> int:
+        """Return the cycle after the fetch of an instruction."""
+        kept, last = self._units(INSTRUCTION_UNITS, start, mark=FIELD_UNITS)
+        return max(last + 1, kept + 1 + RESOLVE) + 1
+
+    def _execute(self, op: Instruction, start: int) -> tuple[int, int, tuple]:
+        """Return when an instruction begins to run, the last cycle of it, and a product's parts."""
+        config, opcode = self._config, op.opcode
+        if opcode is Opcode.END:
+            return start, start, ()
+        begin = self._constants(op, start)
+        if opcode is Opcode.SCALES:
+            return begin, begin + 1, ()
+        if opcode is Opcode.NORM:
+            run = layernorm.cycles(op.m, op.n, config)
+            return begin, begin + READER + run - 1 + EPILOGUE + PLACEMENT + 1, ()
+        words = op.m * -(-op.n // config.lanes)
+        if opcode is Opcode.QUANTIZE:
+            return begin, begin + READER + words - 1 + EPILOGUE + PLACEMENT + 1, ()
+        if opcode is Opcode.MEASURE:
+            flush = range_cycles(RangeShape(1, config.lanes, 1), config) - 1
+            return begin, begin + READER + words - 1 + flush, ()
+        if opcode is Opcode.SOFTMAX:
+            return begin, begin + READER + softmax.cycles(op.m, op.n, config), ()
+        if opcode is Opcode.GEMM:
+            return begin, *self._product(op, begin)
+        if opcode is Opcode.PREDICT:
+            return begin, self._predict(op, begin), ()
+        return begin, int(transfer(*self._stream, begin, *self._beats(op))), ()
+
+    def _constants(self, op: Instruction, start: int) -> int:
+        """Return the first cycle after the constants that come before anything else."""
+        if op.opcode is Opcode.NORM:
+            return self._units(op.n, start)[1] + 2
+        if op.opcode is Opcode.SOFTMAX and op.step:
+            return self._units(CODEBOOK_UNITS, start)[1] + 2
+        if op.opcode is Opcode.SCALES:
+            units = -(-op.n // _SPLIT)
+            last = self._units(units, start, _SPLIT)[1] if units else start - 1
+            return last + op.n - _SPLIT * (units - 1) * (units > 0) + 2
+        return start
+
+    def _product(self, op: Instruction, start: int) -> tuple[int, tuple]:
+        if op.tap and self._tap:
+            raise ValueError("the range unit has a tensor already that no PREDICT has asked for")
+        made = product_cycles(op, self._config, self._stream, self._word, start)
+        self._word = made.word
+        if op.tap:
+            self._tap = op, made.tapped
+        return made.end, (made.array, made.weights, made.drain)
+
+    def _predict(self, op: Instruction, start: int) -> int:
+        if self._tap is None:
+            raise ValueError("the range unit has seen no tensor")
+        end, self._word = prediction_cycles(op, self._tap[0], self._config, self._stream,
+                                            self._word, self._tap[1], start)
+        self._tap = None
+        return end
+
+    def _beats(self, op: Instruction) -> tuple[int, int, int]:
+        """Return the beats of a transfer, those of a group, and its words of zeros."""
+        bus = self._config.bus_bytes
+        if op.opcode is Opcode.PATCHES:
+            return (op.m - 1) * op.k // bus, 0, (op.k + 1) // 2
+        per_word = self._config.word_bytes // bus
+        return op.words * per_word, per_word if op.opcode is Opcode.STORE else 0, 0
+
+    def _bytes(self, op: Instruction) -> tuple[int, int]:
+        """Return the bytes that an instruction reads and writes besides the stream."""
+        if op.opcode not in (Opcode.LOAD, Opcode.STORE, Opcode.PATCHES):
+            return 0, 0
+        moved = self._beats(op)[0] * self._config.bus_bytes
+        return (0, moved) if op.opcode is Opcode.STORE else (moved, 0)

@@ -1,0 +1,1 @@
+"""How matrices lie in the scratchpad."""

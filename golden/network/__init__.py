@@ -1,0 +1,1 @@
+"""A quantized Vision Transformer in integers, and its inference."""

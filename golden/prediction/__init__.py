@@ -1,0 +1,1 @@
+"""Scale prediction: robust ranges, the polynomial, its evaluation."""

@@ -1,0 +1,1 @@
+"""Matrix products: the array's arithmetic, tiles, and operands packed into multipliers."""

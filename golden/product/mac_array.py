@@ -1,0 +1,310 @@
+"""MAC array: int8 and int4 matrix products, and how they are cut into tiles for the hardware.
+
+``y[m, n] = start[n] + sum_k a[m, k] * w[k, n]``, exact in 32 bits: shapes and start values that
+could make any accumulator wrap are refused. The functional model (:func:`gemm`) works on operand
+values; :func:`pack_activations`, :func:`pack_weights` and :func:`start_values` give what the
+hardware is fed for one tile, :func:`tiles` the order of the tiles, :func:`gemm_cycles` their cost.
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numba import get_num_threads
+
+from ..common import formats
+from ..common.checks import integer, integers
+from ..common.config import CONFIGS, AcceleratorConfig
+from ..common.formats import IntFormat, Mode
+from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
+
+FILL = 9
+"""Cycles from the last operand beat of a tile to its first result beat."""
+
+SHORTEST = 5
+"""Cycles of the shortest tile: its sums must have arrived before the next one may end."""
+
+CODES = formats.CODE.max + 1
+"""Entries of a codebook."""
+
+_OFFSET = 1 << (Mode.W4A4.activation_bits - 1)  # taken off unsigned 4-bit activations
+_DEFAULT = CONFIGS["8x16"]
+_SERIAL = 1 << 19  # products in the time that starting the threads would take
+
+
+class Activation(enum.Enum):
+    """How the activations of a matrix product are stored."""
+
+    SIGNED = "signed"
+    UNSIGNED = "unsigned"
+    CODE = "code"
+
+
+_KINDS = {"mode": Mode, "activation": Activation, "config": AcceleratorConfig}
+
+
+@cache
+def activation_format(mode: Mode, activation: Activation) -> IntFormat:
+    """Format of the stored activations of a matrix product.
+
+    Raises
+    ------
+    ValueError
+        For codes in W4A4, whose multipliers take 4-bit operands only.
+    """
+    if activation is not Activation.CODE:
+        return mode.activation(activation is Activation.SIGNED)
+    if mode is Mode.W4A4:
+        raise ValueError("activation must be signed or unsigned in w4a4, not code")
+    return formats.CODE
+
+
+def start_limit(k: int, mode: Mode, activation: Activation,
+                config: AcceleratorConfig = _DEFAULT) -> int:
+    """Largest magnitude of a start value before a sum of `k` products.
+
+    Start values up to it, and the offset of unsigned 4-bit activations added to them, leave room
+    for any `k` products in the narrowest accumulator that `mode` uses.
+    """
+    k = integer("k", k, 1, config.max_k)
+    term = (mode.operand.magnitude + _offset(mode, activation)) * mode.weight.magnitude
+    return config.accumulator(mode.macs - 1).max - k * term
+
+
+def _offset(mode: Mode, activation: Activation) -> int:
+    """Constant taken off an activation before it is stored."""
+    return _OFFSET if mode is Mode.W4A4 and activation is Activation.UNSIGNED else 0
+
+
+def _check_kinds(**arguments):
+    for name, value in arguments.items():
+        kind = _KINDS[name]
+        if not isinstance(value, kind):
+            article = "an" if kind.__name__[0] in "AI" else "a"
+            raise TypeError(f"{name} must be {article} {kind.__name__}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedWeights:
+    """Weights laid out for :func:`gemm`, made once by :func:`prepare_weights`."""
+
+    mode: Mode
+    shape: tuple[int, ...]
+    panels: np.ndarray
+
+
+def prepare_weights(w, mode: Mode) -> PreparedWeights:
+    """Return weights (k, n) or (batch, k, n) laid out for many calls of :func:`gemm`."""
+    _check_kinds(mode=mode)
+    w = _matrices("w", w, mode.weight)
+    batch, k, n = (1, *w.shape)[-3:]
+    panels = np.empty((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
+    padded = (batch, 2 * panels.shape[2], COLS * panels.shape[1])
+    whole = w.reshape(batch, k, n)
+    if whole.shape != padded:
+        whole = np.zeros(padded, np.int8)
+        whole[:, :k, :n] = w
+    pack_panels(whole, panels)
+    return PreparedWeights(mode, w.shape, panels)
+
+
+def _matrices(name: str, value, fmt: IntFormat):
+    """Return a matrix, or a batch of matrices, as bytes."""
+    shape = (None,) * (3 if np.ndim(value) == 3 else 2)
+    return integers(name, value, fmt.min, fmt.max, shape=shape,
+                    dtype=np.int8 if fmt.signed else np.uint8)
+
+
+def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=None, start=None,
+         config: AcceleratorConfig = _DEFAULT):
+    """Multiply activations by weights and add the start value of each column.
+
+    Parameters
+    ----------
+    a : int array, shape (m, k) or (batch, m, k)
+        Activations: values of the format of `mode` and `activation`, or codes 0..15.
+    w : int array or PreparedWeights, shape (k, n) or (batch, k, n)
+        Weights, in the weight format of `mode`.
+    codebook : int array, shape (16,), optional
+        Operand of each code, in ``OPERAND``; given exactly when `activation` is ``CODE``.
+    start : int array, shape (n,), optional
+        Start values of the accumulators, at most :func:`start_limit` in magnitude.
+    config : AcceleratorConfig
+        Its `max_k` and accumulators limit `k` and `start`; the result does not depend on it.
+
+    Returns
+    -------
+    int32 array, shape (m, n) or (batch, m, n)
+        ``start[n] + sum_k a[m, k] * w[k, n]``, exact.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer, out of its format, of a shape that does not fit the others,
+        longer than `max_k`, or could make an accumulator wrap.
+    """
+    _check_kinds(mode=mode, activation=activation, config=config)
+    a = _matrices("a", a, activation_format(mode, activation))
+    weights = w if isinstance(w, PreparedWeights) else prepare_weights(w, mode)
+    if weights.mode is not mode:
+        raise ValueError(f"w must be prepared for {mode.value}, not {weights.mode.value}")
+    if (*a.shape[:-2], a.shape[-1]) != weights.shape[:-1]:
+        raise ValueError(f"a and w must agree in batch and k, not be {a.shape} and {weights.shape}")
+    n = weights.shape[-1]
+    table = _table(activation, codebook)
+    padded = np.zeros(weights.panels.shape[1] * COLS, np.int32)
+    padded[:n] = _start(start, weights.shape[-2], n, mode, activation, config)
+
+    out = np.empty((*a.shape[:-1], n), np.int32)
+    if out.size:
+        _multiply(a.reshape(-1, *a.shape[-2:]), table, weights.panels, padded,
+                  out.reshape(-1, *out.shape[-2:]))
+    return out
+
+
+def _multiply(a, table, panels, start, out):
+    """Run the kernels on a batch, in parallel where that pays."""
+    batch, m, k = a.shape
+    mask = -1 if a.dtype == np.int8 else formats.UINT8.max
+    wide = np.empty((batch, -(-m // ROWS) * ROWS, 2 * panels.shape[2]), np.int16)
+    arguments = a.view(np.int8), mask, table, panels, start, wide
+    if out.size * k < _SERIAL:
+        multiply_share(*arguments, 0, 1, out)
+    else:
+        multiply(*arguments, get_num_threads(), out)
+
+
+def _table(activation, codebook):
+    """Operands of codes; none where activations are operands themselves."""
+    if (activation is Activation.CODE) != (codebook is not None):
+        raise ValueError("codebook must be given for codes, and only for them")
+    if codebook is None:
+        return np.empty(0, np.int16)
+    return integers("codebook", codebook, formats.OPERAND.min, formats.OPERAND.max, shape=(CODES,),
+                    dtype=np.int16)
+
+
+def _start(start, k, n, mode, activation, config):
+    """Start values, checked; zero if None."""
+    if start is None:
+        integer("k", k, 1, config.max_k)
+        return 0
+    limit = start_limit(k, mode, activation, config)
+    return integers("start", start, -limit, limit, shape=(n,))
+
+
+def _packed(values, slots: int, size: int):
+    """Return values (k, n) as bytes (k, size), `slots` values to a byte, low nibble first."""
+    padded = np.zeros((values.shape[0], size * slots), np.int64)
+    padded[:, :values.shape[1]] = values
+    if slots == 1:
+        return padded.astype(np.uint8)
+    return (padded[:, ::2] & 15 | (padded[:, 1::2] & 15) << 4).astype(np.uint8)
+
+
+def pack_activations(a, mode: Mode, activation: Activation,
+                     config: AcceleratorConfig = _DEFAULT):
+    """Return the activation bytes of one tile.
+
+    Parameters
+    ----------
+    a : int array, shape (up to tile_rows, k)
+        Activations as for :func:`gemm`. Missing rows are fed zero bytes.
+
+    Returns
+    -------
+    uint8 array, shape (k, rows)
+        Byte of each PE row in each cycle: an 8-bit activation or a code of that row; in W4A4
+        logical row ``2 * r`` in the low and ``2 * r + 1`` in the high nibble, unsigned ones with
+        8 taken off.
+    """
+    _check_kinds(mode=mode, activation=activation, config=config)
+    fmt = activation_format(mode, activation)
+    a = integers("a", a, fmt.min, fmt.max, shape=(None, None))
+    integer("rows of a", a.shape[0], 1, config.tile_rows(mode))
+    return _packed(a.T - _offset(mode, activation), mode.row_slots, config.rows)
+
+
+def pack_weights(w, mode: Mode, config: AcceleratorConfig = _DEFAULT):
+    """Return the weight bytes of one tile.
+
+    Parameters
+    ----------
+    w : int array, shape (k, up to tile_cols)
+        Weights as for :func:`gemm`. Missing columns are fed zero weights.
+
+    Returns
+    -------
+    uint8 array, shape (k, cols)
+        Byte of each PE column in each cycle: an 8-bit weight; or, 4-bit, logical column ``2 * c``
+        in the low and ``2 * c + 1`` in the high nibble.
+    """
+    _check_kinds(mode=mode, config=config)
+    w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
+    integer("columns of w", w.shape[1], 1, config.tile_cols(mode))
+    return _packed(w, mode.col_slots, config.cols)
+
+
+def start_values(w, mode: Mode, activation: Activation, start=None,
+                 config: AcceleratorConfig = _DEFAULT):
+    """Return what the accumulators of each column start from.
+
+    Parameters
+    ----------
+    w : int array, shape (k, n)
+        Weights as for :func:`gemm`.
+    start : int array, shape (n,), optional
+        Start values as for :func:`gemm`.
+
+    Returns
+    -------
+    int64 array, shape (n,)
+        `start`, and ``8 * sum_k w[k, n]`` added where W4A4 stores unsigned activations with 8
+        taken off.
+    """
+    _check_kinds(mode=mode, activation=activation, config=config)
+    w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
+    start = _start(start, *w.shape, mode, activation, config)
+    return start + _offset(mode, activation) * w.sum(axis=0)
+
+
+def tiles(m: int, n: int, mode: Mode,
+          config: AcceleratorConfig = _DEFAULT) -> Iterator[tuple[int, int]]:
+    """First row and column of each tile of an (m, n) result, in the order they are computed.
+
+    Columns of tiles are outermost, so that a tile's weights serve all rows before the next ones are
+    fetched. Tiles at the edges are computed whole; what lies beyond the result is dropped.
+    """
+    rows = range(0, integer("m", m, 1), config.tile_rows(mode))
+    cols = range(0, integer("n", n, 1), config.tile_cols(mode))
+    return ((row, col) for col in cols for row in rows)
+
+
+def drain_cycles(mode: Mode, config: AcceleratorConfig = _DEFAULT) -> int:
+    """Cycles in which the results of one tile leave the array."""
+    return config.tile_rows(mode) * config.tile_cols(mode) // config.lanes
+
+
+def gemm_cycles(m: int, k: int, n: int, mode: Mode,
+                config: AcceleratorConfig = _DEFAULT) -> int:
+    """Cycles from the first operand beat of an (m, k) x (k, n) product to its last result beat.
+
+    Both included, with operands always there and results always taken. A tile takes `k` cycles,
+    :data:`SHORTEST` at least, or as long as the tile before needs to drain; the last one drains
+    alone.
+    """
+    for name, size in (("m", m), ("n", n)):
+        integer(name, size, 1)
+    integer("k", k, 1, config.max_k)
+    drain = drain_cycles(mode, config)
+    count = -(-m // config.tile_rows(mode)) * -(-n // config.tile_cols(mode))
+    return (count - 1) * max(k, drain, SHORTEST) + k + FILL - 1 + drain
+
+
+def utilisation(m: int, k: int, n: int, mode: Mode,
+                config: AcceleratorConfig = _DEFAULT) -> float:
+    """Multiply-accumulates of a product over those the array could do in the same cycles, 0..1."""
+    peak = config.multipliers * mode.macs * gemm_cycles(m, k, n, mode, config)
+    return m * k * n / peak

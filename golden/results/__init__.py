@@ -1,0 +1,1 @@
+"""What becomes of accumulators: requantization and GELU."""

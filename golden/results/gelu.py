@@ -1,0 +1,105 @@
+"""GELU of residual-format values, from one table: ``t * Phi(t)`` for the normal distribution.
+
+Input and result have 10 fractional bits. With ``h(u) = u * (1 - Phi(u))``, which is even in use and
+small,
+
+    gelu(t) = max(t, 0) - h(|t|)        (1)
+
+``h`` is read from a table over ``0 <= u < 4``, 64 values with linear interpolation between them
+(:mod:`golden.common.interpolation`), in 2**-14; beyond 4 it is zero, and the table ends in zero.
+GELU is never below -0.16997, so that adding :data:`OFFSET`, 174 / 1024, makes the result unsigned;
+the constant is folded into the bias of the layer that reads it (as in Wu et al., AdaLog,
+arXiv 2407.12951).
+
+    result = min(max(t, 0) - round(h(|t|) / 16) + 174, 32767)                        (2)
+
+rounded half up, 0..32767, and the saturation takes effect for ``t`` beyond 31.8 only.
+
+Error: at most 0.85 / 1024 from ``gelu(t) + 174 / 1024``, for every ``t`` below saturation.
+
+In hardware: magnitude and table, one multiplication of 7 by 11 bits, two additions; three stages.
+"""
+
+from functools import lru_cache
+from math import erfc, sqrt
+
+import numpy as np
+
+from ..common.checks import integers
+from ..common.formats import FixedFormat
+from ..common.interpolation import Table
+from ..common.jit import kernel, round_shift
+
+INPUT = FixedFormat(16, frac=10)
+RESULT = FixedFormat(15, signed=False, frac=10)
+OFFSET = 174
+"""What is added to the result, so that it is never negative."""
+
+INDEX_BITS = 6
+TABLE_FRAC = 14  # fractional bits inside, before the one rounding to RESULT
+END = 4 << INPUT.frac  # where the table ends, in units of the input
+
+
+def _sample(index: int) -> int:
+    """Return ``round(2**14 * h(index / 16))``; 0 at the end."""
+    u = index / 16
+    return round(2**TABLE_FRAC * u * erfc(u / sqrt(2)) / 2) if index < 1 << INDEX_BITS else 0
+
+
+TABLE = Table(tuple(_sample(index) for index in range((1 << INDEX_BITS) + 1)),
+              rest_bits=INPUT.frac + 2 - INDEX_BITS, index_bits=INDEX_BITS)
+
+_VALUES = np.array(TABLE.values)
+_SLOPES = np.array(TABLE.slopes)
+_REST_BITS = TABLE.rest_bits
+_REST_MASK = (1 << _REST_BITS) - 1
+_DROP = TABLE_FRAC - RESULT.frac
+_HIGH = RESULT.max
+
+
+@kernel
+def gelu_kernel(t):
+    """Return GELU of one value, with the offset; for use inside other kernels."""
+    magnitude = abs(np.int64(t))
+    positive = max(np.int64(t), 0)
+    if magnitude >= END:
+        return min(positive + OFFSET, _HIGH)
+    index = magnitude >> _REST_BITS
+    rise = round_shift(_SLOPES[index] * (magnitude & _REST_MASK), _REST_BITS)
+    return positive - round_shift(_VALUES[index] + rise, _DROP) + OFFSET
+
+
+@kernel
+def _gelu(t, out):
+    for i in range(t.size):
+        out[i] = gelu_kernel(t[i])
+
+
+def gelu(t):
+    """Return GELU, with the offset that makes it unsigned.
+
+    Parameters
+    ----------
+    t : int array, shape (n,)
+        Values in :data:`INPUT` (10 fractional bits).
+
+    Returns
+    -------
+    int16 array, shape (n,)
+        ``gelu(t) + 174 / 1024`` in :data:`RESULT` (10 fractional bits), 0..32767.
+    """
+    t = integers("t", t, INPUT.min, INPUT.max, shape=(None,), dtype=np.int16)
+    out = np.empty_like(t)
+    _gelu(t, out)
+    return out
+
+
+@lru_cache
+def gelu_table():
+    """Return the result of every input, for speed: ``gelu_table()[t + 32768]`` is that of ``t``.
+
+    int16 array, shape (65536,), read-only.
+    """
+    results = gelu(np.arange(INPUT.min, INPUT.max + 1))
+    results.setflags(write=False)
+    return results

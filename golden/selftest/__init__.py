@@ -1,0 +1,1 @@
+"""What the self-test of a bitstream feeds its units with, and must get."""

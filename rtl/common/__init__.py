@@ -1,0 +1,1 @@
+"""Operand shapes, multipliers and function tables that several units use."""

@@ -1,0 +1,1 @@
+"""The whole core: sequencer, scales, and the paths between the units."""

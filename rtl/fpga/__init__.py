@@ -1,0 +1,1 @@
+"""What the FPGA tools report, and files written whole."""

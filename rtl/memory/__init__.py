@@ -1,0 +1,1 @@
+"""External memory, scratchpad, and what moves words between them."""

@@ -1,0 +1,244 @@
+"""Placement of results in the scratchpad, as :mod:`golden.memory.scratchpad` writes them."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16, IntFormat
+from golden.core.isa import FIELDS, OPERANDS, Layout
+from golden.cycles.product_cycles import PLACEMENT
+from golden.memory.scratchpad import BANK_BITS
+
+from ..common.shapes import shape_of
+from ..common.soft_multiplier import SoftMultiplier
+from .scratchpad import UNCHECKED, turned, write_signature
+
+__all__ = ["Placement", "placed_layout", "run_layout"]
+
+_BYTE, _NIBBLE = 8, 4
+
+run_layout = data.StructLayout({name: shape_of(FIELDS[name])
+                                for name in ("layout", "dest", "dest_stride", "m", "n")})
+"""A matrix of `m` rows and `n` columns; `dest` and `dest_stride` in words."""
+
+
+def placed_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Results of ``config.rows`` columns of a row, `column` being the first of them."""
+    return data.StructLayout({
+        "values": data.ArrayLayout(shape_of(ACT16), config.rows),
+        "row": shape_of(FIELDS["m"]),
+        "column": shape_of(FIELDS["n"]),
+    })
+
+
+class Placement(wiring.Component):
+    """Write beats of results to the scratchpad, in the layout asked for.
+
+    Four-stage pipeline that never stalls: a beat of cycle ``t`` is at `write` in cycle
+    ``t + LATENCY``. OPERAND4 holds two rows in a byte: the beats of an even row wait in a memory
+    for those of the odd row, unless it is the last row of the matrix. The memory has room for the
+    longest row, of ``config.max_k`` columns, as such a matrix is multiplied along its rows; the
+    other layouts know no limit but that of `n`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core: gives the scratchpad, `cols` and `max_k`.
+
+    Members
+    -------
+    run : ``In(run_layout)``
+        The matrix; stable from its first beat until `idle`.
+    i : ``In(stream.Signature(placed_layout(config)))``
+        Beats, always taken; `column` is a multiple of ``config.rows``. Those of the same columns
+        come by rising rows; otherwise the order does not matter. Beats behind the last row or
+        column are ignored, as are the lanes behind the last column: they are stored as zero, in
+        OPERAND only the one that shares 16 bits with the last column.
+    write : ``Out(write_signature(config))``
+        Low 16, 8 or 4 bits of each lane.
+    idle : ``Out(1)``
+        No beat of an earlier cycle is on its way: a read in this cycle sees all of them.
+    """
+
+    LATENCY = PLACEMENT
+
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        config.check_core()
+        self._rows = config.rows
+        self._row_bits = ceil_log2(config.rows)
+        self._tile_bits = ceil_log2(config.cols // config.rows)
+        self._beats = -(-config.max_k // config.rows)
+        super().__init__({
+            "run": In(run_layout),
+            "i": In(stream.Signature(placed_layout(config), always_ready=True)),
+            "write": Out(write_signature(config)),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.waiting = waiting = memory.Memory(
+            shape=_NIBBLE * self._rows, depth=self._beats, init=[], attrs=UNCHECKED)
+        waiting_read, waiting_write = waiting.read_port(), waiting.write_port()
+        run, beat = self.run, self.i.p
+        operand4 = run.layout == Layout.OPERAND4
+
+        # Stage a: place counted in strides, words and banks; lanes of the matrix.
+        a_valid, a_waits = Signal(), Signal()
+        a_odd = Signal()
+        a_lanes = Signal(self._rows)
+        a_values = Signal.like(beat.values)
+        a_beat = Signal(len(beat.column) - self._row_bits)
+        a_index = Signal.like(beat.row)
+        a_offset = Signal.like(beat.row)
+        a_bank = Signal(self._row_bits)
+
+        # Stage p: product of the index and the stride; nibbles of the row before.
+        p_valid, p_odd = Signal(), Signal()
+        p_lanes = Signal(self._rows)
+        p_values = Signal.like(a_values)
+        p_product = Signal.like(run.dest)
+        p_offset = Signal.like(run.dest)
+        p_bank = Signal.like(a_bank)
+
+        # Stage s: address of the first word; parts of it from bank 0 on.
+        s_valid = Signal()
+        s_words = Signal(self._rows * BANK_BITS)
+        s_parts = Signal(self._rows)
+        s_address = Signal.like(run.dest)
+        s_bank = Signal.like(a_bank)
+
+        # Stage w: turned to their banks. The write port itself is the stage register.
+        lanes = self._lanes()
+        index, offset, bank = self._place(m)
+        m.submodules.multiplier = multiplier = SoftMultiplier(*(
+            IntFormat(len(each), signed=False) for each in (a_index, run.dest_stride)))
+        m.d.comb += [multiplier.a.eq(a_index), multiplier.b.eq(run.dest_stride)]
+        words, parts = self._words(m, p_values, p_lanes, p_odd, waiting_read.data)
+        m.d.comb += [
+            waiting_read.addr.eq(a_beat),
+            waiting_write.addr.eq(a_beat),
+            waiting_write.data.eq(Cat(value[:_NIBBLE] for value in a_values)),
+            waiting_write.en.eq(a_valid & a_waits),
+            self.idle.eq(~(a_valid | p_valid | s_valid | self.write.enable.any())),
+        ]
+        m.d.sync += [
+            a_valid.eq(self.i.valid & (beat.row < run.m) & lanes[0]),
+            a_waits.eq(operand4 & ~beat.row[0] & (beat.row + 1 != run.m)),
+            a_odd.eq(beat.row[0]),
+            a_lanes.eq(lanes),
+            *(kept.eq(Mux(lane, value, 0))
+              for kept, lane, value in zip(a_values, lanes, beat.values, strict=True)),
+            a_beat.eq(beat.column >> self._row_bits),
+            a_index.eq(index),
+            a_offset.eq(offset),
+            a_bank.eq(bank),
+            p_valid.eq(a_valid & ~a_waits),
+            p_odd.eq(a_odd),
+            p_lanes.eq(a_lanes),
+            p_values.eq(a_values),
+            p_product.eq(multiplier.product),
+            p_offset.eq(run.dest + a_offset),
+            p_bank.eq(a_bank),
+            s_valid.eq(p_valid),
+            s_words.eq(words),
+            s_parts.eq(parts),
+            s_address.eq(p_product + p_offset),
+            s_bank.eq(p_bank),
+            *self._write(s_valid, s_words, s_parts, s_address, s_bank),
+        ]
+        return m
+
+    def _lanes(self) -> Value:
+        """Return a bit for each lane of the beat at the input: its column is in the matrix."""
+        n, bits = self.run.n, self._row_bits
+        beat, last = self.i.p.column[bits:], n[bits:]
+        return Cat((beat < last) | ((beat == last) & (lane < n[:bits]))
+                   for lane in range(self._rows))
+
+    def _place(self, m):
+        """Return index, words behind ``index * stride`` and bank of the beat at the input.
+
+        The bank of an OPERAND matrix is that of a word whose address is a multiple of the rows.
+        """
+        bits = self._row_bits
+        row, beat = self.i.p.row, self.i.p.column[bits:]
+        index, offset = Signal.like(row), Signal.like(row)
+        bank = Signal(bits)
+        with m.Switch(self.run.layout):
+            with m.Case(Layout.WIDE):
+                m.d.comb += [index.eq(row), offset.eq(beat), bank.eq(0)]
+            for layout in OPERANDS:
+                with m.Case(layout):
+                    pe_row = row[_BYTE // layout.bits - 1:]
+                    m.d.comb += [
+                        index.eq(pe_row >> bits),
+                        offset.eq(beat << (bits - 1)),
+                        bank.eq(pe_row),
+                    ]
+            for layout in (Layout.WEIGHT8, Layout.WEIGHT4):
+                with m.Case(layout):
+                    part_bits = ceil_log2(BANK_BITS // layout.bits)  # a beat is a part of a word
+                    tile_bits = self._tile_bits + part_bits - 1
+                    place = Cat(beat[:tile_bits], row)
+                    m.d.comb += [
+                        index.eq(beat[tile_bits:]),
+                        offset.eq(place[part_bits:]),
+                        bank.eq(place[:part_bits] << (bits - part_bits)),
+                    ]
+        return index, offset, bank
+
+    def _words(self, m, values, lanes, odd, waiting):
+        """Return what the banks get of a beat, 16 bits each, and which parts it has.
+
+        Those of 8 and 4 bits come again in all halves and quarters of the word.
+        """
+        def repeated(pieces):
+            value = Cat(pieces)
+            return value.replicate(len(words) // len(value))
+
+        words = Signal(self._rows * BANK_BITS)
+        parts = Signal(self._rows)
+        nibbles = [value[:_NIBBLE] for value in values]
+        whole_bytes = repeated(value[:_BYTE] for value in values)
+        pairs = lanes[::2]
+        with m.Switch(self.run.layout):
+            with m.Case(Layout.WIDE):
+                m.d.comb += [words.eq(values), parts.eq(-1)]
+            with m.Case(Layout.OPERAND8):
+                m.d.comb += [words.eq(whole_bytes), parts.eq(pairs)]
+            with m.Case(Layout.OPERAND4):
+                both = [Cat(Mux(odd, waiting.word_select(lane, _NIBBLE), nibble),
+                            Mux(odd, nibble, 0)) for lane, nibble in enumerate(nibbles)]
+                m.d.comb += [words.eq(repeated(both)), parts.eq(pairs)]
+            with m.Case(Layout.WEIGHT8):
+                m.d.comb += [words.eq(whole_bytes), parts.eq((1 << self._rows // 2) - 1)]
+            with m.Case(Layout.WEIGHT4):
+                m.d.comb += [words.eq(repeated(nibbles)), parts.eq((1 << self._rows // 4) - 1)]
+        return words, parts
+
+    def _write(self, valid, words, parts, address, bank):
+        """Return the updates of the write port.
+
+        Parts ``0 .. rows - 1`` go to the banks from `bank` on, in OPERAND from ``bank + address``
+        on, where part ``j`` goes to ``address + j``: the low bits of what a bank gets as address
+        are its distance from `bank`, and the others one more where part 0 lies behind that.
+        """
+        bits = self._row_bits
+        operand = (self.run.layout == Layout.OPERAND8) | (self.run.layout == Layout.OPERAND4)
+        low, high = address[:bits], address[bits:]
+        amount = (-bank - Mux(operand, low, 0))[:bits]
+        # What is repeated in both halves needs no turn by one, and WIDE none at all.
+        update = [
+            self.write.enable.eq(Mux(valid, turned(parts, amount, 1), 0)),
+            self.write.data.eq(turned(words, amount[:-1], BANK_BITS)),
+        ]
+        for index, each in enumerate(self.write.address):
+            distance = (index - bank)[:bits]
+            update.append(each.eq(Mux(
+                operand, Cat(distance, high + (distance < low)), address)))
+        return update

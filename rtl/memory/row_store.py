@@ -1,0 +1,139 @@
+"""One memory for rows that wait, of whoever works: LayerNorm, softmax, or the residuals."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16
+
+from ..common.shapes import shape_of
+from .scratchpad import UNCHECKED
+
+__all__ = ["RowQueue", "RowStore", "row_layout", "store_lent_to", "store_signature"]
+
+
+def row_layout(config: AcceleratorConfig) -> data.ArrayLayout:
+    """A word of a row."""
+    return data.ArrayLayout(shape_of(ACT16), config.lanes)
+
+
+def store_signature(config: AcceleratorConfig, words: int) -> wiring.Signature:
+    """A memory of `words` words, seen by its user.
+
+    `read_data` is that of `read_address` from the cycle after `read_enable` until the next read;
+    anything of a word that is written in the cycle in which it is read.
+    """
+    address = range(words)
+    return wiring.Signature({
+        "write_enable": Out(1),
+        "write_address": Out(address),
+        "write_data": Out(row_layout(config)),
+        "read_enable": Out(1),
+        "read_address": Out(address),
+        "read_data": In(row_layout(config)),
+    })
+
+
+class RowStore(wiring.Component):
+    """The memory behind :func:`store_signature`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Gives the number of lanes.
+    words : int
+
+    Members
+    -------
+    port : ``In(store_signature(config, words))``
+    """
+
+    def __init__(self, config: AcceleratorConfig, words: int):
+        self._config, self._words = config, words
+        super().__init__({"port": In(store_signature(config, words))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = store = memory.Memory(
+            shape=row_layout(self._config), depth=self._words, init=[], attrs=UNCHECKED)
+        write, read = store.write_port(), store.read_port()
+        m.d.comb += [
+            write.en.eq(self.port.write_enable),
+            write.addr.eq(self.port.write_address),
+            write.data.eq(self.port.write_data),
+            read.en.eq(self.port.read_enable),
+            read.addr.eq(self.port.read_address),
+            self.port.read_data.eq(read.data),
+        ]
+        return m
+
+
+def store_lent_to(user, port, writes: bool = True):
+    """Return the assignments that give `user`, of a signature of fewer words, the memory `port`.
+
+    Unless it `writes`, what it writes comes from elsewhere.
+    """
+    names = ["write_enable", "write_address", "read_enable", "read_address"]
+    if writes:
+        names.append("write_data")
+    return [*(getattr(port, name).eq(getattr(user, name)) for name in names),
+            user.read_data.eq(port.read_data)]
+
+
+class RowQueue(wiring.Component):
+    """Queue of words in a :class:`RowStore`; a word comes out two cycles after it went in.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Gives the number of lanes.
+    depth : int
+        Words it has room for, one of them behind the memory.
+
+    Members
+    -------
+    i, o : ``In``, ``Out`` of ``stream.Signature(row_layout(config))``
+    store : ``Out(store_signature(config, words(depth)))``
+        While anything is inside.
+    """
+
+    def __init__(self, config: AcceleratorConfig, depth: int):
+        self._inside = depth - 1
+        word = stream.Signature(row_layout(config))
+        super().__init__({
+            "i": In(word),
+            "o": Out(word),
+            "store": Out(store_signature(config, self.words(depth))),
+        })
+
+    @staticmethod
+    def words(depth: int) -> int:
+        """Words of the memory."""
+        return 1 << ceil_log2(depth - 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        store = self.store
+        level = Signal(range(self._inside + 1))
+        written, read = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(level != self._inside),
+            written.eq(self.i.valid & self.i.ready),
+            read.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            store.write_enable.eq(written),
+            store.write_data.eq(self.i.payload),
+            store.read_enable.eq(read),
+            self.o.payload.eq(store.read_data),
+        ]
+        m.d.sync += [
+            store.write_address.eq(store.write_address + written),
+            store.read_address.eq(store.read_address + read),
+            level.eq(level + written - read),
+        ]
+        with m.If(read):
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        return m

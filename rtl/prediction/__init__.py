@@ -1,0 +1,1 @@
+"""Range unit and scale unit: scales predicted from a shallow tensor."""

@@ -1,0 +1,151 @@
+"""Scale unit: all scales of an image, bit-exact with :mod:`golden.prediction.scale_unit`."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.common import formats
+from golden.common.config import AcceleratorConfig
+from golden.prediction import scale_unit
+from golden.prediction.scale_predictor import HIGHEST
+
+from ..common.exp2 import Exp2
+from ..common.shapes import multiplier_layout, shape_of
+from .monomials import Monomials
+from .range_unit import statistic_layout
+from .scale_feed import ScaleFeed, coefficient_layout, predictor_layout
+from .scale_sums import RoundSum, ScaleSums, SumSplitter, result_layout
+
+__all__ = ["ScaleUnit", "coefficient_layout", "predictor_layout", "scale_layout"]
+
+scale_layout = data.StructLayout({
+    "exponent": shape_of(formats.LAMBDA),
+    "multiplier": multiplier_layout,
+    "last": 1,
+})
+"""A scale as its lambda and as a multiplier, and whether it is that of the last site."""
+
+
+class ScaleUnit(wiring.Component):
+    """Evaluate a scale predictor: statistics and coefficients in, scales out.
+
+    Takes the statistics of an image, then its coefficients as they stream past, and gives the
+    scales in the order of the sites, ``config.scale_lanes`` multiplications per cycle. The
+    statistics of the next image are accepted from the cycle after the last coefficients.
+    Backpressure anywhere. From the last coefficients of a block to its first scale
+    :attr:`LATENCY` cycles pass; a whole image takes :func:`golden.prediction.scale_unit.cycles`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Gives the number of lanes and the largest predictor.
+
+    Members
+    -------
+    predictor : ``In(predictor_layout(config))``
+        Size of the predictor, as :meth:`golden.prediction.scale_predictor.ScalePredictor.registers`
+        gives it; stable from the first statistic of an image to its last coefficients.
+    statistics : ``In(stream.Signature(statistic_layout))``
+        As many as `predictor` says, the last one marked.
+    coefficients : ``In(stream.Signature(coefficient_layout(config)))``
+        Beats in the order of :func:`golden.prediction.scale_unit.pack`.
+    o : ``Out(stream.Signature(scale_layout))``
+        Scales in the order of the sites, the last one marked.
+    """
+
+    LATENCY = scale_unit.LATENCY
+
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._config = config
+        super().__init__({
+            "predictor": In(predictor_layout(config)),
+            "statistics": In(stream.Signature(statistic_layout)),
+            "coefficients": In(stream.Signature(coefficient_layout(config))),
+            "o": Out(stream.Signature(scale_layout)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.feed = feed = ScaleFeed(self._config)
+        m.submodules.sums = sums = ScaleSums(self._config)
+        m.submodules.splitter = splitter = SumSplitter(self._config)
+        m.submodules.round_variable = round_variable = RoundSum(
+            formats.STATISTIC, formats.PROJECTION.frac, formats.STATISTIC.max)
+        m.submodules.merge = merge = _Merge()
+        m.submodules.monomials = monomials = Monomials(self._config)
+        m.submodules.round_lambda = round_lambda = RoundSum(
+            formats.LAMBDA, scale_unit.ROUND, HIGHEST)
+        m.submodules.output = output = _Output()
+
+        connect(m, flipped(self.statistics), feed.statistics)
+        connect(m, flipped(self.coefficients), feed.coefficients)
+        connect(m, feed.o, sums.i)
+        connect(m, sums.o, splitter.i)
+        connect(m, splitter.variables, round_variable.i)
+        connect(m, feed.variables, merge.a)
+        connect(m, round_variable.o, merge.b)
+        connect(m, merge.o, monomials.i)
+        connect(m, splitter.sites, round_lambda.i)
+        connect(m, round_lambda.o, output.i)
+        connect(m, output.o, flipped(self.o))
+        m.d.comb += [
+            feed.predictor.eq(self.predictor),
+            monomials.variables.eq(self.predictor.variables),
+            monomials.degree.eq(self.predictor.degree),
+            monomials.address.eq(feed.address),
+            monomials.enable.eq(feed.enable),
+            feed.monomial.eq(monomials.operand),
+            feed.expanded.eq(monomials.done),
+        ]
+        return m
+
+
+class _Merge(wiring.Component):
+    """Variables from either source; at any time only one of them has any."""
+
+    a: In(stream.Signature(statistic_layout))
+    b: In(stream.Signature(statistic_layout))
+    o: Out(stream.Signature(statistic_layout))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [
+            self.o.valid.eq(self.a.valid | self.b.valid),
+            self.o.payload.eq(Mux(self.b.valid, self.b.payload, self.a.payload)),
+            self.a.ready.eq(self.o.ready & ~self.b.valid),
+            self.b.ready.eq(self.o.ready),
+        ]
+        return m
+
+
+class _Output(wiring.Component):
+    """Turn lambdas into scales; latency, throughput and stalls are those of :class:`Exp2`."""
+
+    i: In(stream.Signature(result_layout(formats.LAMBDA)))
+    o: Out(stream.Signature(scale_layout))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.exp2 = exp2 = Exp2()
+        m.d.comb += [
+            exp2.i.valid.eq(self.i.valid),
+            exp2.i.payload.eq(self.i.p.value),
+            self.i.ready.eq(exp2.i.ready),
+            self.o.valid.eq(exp2.o.valid),
+            self.o.p.multiplier.eq(exp2.o.payload),
+            exp2.o.ready.eq(self.o.ready),
+        ]
+        # What stays beside the power moves whenever its stages do.
+        beside = self.i.payload
+        for stage in range(Exp2.LATENCY):
+            register = Signal(result_layout(formats.LAMBDA), name=f"beside_{stage}")
+            with m.If(exp2.i.ready):
+                m.d.sync += register.eq(beside)
+            beside = register
+        m.d.comb += [
+            self.o.p.exponent.eq(beside.value),
+            self.o.p.last.eq(beside.last),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Matrix products: operand feed, MAC array, and what drains it."""

@@ -1,0 +1,144 @@
+"""Output-stationary MAC array, bit-exact with :func:`golden.product.mac_array.gemm`."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.common.config import AcceleratorConfig
+from golden.product import mac_array
+
+from ..common.multiplier import Multiplier, lent_signature
+from ..common.operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
+from .processing_element import ProcessingElement
+from .tile_drain import TileDrain, result_layout, starts_layout
+
+__all__ = ["MacArray", "beat_layout", "tile_layout"]
+
+
+def tile_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What holds for all operands of a tile, and where its accumulators start."""
+    return data.StructLayout({
+        "mode": TileMode,
+        "activation": TileActivation,
+        "start": starts_layout(config),
+    })
+
+
+def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Operand bytes of one cycle, and whether they are the last of a tile."""
+    return data.StructLayout({
+        "activations": data.ArrayLayout(BYTE, config.rows),
+        "weights": data.ArrayLayout(BYTE, config.cols),
+        "last": 1,
+    })
+
+
+class MacArray(wiring.Component):
+    """Multiply tiles of activations by tiles of weights, ``rows * cols`` multipliers at a time.
+
+    Throughput of one operand beat and one result beat per cycle; the results of a tile come out
+    while the next one is computed, the first of them :attr:`LATENCY` cycles after the last operand
+    beat. Accepted operands run through without a stall: only the last beat of a tile waits, for
+    the tile before to be all but out. See :func:`golden.product.mac_array.gemm_cycles`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Array shape, lanes and accumulator widths.
+    lends : int
+        Multipliers that can be lent, whole columns of them first.
+
+    Members
+    -------
+    tile : ``In(stream.Signature(tile_layout(config)))``
+        One payload per tile, taken with its last operand beat.
+    i : ``In(stream.Signature(beat_layout(config)))``
+        Bytes of :func:`golden.product.mac_array.pack_activations` and :func:`~.pack_weights`.
+    codebook : ``In(codebook_layout)``
+        Operand of each code; stable while operands are accepted and a cycle longer.
+    o : ``Out(stream.Signature(result_layout(config)))``
+        Logical rows in order, in a row logical columns in order, ``config.lanes`` per beat.
+    lend : ``In(1)``
+        The multipliers are lent; only while no operands are offered and all results are out.
+        Operands may be offered as soon as it is low again. Only if it `lends`.
+    lent : ``In(lent_signature).array(lends)``
+        Only if it `lends`.
+    """
+
+    LATENCY = mac_array.FILL
+
+    def __init__(self, config: AcceleratorConfig, lends: int = 0):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._config, self._lends = config, lends
+        borrower = {"lend": In(1), "lent": In(lent_signature).array(lends)}
+        super().__init__({
+            "tile": In(stream.Signature(tile_layout(config))),
+            "i": In(stream.Signature(beat_layout(config))),
+            "codebook": In(codebook_layout),
+            "o": Out(stream.Signature(result_layout(config))),
+            **(borrower if lends else {}),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        flight = OperandEdge.LATENCY + Multiplier.LATENCY
+        m.submodules.edge = edge = OperandEdge(self._config)
+        m.submodules.drain = drain = TileDrain(self._config, flight)
+        connect(m, drain.o, flipped(self.o))
+        last = self.i.payload.last
+        m.d.comb += [
+            self.i.ready.eq(self.tile.valid & (drain.ready | ~last)),
+            self.tile.ready.eq(self.i.valid & last & drain.ready),
+
+            edge.valid.eq(self.i.valid & self.i.ready),
+            edge.mode.eq(self.tile.payload.mode),
+            edge.activation.eq(self.tile.payload.activation),
+            edge.activation_bytes.eq(self.i.payload.activations),
+            edge.weight_bytes.eq(self.i.payload.weights),
+            edge.codebook.eq(self.codebook),
+
+            drain.finish.eq(self.tile.valid & self.tile.ready),
+            drain.mode.eq(self.tile.payload.mode),
+            drain.start.eq(self.tile.payload.start),
+            drain.capture.eq(_delayed(m, drain.finish, "last", flight)),
+        ]
+        self._elements(m, edge, drain, _delayed(m, self.tile.payload.mode, "mode", flight))
+        return m
+
+    def _elements(self, m, edge, drain, mode):
+        """Broadcast operands to the processing elements and chain their sums towards row 0."""
+        count = self._config.rows
+        rows = [[ProcessingElement(self._config, col * count + row < self._lends)
+                 for col in range(self._config.cols)] for row in range(count)]
+        if self._lends:
+            since = Signal(Multiplier.LATENCY)
+            m.d.sync += since.eq(Cat(self.lend, since))
+            clear = self.lend | since.any()
+        for index in range(self._lends):
+            col, row = divmod(index, count)
+            m.d.comb += [rows[row][col].lend.eq(self.lend), rows[row][col].clear.eq(clear)]
+            connect(m, flipped(self.lent[index]), rows[row][col].lent)
+        for row, elements in enumerate(rows):
+            for col, element in enumerate(elements):
+                m.submodules[f"pe_{row}_{col}"] = element
+                m.d.comb += [
+                    element.activation.eq(edge.activations[row]),
+                    element.weight.eq(edge.weights[col]),
+                    element.mode.eq(mode),
+                    element.last.eq(drain.capture),
+                    element.shift.eq(drain.shift),
+                ]
+                if row == 0:
+                    connect(m, element.sums, drain.head[col])
+                else:
+                    connect(m, element.sums, rows[row - 1][col].below)
+
+
+def _delayed(m, value, name, cycles):
+    """Return `value` as it was `cycles` cycles ago."""
+    for cycle in range(cycles):
+        register = Signal.like(value, name=f"{name}_{cycle}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value

@@ -1,0 +1,299 @@
+"""Operand feed: brings activations and weights of a product to the MAC array, tile by tile."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import Mode
+from golden.core.isa import FIELDS, UNIT_BYTES
+from golden.cycles import feed
+
+from ..common.operands import BYTE, by_mode
+from ..memory.scratchpad import address_shape, read_signature, turned
+from ..memory.weight_buffer import ring_signature, take_layout, words_shape
+from .key_buffer import KeyBuffer, WeightSource, last_tile, run_layout
+from .mac_array import beat_layout, tile_layout
+
+__all__ = ["OperandFeed", "run_layout"]
+
+
+def step_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Where the operands of a beat are, and what it is the last of."""
+    return data.StructLayout({
+        "address": address_shape(config),
+        "odd": 1,  # the high bytes of the word, which has been read for the beat before
+        "weights": range(max(config.stream_words, 2 * config.key_words)),
+        "last": 1,
+        "column_last": 1,
+        "final": 1,
+    })
+
+
+class OperandFeed(wiring.Component):
+    """Read the operands of one product and give them to the array in the order of its tiles.
+
+    Tile columns are outermost, as in :func:`golden.product.mac_array.tiles`. A tile column starts
+    when all of its weights are there; from then on a beat is given in every cycle in which the
+    array takes one, from tile to tile, and from tile column to tile column if the weights are
+    there. Weights are those of the stream, in the ring of a :class:`WeightBuffer`, or keys or
+    values out of the scratchpad, see :class:`KeyBuffer`. A beat is offered :attr:`LATENCY` cycles
+    after its activations were asked for. For the cycles of a product see
+    :func:`golden.cycles.feed.cycles`.
+
+    Of each tile column of the stream, the cursor of the weight buffer takes the column units,
+    which go to somebody else, and skips the weights, which are read in place; the units and
+    weights are released together when the last tile has been read. This goes on one tile column
+    ahead: the units of the next one are taken while this one is multiplied. The ring has to have
+    room for a tile column with its units.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core: shape of the array, sizes of memories.
+
+    Members
+    -------
+    run : ``In(run_layout)``
+        The product; stable while `busy`.
+    start : ``In(1)``
+        Begin, while not `busy`.
+    busy : ``Out(1)``
+        From the cycle after `start` until the array has taken the last beat.
+    done : ``Out(1)``
+        In the cycle after the array took the last beat.
+    read : ``Out(read_signature(config))``
+        Port of the scratchpad. The data are looked at in the cycle after `enable` only, so others
+        may use the port while `enable` is low.
+    take, skip, window, release, ring
+        The members of :class:`WeightBuffer` with those names; `ring` is its `read`. `release` is
+        valid for one cycle.
+    tile : ``Out(stream.Signature(tile_layout(config)))``
+        Of :class:`MacArray`; start values are zero.
+    o : ``Out(stream.Signature(beat_layout(config)))``
+        Beats for :class:`MacArray`.
+    """
+
+    LATENCY = feed.LATENCY
+
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        config.check_core()
+        self._config = config
+        super().__init__({
+            "run": In(run_layout),
+            "start": In(1),
+            "busy": Out(1),
+            "done": Out(1),
+            "read": Out(read_signature(config)),
+            "take": Out(stream.Signature(take_layout)),
+            "skip": Out(stream.Signature(words_shape)),
+            "window": In(stream.Signature(range(config.stream_words))),
+            "release": Out(stream.Signature(words_shape)),
+            "ring": Out(ring_signature(config)),
+            "tile": Out(stream.Signature(tile_layout(config))),
+            "o": Out(stream.Signature(beat_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, run = self._config, self.run
+        m.submodules.order = order = _Order(config)
+        m.submodules.columns = columns = _Columns(config)
+        m.submodules.keys = keys = KeyBuffer(config)
+        streamed = run.weights == WeightSource.STREAM
+        fresh = order.o.valid & order.o.ready & ~order.o.p.odd  # a word of activations is read
+        freed, finished = self._stages(m, order, keys, fresh, streamed)
+
+        m.d.comb += [
+            *(part.run.eq(run) for part in (order, columns, keys)),
+            *(part.start.eq(self.start) for part in (order, columns, keys)),
+            keys.granted.eq(~fresh),
+            self.read.enable.eq(fresh | keys.read.enable),
+            self.read.address.eq(Mux(fresh, order.o.p.address, keys.read.address)),
+            keys.read.data.eq(self.read.data),
+            # Where the weights of the next tile column are.
+            order.column.valid.eq(Mux(streamed, self.window.valid, keys.column.valid)),
+            order.column.payload.eq(Mux(streamed, self.window.payload, keys.column.payload)),
+            self.window.ready.eq(order.column.ready & streamed),
+            keys.column.ready.eq(order.column.ready),
+            self.release.payload.eq(run.k + by_mode(run.mode, {
+                each: UNIT_BYTES * each.col_slots for each in Mode})),
+        ]
+        connect(m, columns.take, flipped(self.take))
+        connect(m, columns.skip, flipped(self.skip))
+        # Registers end the path from the array's ready.
+        m.d.sync += [
+            self.release.valid.eq(freed & streamed),
+            keys.free.eq(freed & ~streamed),
+            self.busy.eq(self.start | (self.busy & ~finished)),
+            self.done.eq(finished),
+        ]
+        return m
+
+    def _stages(self, m, order, keys, fresh, streamed):
+        """Read what `order` says; return whether a tile column has been read, and all is given."""
+        config = self._config
+        turn = ceil_log2(config.rows)
+        # Stage b: the activations are at the port, or were when the beat came, or the one before.
+        b_valid, b_came = Signal(), Signal()
+        b = Signal(step_layout(config))
+        b_kept, b_word = Signal.like(self.read.data), Signal.like(self.read.data)
+        # Stage c: one byte of each bank; the weights are at their port.
+        c_valid, c_last, c_final = Signal(), Signal(), Signal()
+        c_turn = Signal(turn)
+        c_bytes = Signal(data.ArrayLayout(BYTE, config.rows))
+        # Stage d, the output: bytes by PE rows, and the weights.
+        d_final = Signal()
+
+        b_free, c_free, d_free, weights = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            d_free.eq(~self.o.valid | self.o.ready),
+            c_free.eq(~c_valid | d_free),
+            b_free.eq(~b_valid | c_free),
+            order.o.ready.eq(b_free),
+            b_word.eq(Mux(b_came, self.read.data.as_value(), b_kept.as_value())),
+            weights.eq(b_valid & c_free),
+            self.ring.enable.eq(weights & streamed),
+            self.ring.address.eq(b.weights),
+            keys.keys.enable.eq(weights & ~streamed),
+            keys.keys.address.eq(b.weights),
+            self.tile.valid.eq(self.o.valid),
+            self.tile.p.mode.eq(self.run.mode),
+            self.tile.p.activation.eq(self.run.activation),
+        ]
+        m.d.sync += b_came.eq(fresh)
+        with m.If(b_came):
+            m.d.sync += b_kept.eq(self.read.data)
+        with m.If(b_free):
+            m.d.sync += [b_valid.eq(order.o.valid), b.eq(order.o.payload)]
+        with m.If(c_free):
+            m.d.sync += [
+                c_valid.eq(b_valid),
+                c_last.eq(b.last),
+                c_final.eq(b.final),
+                c_turn.eq(b.address[:turn]),
+                *(c_bytes[bank].eq(b_word[bank].word_select(b.odd, BYTE))
+                  for bank in range(config.rows)),
+            ]
+        with m.If(d_free):
+            m.d.sync += [
+                self.o.valid.eq(c_valid),
+                self.o.p.last.eq(c_last),
+                d_final.eq(c_final),
+                self.o.p.activations.eq(turned(c_bytes.as_value(), c_turn, BYTE)),
+                self.o.p.weights.eq(Mux(streamed, self.ring.data.as_value(),
+                                        keys.keys.data.as_value())),
+            ]
+        return weights & b.column_last, self.o.valid & self.o.ready & d_final
+
+
+class _Order(wiring.Component):
+    """Say one beat after the other where its operands are, while the weights are there.
+
+    Members
+    -------
+    run, start
+        As in :class:`OperandFeed`.
+    column : ``In(stream.Signature(weights address))``
+        The weights of the next tile column are there.
+    o : ``Out(stream.Signature(step_layout(config)))``
+        The beats; the first of a tile column in the cycle after its `column`.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        self._weights = step_layout(config)["weights"].shape
+        super().__init__({
+            "run": In(run_layout),
+            "start": In(1),
+            "column": In(stream.Signature(self._weights)),
+            "o": Out(stream.Signature(step_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, run, o = self._config, self.run, self.o.p
+        active = Signal()
+        there = Signal()  # the weights of the tile column
+        base = Signal(self._weights)  # and where
+        k = Signal(FIELDS["k"].bits)
+        tile = Signal(FIELDS["m"].bits)
+        column = Signal(FIELDS["n"].bits)
+        first = Signal(address_shape(config))  # word of the tile
+        address = Signal(address_shape(config))
+        following = Signal(address_shape(config))
+
+        go = self.o.valid & self.o.ready
+        m.d.comb += [
+            self.o.valid.eq(active & there),
+            o.odd.eq(k[0]),
+            o.address.eq(address),
+            o.weights.eq(base + k),
+            o.last.eq(k == run.k - 1),
+            o.column_last.eq(o.last & (tile == last_tile(run.m, run.mode, {
+                each: config.tile_rows(each) for each in Mode}))),
+            o.final.eq(o.column_last & (column == last_tile(run.n, run.mode, {
+                each: config.tile_cols(each) for each in Mode}))),
+            following.eq(Mux(o.column_last, run.source, first + run.source_stride)),
+            self.column.ready.eq(active & (~there | (go & o.column_last))),
+        ]
+        with m.If(go):
+            m.d.sync += [k.eq(k + 1), address.eq(address + k[0])]
+            with m.If(o.last):
+                m.d.sync += [k.eq(0), tile.eq(tile + 1), first.eq(following),
+                             address.eq(following)]
+            with m.If(o.column_last):
+                m.d.sync += [tile.eq(0), column.eq(column + 1), there.eq(0)]
+            with m.If(o.final):
+                m.d.sync += active.eq(0)
+        with m.If(self.column.valid & self.column.ready):
+            m.d.sync += [there.eq(1), base.eq(self.column.payload)]
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), column.eq(0), first.eq(run.source), address.eq(run.source)]
+        return m
+
+
+class _Columns(wiring.Component):
+    """Have the weight buffer give the units and find the weights of one tile column of the stream
+    after the other.
+
+    Members
+    -------
+    run, start
+        As in :class:`OperandFeed`; nothing is done for other weights.
+    take, skip
+        As in :class:`WeightBuffer`.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "run": In(run_layout),
+            "start": In(1),
+            "take": Out(stream.Signature(take_layout)),
+            "skip": Out(stream.Signature(words_shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        run = self.run
+        cols = {each: self._config.tile_cols(each) for each in Mode}
+        column = Signal(FIELDS["n"].bits)
+        m.d.comb += [
+            self.take.p.units.eq(by_mode(run.mode, cols)),
+            self.skip.payload.eq(run.k),
+        ]
+        with m.If(self.take.ready & self.take.valid):
+            m.d.sync += [self.take.valid.eq(0), self.skip.valid.eq(1)]
+        with m.If(self.skip.ready & self.skip.valid):
+            m.d.sync += [
+                self.skip.valid.eq(0),
+                self.take.valid.eq(column != last_tile(run.n, run.mode, cols)),
+                column.eq(column + 1),
+            ]
+        with m.If(self.start):
+            m.d.sync += [self.take.valid.eq(run.weights == WeightSource.STREAM), column.eq(0)]
+        return m

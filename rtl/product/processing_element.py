@@ -1,0 +1,116 @@
+"""One multiplier of the MAC array with the accumulators behind it."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import Mode
+from golden.product.packing import ACTIVATION_PORT, WEIGHT_PORT, product_fields
+
+from ..common.multiplier import PORT, Multiplier, lent_signature
+from ..common.operands import TileMode, by_mode
+from ..common.shapes import shape_of
+
+__all__ = ["ProcessingElement", "sums_signature"]
+
+SLOTS = max(mode.macs for mode in Mode)
+
+
+def sums_signature(config: AcceleratorConfig) -> wiring.Signature:
+    """Dot products of one multiplier, ``slot0`` upwards (:func:`golden.product.packing.slot`)."""
+    return wiring.Signature({
+        f"slot{index}": Out(shape_of(config.partial_sum(index))) for index in range(SLOTS)})
+
+
+class ProcessingElement(wiring.Component):
+    """Multiply operands every cycle and add up the products they hold.
+
+    A product reaches the accumulators ``Multiplier.LATENCY`` cycles after its operands; `mode` and
+    `last` go with the product. With the last product of a tile the sums move to `sums`, and the
+    accumulators start from zero again. A zero activation leaves them as they are.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Gives the widths of the accumulators, which are wide enough never to wrap.
+    lends : bool
+        The multiplier can be lent.
+
+    Members
+    -------
+    activation : ``In(ACTIVATION_PORT)``
+    weight : ``In(WEIGHT_PORT)``
+    mode : ``In(TileMode)``
+    last : ``In(1)``
+    shift : ``In(1)``
+        Replace `sums` by `below`, unless `last`.
+    below : ``In(sums_signature(config))``
+        Sums of the next PE row.
+    sums : ``Out(sums_signature(config))``
+        Finished dot products.
+    lend, clear : ``In(1)``
+        The multiplier is lent; the accumulators are kept at zero, as they must be while it is and
+        as long after as products of its user may come. Only if it `lends`.
+    lent : ``In(lent_signature)``
+        The multiplier, for its user. Only if it `lends`.
+    """
+
+    def __init__(self, config: AcceleratorConfig, lends: bool = False):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        self._lends = lends
+        borrower = {"lend": In(1), "clear": In(1), "lent": In(lent_signature)}
+        super().__init__({
+            "activation": In(shape_of(ACTIVATION_PORT)),
+            "weight": In(shape_of(WEIGHT_PORT)),
+            "mode": In(TileMode),
+            "last": In(1),
+            "shift": In(1),
+            "below": In(sums_signature(config)),
+            "sums": Out(sums_signature(config)),
+            **(borrower if lends else {}),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = (PORT, PORT) if self._lends else (ACTIVATION_PORT, WEIGHT_PORT)
+        m.submodules.multiplier = multiplier = Multiplier(*ports)
+        m.d.comb += [multiplier.a.eq(self.activation), multiplier.b.eq(self.weight)]
+        fresh = self.last
+        if self._lends:
+            fresh = self.last | self.clear
+            m.d.comb += self.lent.product.eq(multiplier.product)
+            with m.If(self.lend):
+                m.d.comb += [getattr(multiplier, name).eq(getattr(self.lent, name))
+                             for name in ("a", "b", "enable")]
+
+        for index in range(SLOTS):
+            finished = getattr(self.sums, f"slot{index}")
+            accumulator = Signal.like(finished, name=f"accumulator{index}")
+            total = Signal.like(finished, name=f"total{index}")
+            m.d.comb += total.eq(_with_field(accumulator, multiplier.product, index, self.mode))
+            m.d.sync += accumulator.eq(Mux(fresh, 0, total))
+            with m.If(self.last):
+                m.d.sync += finished.eq(total)
+            with m.Elif(self.shift):
+                m.d.sync += finished.eq(getattr(self.below, f"slot{index}"))
+        return m
+
+
+def _with_field(accumulator: Value, product: Value, index: int, mode: Value) -> Value:
+    """`accumulator` plus the field `index` of `product`."""
+    fields = {each: product_fields(each)[index] for each in Mode if each.macs > index}
+    low, = {field.low for field in fields.values()}
+    value = by_mode(mode, {each: product[low:low + field.fmt.bits].as_signed()
+                           for each, field in fields.items()})
+    if low == 0:
+        return accumulator + value
+    # One more bit below the sum makes the borrow the carry into the same adder.
+    return (Cat(1, accumulator).as_signed()
+            + Cat(borrow(product, low), value).as_signed()) >> 1
+
+
+def borrow(product: Value, low: int) -> Value:
+    """What negative fields below bit `low` have taken from the field that begins there."""
+    return product[low - 1]

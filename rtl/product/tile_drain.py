@@ -1,0 +1,236 @@
+"""Carry finished tiles out of the MAC array, one beat per cycle, beside the next tile."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from golden.common import formats
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import Mode
+from golden.cycles.product_cycles import DRAIN, RESULTS
+from golden.product.mac_array import drain_cycles
+from golden.product.packing import slot
+
+from ..common.operands import TileMode, by_mode
+from ..common.shapes import shape_of
+from .processing_element import sums_signature
+
+__all__ = ["TileDrain", "result_layout", "starts_layout"]
+
+_COL_SLOTS = max(mode.col_slots for mode in Mode)
+_QUEUE = RESULTS  # beats; 4 are on their way at full rate, and 5 may have to be promised
+
+
+def starts_layout(config: AcceleratorConfig) -> data.ArrayLayout:
+    """Start value of each logical column; W8A8 uses the first half."""
+    return data.ArrayLayout(shape_of(formats.ACC), _COL_SLOTS * config.cols)
+
+
+def result_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One output beat: results of adjacent columns of a row, the last beat of a tile marked."""
+    return data.StructLayout({
+        "values": data.ArrayLayout(shape_of(formats.ACC), config.lanes),
+        "last": 1,
+    })
+
+
+class TileDrain(wiring.Component):
+    """Read the sums out of the first PE row, shift the other rows up, and add the start values.
+
+    Throughput of one beat per cycle, and a latency of :attr:`LATENCY` cycles from `capture`. The
+    output queue lets the array run without a stall, see :class:`_Schedule`.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Array shape, lanes and accumulator widths.
+    flight : int
+        Cycles from `finish` to the `capture` of the same tile.
+
+    Members
+    -------
+    ready : ``Out(1)``
+        The last operands of a tile may be accepted.
+    finish : ``In(1)``
+        They are; only while `ready`.
+    mode, start : ``In(TileMode)``, ``In(starts_layout(config))``
+        Of the tile that is finished.
+    capture : ``In(1)``
+        The sums of that tile are in the PE rows from the next cycle on.
+    head : ``In(sums_signature(config)).array(cols)``
+        Sums of the first PE row.
+    shift : ``Out(1)``
+        Every PE row takes over the sums of the row below.
+    o : ``Out(stream.Signature(result_layout(config)))``
+        Logical rows in order, in a row logical columns in order.
+    """
+
+    LATENCY = DRAIN
+
+    def __init__(self, config: AcceleratorConfig, flight: int):
+        self._config = config
+        self._flight = flight
+        super().__init__({
+            "ready": Out(1, init=1),
+            "finish": In(1),
+            "mode": In(TileMode),
+            "start": In(starts_layout(config)),
+            "capture": In(1),
+            "head": In(sums_signature(config)).array(config.cols),
+            "shift": Out(1),
+            "o": Out(stream.Signature(result_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.schedule = schedule = _Schedule(self._config, self._flight)
+        m.d.comb += [
+            schedule.finish.eq(self.finish),
+            schedule.capture.eq(self.capture),
+            schedule.taken.eq(self.o.valid & self.o.ready),
+            self.ready.eq(schedule.ready),
+        ]
+
+        # The tile in flight, then the one being drained.
+        flight_mode, drain_mode = Signal(TileMode), Signal(TileMode)
+        flight_start, drain_start = Signal.like(self.start), Signal.like(self.start)
+        m.d.comb += schedule.mode.eq(flight_mode)
+        with m.If(~schedule.in_flight):
+            m.d.sync += [flight_mode.eq(self.mode), flight_start.eq(self.start)]
+        with m.If(self.capture):
+            m.d.sync += [drain_mode.eq(flight_mode), drain_start.eq(flight_start)]
+
+        beat, upper = self._position(m, schedule.issue, drain_mode)
+        sums = self._sums(drain_mode, beat, upper)
+        self._results(m, schedule, sums, self._lanes(drain_start, beat))
+        return m
+
+    def _position(self, m, issue, mode):
+        """Count beats within a logical row, and logical rows within a PE row."""
+        lanes, cols = self._config.lanes, self._config.cols
+        final = {each: each.col_slots * cols // lanes - 1 for each in Mode}
+        beat = Signal(range(max(final.values()) + 1))
+        upper = Signal()
+        row_end = Signal()
+        two_rows = mode == TileMode.W4A4
+        m.d.comb += [
+            row_end.eq(beat == by_mode(mode, final)),
+            self.shift.eq(issue & row_end & (upper | ~two_rows)),
+        ]
+        with m.If(issue):
+            m.d.sync += beat.eq(Mux(row_end, 0, beat + 1))
+            with m.If(row_end):
+                m.d.sync += upper.eq(two_rows & ~upper)
+        return beat, upper
+
+    def _sums(self, mode, beat, upper):
+        """Return the sum of each lane in a beat of the first PE row."""
+        def row(each, row_slot):
+            return self._lanes([
+                getattr(self.head[col], f"slot{slot(row_slot, col_slot)}")
+                for col in range(self._config.cols) for col_slot in range(each.col_slots)], beat)
+
+        rows = {each: row(each, 0) for each in Mode}
+        return [Mux(upper, high, by_mode(mode, {each: rows[each][lane] for each in Mode}))
+                for lane, high in enumerate(row(Mode.W4A4, 1))]
+
+    def _lanes(self, columns, beat):
+        """Return the values of `columns`, one per logical column, that form beat `beat`."""
+        columns = [columns[n] for n in range(len(columns))]
+        lanes = self._config.lanes
+        return [Array(columns[lane::lanes])[beat] for lane in range(lanes)]
+
+    def _results(self, m, schedule, sums, starts):
+        """Add and queue what the schedule issues; it has made sure of the room."""
+        m.submodules.queue = queue = SyncFIFOBuffered(width=result_layout(self._config).size,
+                                                      depth=_QUEUE)
+        # Stage v: sums and start values.
+        v_valid, v_last = Signal(), Signal()
+        v_sums = [Signal(shape_of(formats.ACC), name=f"v_sum_{lane}")
+                  for lane in range(len(sums))]
+        v_starts = [Signal.like(value, name=f"v_start_{lane}")
+                    for lane, value in enumerate(v_sums)]
+
+        # Stage r: results, within 32 bits as golden.product.mac_array promises.
+        r_valid = Signal()
+        r_result = Signal(result_layout(self._config))
+
+        m.d.sync += [
+            v_valid.eq(schedule.issue),
+            v_last.eq(schedule.last),
+            r_valid.eq(v_valid),
+            r_result.last.eq(v_last),
+        ]
+        for lane, (v_sum, v_start) in enumerate(zip(v_sums, v_starts, strict=True)):
+            m.d.sync += [
+                v_sum.eq(sums[lane]),
+                v_start.eq(starts[lane]),
+                r_result.values[lane].eq(v_sum + v_start),
+            ]
+        m.d.comb += [
+            queue.w_en.eq(r_valid),
+            queue.w_data.eq(r_result),
+            self.o.valid.eq(queue.r_rdy),
+            self.o.payload.eq(queue.r_data),
+            queue.r_en.eq(self.o.ready),
+        ]
+
+
+class _Schedule(wiring.Component):
+    """Decide when a beat is issued to the output queue and when a tile may finish.
+
+    Operands are never held up once accepted, so the tile before must have left the PE rows when the
+    sums of the next arrive, `flight` cycles after its last operands. `ready` promises that: no more
+    beats are left than there will be cycles, and the queue has room for all of them. With results
+    taken every cycle, tiles finish exactly as often as the drain allows.
+
+    Members
+    -------
+    finish, capture : ``In(1)``
+        As in :class:`TileDrain`.
+    mode : ``In(TileMode)``
+        Of the tile in flight.
+    taken : ``In(1)``
+        A beat leaves the queue.
+    ready : ``Out(1)``
+    in_flight : ``Out(1)``
+        A tile has finished, its sums are still to come.
+    issue, last : ``Out(1)``
+        A beat is issued; it is the last of its tile.
+    """
+
+    finish: In(1)
+    capture: In(1)
+    mode: In(TileMode)
+    taken: In(1)
+    ready: Out(1, init=1)
+    in_flight: Out(1)
+    issue: Out(1)
+    last: Out(1)
+
+    def __init__(self, config: AcceleratorConfig, flight: int):
+        self._beats = {mode: drain_cycles(mode, config) for mode in Mode}
+        self._flight = flight
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        left = Signal(range(max(self._beats.values()) + 1))  # beats of the tile to issue
+        room = Signal(range(_QUEUE + 1), init=_QUEUE)  # places in the queue not yet promised
+        next_left, next_room = Signal.like(left), Signal.like(room, init=0)
+        next_in_flight = self.finish | (self.in_flight & ~self.capture)
+        m.d.comb += [
+            next_left.eq(Mux(self.capture, by_mode(self.mode, self._beats), left - self.issue)),
+            next_room.eq(room + self.taken - self.issue),
+            self.last.eq(left == 1),
+        ]
+        m.d.sync += [
+            left.eq(next_left),
+            room.eq(next_room),
+            self.in_flight.eq(next_in_flight),
+            self.issue.eq((next_left != 0) & (next_room != 0)),
+            self.ready.eq(~next_in_flight & (next_left <= self._flight + 1)
+                          & (next_room >= next_left)),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""The epilogue behind the array: requantization, bias, residual, GELU, order of results."""

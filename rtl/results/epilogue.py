@@ -1,0 +1,321 @@
+"""Epilogue: from the accumulators behind the MAC array, or of LayerNorm, to stored results."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16
+from golden.core.isa import UNIT_BYTES, Path
+from golden.cycles.product_cycles import EPILOGUE
+
+from ..common.operands import TileMode
+from ..common.shapes import saturated, shape_of
+from ..memory.placement import placed_layout
+from ..product.tile_drain import result_layout
+from .gelu import Gelu
+from .requant import Requant
+from .rescale import Rescale
+from .result_constants import BASE, ResultConstants, row_exponents_signature
+from .result_order import SIZE, ResultOrder, word_shape
+
+__all__ = ["Epilogue", "run_layout"]
+
+_PLACES = 16  # beats between input and output; no more are on their way than there are stages
+
+run_layout = data.StructLayout({
+    "path": Path,
+    "gelu": 1,
+    "residual": 1,
+    "tap": 1,
+    "offset": 1,
+    "by_tiles": 1,
+    "columns": 1,
+    "rows": 1,
+    "mode": TileMode,
+    "m": SIZE,
+    "n": SIZE,
+    "low": shape_of(ACT16),
+    "high": shape_of(ACT16),
+    "base": BASE,
+    "base_out": BASE,
+})
+"""A matrix of results, `m` rows and `n` columns, and what becomes of its accumulators.
+
+path, gelu, residual, tap, low, high
+    As in :mod:`golden.core.isa`. Only SITE has GELU, DIRECT has no residual: there they do nothing.
+offset
+    8 is taken off the results of SITE and DIRECT.
+by_tiles
+    Beats come tile by tile, in the tiles of `mode`; otherwise row by row.
+columns
+    Units of columns are supplied. Otherwise bias and start are zero.
+rows
+    Row exponents are taken off `base`; not together with `columns`.
+base, base_out
+    Exponents of the multipliers, scales included; the column's is added to `base`.
+"""
+
+
+class Epilogue(wiring.Component):
+    """Requantize accumulators, add bias and residual, take the GELU, requantize to a site.
+
+    One pipeline for all paths, with a latency of :attr:`LATENCY` cycles and a throughput of one
+    beat of ``config.lanes`` results per cycle; what a path does not do passes through unchanged::
+
+        i --> + start --> Requant --> + bias --> saturate --> Gelu ----> Rescale --> o
+                                    + residual       |    (or 3 cycles)
+                                                     +--> taps
+
+    The input waits for constants only, see :class:`ResultConstants`; all in front of `taps` waits
+    for `taps`, all in front of the sum for `residuals`. What is behind never stalls.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core: gives lanes and tiles.
+
+    Members
+    -------
+    run : ``In(run_layout)``
+        Stable from `start` until `done`.
+    start : ``In(1)``
+        A run begins, the first beat of `i` from the next cycle on; only while `done`.
+    done : ``Out(1)``
+        Low from the cycle after `start`, high again from the cycle after the last beat of the run
+        was at `o`, when all beats at `i`, also those that are dropped, units and residuals have
+        been accepted, and all `taps` taken. High after reset.
+    units : ``In(stream.Signature(64))``
+        If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
+    i : ``In(stream.Signature(result_layout(config)))``
+        Accumulators; with start values added they keep within ``ACC``. By tiles, as
+        :func:`golden.product.mac_array.tiles` orders them: whole tiles, of which all beats beyond
+        `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
+    residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+        If `residual`, one per beat inside, in the order of the beats.
+    row_exponents : ``Out(row_exponents_signature)``
+        If `rows`, each row's is read once per tile column, ahead of the beats; from the cycle
+        after `start` on.
+    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+        If `tap`, ``y`` of each beat inside, in the order of the beats. Lanes beyond `n` are
+        anything.
+    o : ``Out(stream.Signature(placed_layout(config), always_ready=True))``
+        Results of the beats inside, in their order. Lanes beyond `n` are anything.
+    """
+
+    LATENCY = EPILOGUE
+
+    def __init__(self, config: AcceleratorConfig):
+        if not isinstance(config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        config.check_core()
+        self._config = config
+        wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
+        super().__init__({
+            "run": In(run_layout),
+            "start": In(1),
+            "done": Out(1),
+            "units": In(stream.Signature(8 * UNIT_BYTES)),
+            "i": In(stream.Signature(result_layout(config))),
+            "residuals": In(wide),
+            "row_exponents": Out(row_exponents_signature),
+            "taps": Out(wide),
+            "o": Out(stream.Signature(placed_layout(config), always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.order = order = ResultOrder(self._config)
+        m.submodules.constants = constants = ResultConstants(self._config)
+        m.submodules.requant = requant = Requant(self._config)
+        m.submodules.sums = sums = _Sums(self._config)
+        m.submodules.gelu = Gelu(self._config)
+        m.submodules.rescale = rescale = Rescale(self._config)
+        run = self.run
+        direct, wide = run.path == Path.DIRECT, run.path == Path.WIDE
+
+        active, accept = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(active & requant.i.ready & constants.valid),
+            accept.eq(self.i.valid & self.i.ready),
+            order.start.eq(self.start),
+            order.step.eq(accept),
+            constants.start.eq(self.start),
+            constants.active.eq(active),
+            constants.columns.eq(run.columns),
+            constants.rows.eq(run.rows),
+            constants.biased.eq(run.columns & ~direct),
+            constants.base.eq(run.base),
+            constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
+            constants.next_word.eq(order.next_word),
+            constants.row_end.eq(accept & order.row_end),
+            *(getattr(part, name).eq(run[name]) for part in (order, constants)
+              for name in ("by_tiles", "mode", "m", "n")),
+        ]
+        with m.If(self.start):
+            m.d.sync += active.eq(1)
+        with m.Elif(accept & order.last):
+            m.d.sync += active.eq(0)
+
+        connect(m, constants.row_exponents, flipped(self.row_exponents))
+        connect(m, flipped(self.units), constants.units)
+        self._front(m, accept)
+        connect(m, requant.o, sums.i)
+        connect(m, flipped(self.residuals), sums.residuals)
+        connect(m, sums.taps, flipped(self.taps))
+        m.d.comb += [
+            requant.low.eq(Mux(direct, run.low, ACT16.min)),
+            requant.high.eq(Mux(direct, run.high, ACT16.max)),
+            sums.tap.eq(run.tap),
+            sums.residual.eq(run.residual & ~direct),
+            sums.biases.eq(constants.biases),
+            rescale.multiplier.eq(constants.multiplier_out),
+            rescale.low.eq(Mux(wide, ACT16.min, run.low)),
+            rescale.high.eq(Mux(wide, ACT16.max, run.high)),
+            rescale.offset.eq(run.offset & ~wide),
+        ]
+        self._back(m, run.gelu & (run.path == Path.SITE))
+        m.d.comb += self.done.eq(~active & self._places(m, accept & order.inside))
+        return m
+
+    def _front(self, m, accept):
+        """Stage a: accumulators with their start values; biases are read behind the others."""
+        order, constants, requant = (m.submodules[name]
+                                     for name in ("order", "constants", "requant"))
+        a_valid = Signal()
+        a_operands = Signal.like(requant.i.payload)
+        m.d.comb += [requant.i.valid.eq(a_valid), requant.i.payload.eq(a_operands)]
+
+        word, last = order.word, accept & order.column_end
+        with m.If(requant.i.ready):
+            m.d.sync += a_valid.eq(accept & order.inside)
+            for operand, acc, values in zip(a_operands, self.i.p.values, constants.values,
+                                            strict=True):
+                m.d.sync += [
+                    operand.acc.eq(acc + values.start),
+                    operand.multiplier.eq(values.multiplier),
+                ]
+            for stage in range(Requant.LATENCY):
+                next_word = Signal.like(word, name=f"word_{stage}")
+                next_last = Signal(name=f"last_{stage}")
+                m.d.sync += [next_word.eq(word), next_last.eq(last)]
+                word, last = next_word, next_last
+        m.d.comb += [
+            constants.bias_word.eq(word),
+            constants.bias_en.eq(requant.i.ready),
+            constants.release.eq(last & requant.i.ready),
+        ]
+
+    def _back(self, m, with_gelu):
+        """What never stalls: GELU, or the same time without, and the second multiplier."""
+        sums, gelu, rescale = (m.submodules[name] for name in ("sums", "gelu", "rescale"))
+        m.d.comb += [
+            gelu.i.valid.eq(sums.o.valid),
+            gelu.i.payload.eq(sums.o.payload),
+            gelu.o.ready.eq(1),
+            rescale.i.valid.eq(gelu.o.valid),
+            self.o.valid.eq(rescale.o.valid),
+            self.o.p.values.eq(rescale.o.payload),
+        ]
+        plain = sums.o.payload
+        for stage in range(Gelu.LATENCY):
+            register = Signal.like(plain, name=f"plain_{stage}")
+            m.d.sync += register.eq(plain)
+            plain = register
+        for lane, value in enumerate(rescale.i.p):
+            m.d.comb += value.eq(Mux(with_gelu, gelu.o.p[lane], plain[lane]))
+
+    def _places(self, m, enter):
+        """Keep row and word of the beats inside; return whether none is left."""
+        order = m.submodules.order
+        m.submodules.places = places = memory.Memory(
+            shape=data.StructLayout({"row": SIZE, "word": word_shape(self._config)}),
+            depth=_PLACES, init=[])
+        write, read = places.write_port(), places.read_port()
+        entered, left = Signal(range(_PLACES)), Signal(range(_PLACES))
+        m.d.comb += [
+            write.addr.eq(entered),
+            write.data.row.eq(order.row),
+            write.data.word.eq(order.word),
+            write.en.eq(enter),
+            read.addr.eq(left + self.o.valid),
+            read.en.eq(1),
+            self.o.p.row.eq(read.data.row),
+            self.o.p.column.eq(read.data.word << exact_log2(self._config.lanes)),
+        ]
+        m.d.sync += [
+            entered.eq(entered + enter),
+            left.eq(left + self.o.valid),
+        ]
+        return entered == left
+
+
+class _Sums(wiring.Component):
+    """Add bias and residual, one saturation.
+
+    Two-stage pipeline, a latency of :attr:`LATENCY` cycles; backpressure at `taps` stalls both
+    stages at once.
+
+    Members
+    -------
+    residual, tap : ``In(1)``
+        Which of the streams and values take part.
+    i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    biases : ``In(ArrayLayout(ACT16, lanes))``
+        Of the payload that `i` offers.
+    taps, o : ``Out``
+        The same results; `o` is always ready, and gets each with the cycle in which `taps`, if it
+        takes part, accepts it.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: AcceleratorConfig):
+        values = data.ArrayLayout(shape_of(ACT16), config.lanes)
+        self._lanes = config.lanes
+        super().__init__({
+            "residual": In(1),
+            "tap": In(1),
+            "i": In(stream.Signature(values)),
+            "residuals": In(stream.Signature(values)),
+            "biases": In(values),
+            "taps": Out(stream.Signature(values)),
+            "o": Out(stream.Signature(values, always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        advance, both = Signal(), Signal()
+
+        # Stage t: exact sums.
+        t_valid = Signal()
+        t_sums = Signal(data.ArrayLayout(signed(ACT16.bits + 2), self._lanes))
+
+        # Stage y: saturated.
+        y_valid = Signal()
+        y_values = Signal.like(self.o.payload)
+
+        m.d.comb += [
+            advance.eq(~self.taps.valid | self.taps.ready),
+            both.eq(self.residuals.valid | ~self.residual),
+            self.i.ready.eq(advance & both),
+            self.residuals.ready.eq(advance & self.i.valid & self.residual),
+            self.taps.valid.eq(y_valid & self.tap),
+            self.taps.payload.eq(y_values),
+            self.o.valid.eq(y_valid & advance),
+            self.o.payload.eq(y_values),
+        ]
+        with m.If(advance):
+            m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
+            for lane in range(self._lanes):
+                m.d.sync += [
+                    t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
+                                    + Mux(self.residual, self.residuals.p[lane], 0)),
+                    y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
+                ]
+        return m
+
+
+assert Epilogue.LATENCY == (1 + Requant.LATENCY + _Sums.LATENCY + Gelu.LATENCY
+                            + Rescale.LATENCY) < _PLACES

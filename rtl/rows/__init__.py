@@ -1,0 +1,1 @@
+"""LayerNorm and softmax, row by row."""

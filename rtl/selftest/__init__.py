@@ -1,0 +1,1 @@
+"""A design that tests its own units and reports over a serial line."""

@@ -1,0 +1,79 @@
+"""Networks without weights: what a model's shapes alone cost on a core.
+
+How long a program takes does not depend on the numbers in it.
+"""
+
+import numpy as np
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import GAIN
+from golden.network.network import (
+    BLOCK_SITES,
+    Block,
+    Linear,
+    Network,
+    Norm,
+    Precision,
+    Tap,
+    VitShape,
+)
+from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
+
+from ..estimation import timing
+from .compiler import DoesNotFit
+
+
+def shape_of(model: str) -> VitShape:
+    """Return the sizes of a plain ViT, by the short or full name of a timm model.
+
+    Raises
+    ------
+    UserError
+        If there is no such model.
+    DoesNotFit
+        If it has something that the integer network does not do; it is named.
+    """
+    # PyTorch takes seconds to import: only once there is something to build.
+    from ..inputs.models import meta_model, preprocessing
+    from ..ptq.source import missing, sizes
+
+    made = meta_model(model)
+    what = missing(made, preprocessing(made))
+    if what is not None:
+        raise DoesNotFit(what)
+    return sizes(made)
+
+
+def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None) -> Network:
+    """Return a network of zeros."""
+    def linear(inputs, outputs):
+        return Linear(np.zeros((inputs, outputs), np.int8), np.zeros(outputs, np.int32),
+                      np.zeros(outputs, np.int16))
+
+    dim, hidden = shape.dim, shape.hidden
+    norm = Norm(np.zeros(dim, np.int16), np.zeros(dim, np.int32), 0)
+    block = Block(norm, linear(dim, 3 * dim), linear(dim, dim), norm, linear(dim, hidden),
+                  linear(hidden, dim))
+    return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, dim),
+                   np.zeros((shape.tokens, dim), np.int16), (block,) * shape.depth, norm,
+                   linear(dim, shape.classes), np.zeros(shape.sites, np.int16),
+                   () if tap is None else (tap,))
+
+
+def default_tap(shape: VitShape, config: AcceleratorConfig) -> Tap:
+    """Return a tap after the first block that predicts all scales behind it, as
+    :func:`sim.estimation.timing.tap_shape` and :func:`sim.estimation.timing.predictor_shape` say.
+    """
+    watched = timing.tap_shape(shape.tokens, shape.dim, config)
+    sites = np.arange(len(BLOCK_SITES), shape.sites)
+    sizes = timing.predictor_shape(watched, len(sites), config)
+    return Tap(1, watched.chunk_tokens, watched.groups, np.zeros(watched.statistics, int),
+               np.full(watched.statistics, GAIN.one), _predictor(sizes), sites)
+
+
+def _predictor(sizes: PredictorShape) -> ScalePredictor:
+    coefficients = [np.zeros((sizes.sites, sizes.monomials_of_degree(degree)), int)
+                    for degree in range(1, sizes.degree + 1)]
+    projection = ((np.zeros((sizes.variables, sizes.statistics), int),
+                   np.zeros(sizes.variables, int)) if sizes.projected else ())
+    return ScalePredictor(np.zeros(sizes.sites, int), coefficients, *projection)

@@ -1,0 +1,1 @@
+"""Cycles, bytes and energy, and how they are shown."""

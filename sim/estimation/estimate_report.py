@@ -1,0 +1,296 @@
+"""How an estimate is shown: tables for a terminal of 80 columns, JSON, CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from golden.common.formats import Mode
+
+from . import scalesim
+from .costs import Estimate, Layer
+from .energy import DRAM_RANGE
+from .workload import AV, SCORES, SOFTMAX, Workload
+
+EPILOGUE = "epilogue"
+"""Where element operations are done, in the cycles of the products."""
+
+_LONG = 22  # of the name of a layer in a table
+_PART_OF_MODULE = {SCORES: "scores", AV: "x V", SOFTMAX: "softmax"}
+
+
+def compact(value: float) -> str:
+    """Return a count in four significant digits at most: ``261.4M``."""
+    for suffix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{suffix}"
+    return str(round(value))
+
+
+def _shape(layer) -> str:
+    return "x".join(map(str, layer.shape))
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, small ones with more digits."""
+    return f"{100 * share:.3f} %" if share < 0.01 else f"{100 * share:.1f} %"
+
+
+def millijoules(picojoules: float) -> str:
+    """Return an energy in mJ, without the unit."""
+    value = picojoules / 1e9
+    return f"{value:.3f}" if value < 100 else f"{value:.0f}"
+
+
+def table_of(title: str, columns: list[str], rows: list[list[str]], width: int) -> Table:
+    """Table within `width` with names to the left, numbers to the right.
+
+    Two blanks between columns if there is room, else one; then names are cut, from their front.
+    """
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    gap = 2 if sum(widths) + 2 * len(columns) <= width else 1
+    room = max(8, width - sum(widths[1:]) - gap * len(columns))
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+                  padding=(0, gap - 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True,
+                         style=None if number else "cyan")
+    for name, *cells in rows:
+        table.add_row(name if len(name) <= room else f"..{name[2 - room:]}", *cells)
+    return table
+
+
+def print_report(result: Estimate, console: Console, *, every_layer: bool = False,
+                 reason: str = ""):
+    """Print tables, totals and assumptions; `reason` is why the mapping is generic."""
+    options, config = result.options, result.config
+    console.print(Text.assemble(
+        (f"{result.workload.model}", "bold green"),
+        f" on {config.rows}x{config.cols} multipliers, {options.bits.value}, "
+        f"{options.clock_mhz:g} MHz, {options.tech}, {options.scales} scales"))
+    console.print()
+    layers = result.layers if every_layer else result.groups
+    console.print(_products(result, layers, every_layer, console.width))
+    console.print()
+    console.print(_others(result, layers, every_layer, console.width))
+    console.print()
+    console.print(_totals(result))
+    console.print(energy_parts(result))
+    console.print()
+    if reason:
+        console.print(Text(f"Not compiled: {reason}.", style="dim"))
+    for line in assumptions(result):
+        console.print(Text(line, style="dim"))
+
+
+def _products(result, layers, every_layer, width) -> Table:
+    layers = [layer for layer in layers if layer.kind == "product"]
+    rows = [[label, _shape(layer), str(layer.count), compact(layer.macs), compact(layer.cycles),
+             f"{100 * result.layer_utilisation(layer):.0f}%", *_costs(layer)]
+            for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
+    columns = ["layer" if every_layer else "operation", "MxKxN", "x", "MACs", "cycles", "util",
+               "SRAM", "DRAM", "mJ"]
+    return table_of("Matrix products", columns, rows, width)
+
+
+def _others(result, layers, every_layer, width) -> Table:
+    layers = [layer for layer in layers if layer.kind != "product"]
+    layers = layers if every_layer else _by_role(layers)
+    rows = [[label, compact(layer.elements), compact(layer.busy), compact(layer.cycles),
+             *_costs(layer)]
+            for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
+    rows += [[kind, compact(elements), EPILOGUE, "0", "", "", ""]
+             for kind, elements in result.pointwise.items()]
+    return table_of("Beside the products", ["operation", "elements", "cycles", "exposed", "SRAM",
+                                          "DRAM", "mJ"], rows, width)
+
+
+def _costs(layer) -> list[str]:
+    return [compact(layer.traffic.sram), compact(layer.traffic.dram),
+            millijoules(layer.energy.total)]
+
+
+def _labels(layers: list[Layer], every_layer: bool) -> list[str]:
+    """Return what layers are called: their roles, or their names.
+
+    Where a name is long, ``layers.0.blocks.1.attn`` becomes ``0.1.attn`` in all of them.
+    """
+    if not every_layer:
+        return [layer.role for layer in layers]
+    labels = [f"{layer.name} {_PART_OF_MODULE[layer.role]}" if layer.role in _PART_OF_MODULE
+              else layer.name for layer in layers]
+    if max(map(len, labels), default=0) > _LONG:
+        labels = [re.sub(r"[^.\s]+\.(?=\d+\.)", "", label) for label in labels]
+    return labels
+
+
+def _by_role(layers: Iterable[Layer]) -> list[Layer]:
+    """Add up layers by role alone."""
+    roles: dict[str, Layer] = {}
+    for layer in layers:
+        roles[layer.role] = roles[layer.role] + layer if layer.role in roles else layer
+    return list(roles.values())
+
+
+def _totals(result) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for style in (None, "bold", None, "bold"):
+        grid.add_column(no_wrap=True, style=style)
+    energy = result.energy
+    grid.add_row("MACs", f"{result.macs:,}", "cycles", f"{result.cycles:,}")
+    grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
+    grid.add_row("array busy", percent(result.utilisation), "efficiency",
+                 f"{result.tops_per_watt:.2f} TOPS/W")
+    grid.add_row("range + scale unit", f"{percent(result.scale_cycles_share)} of cycles", "",
+                 f"{percent(result.scale_energy_share)} of energy")
+    grid.add_row("waiting for DRAM", f"{percent(result.stall / result.cycles)} of cycles",
+                 "DRAM traffic", f"{result.traffic.dram / 1e6:,.2f} MB")
+    grid.add_row("non-GEMM elements", f"{result.elements:,}", "activations",
+                 f"{result.peak_bytes / 1024:,.0f} of {result.config.sram_kib:,} KiB")
+    return grid
+
+
+def energy_parts(result: Estimate) -> str:
+    """Return where the energy goes, in one line."""
+    names = {"mac": "MAC", "sram": "SRAM", "dram": "DRAM", "vector": "vector",
+             "scale": "range + scale"}
+    return "energy: " + ", ".join(
+        f"{name} {100 * getattr(result.energy, field) / result.energy.total:.1f} %"
+        for field, name in names.items())
+
+
+def assumptions(result: Estimate) -> list[str]:
+    """Return what the numbers rest on, in a few short lines."""
+    options, config = result.options, result.config
+    per_cycle = options.bytes_per_cycle(config)
+    bandwidth = per_cycle * options.clock_mhz / 1000
+    status = result.energy_table.node.status
+    lines = ["Generic mapping, of layer shapes: not what the core does to the cycle."]
+    if options.bits is not Mode.W8A8:
+        lines.append("Patch embedding and head run at w8a8" + (
+            ", attention x V at w4a8." if options.bits is Mode.W4A4 else "."))
+    lines.append(f"Weights stream once per image, double buffered, at {bandwidth:g} GB/s "
+                 f"({per_cycle:g} bytes/cycle).")
+    lines.append(f"Softmax and norms run on {config.lanes} lanes beside the array; "
+                 "exposed: what it cannot hide.")
+    lines.append(f"ASIC-equivalent dynamic energy, {options.tech} ({status}); "
+                 "no leakage, no clock tree.")
+    low, high = (picojoules / 1e9 for picojoules in result.energy_range)
+    lines.append(f"DRAM costs {result.energy_table['dram']:g} pJ/bit; {DRAM_RANGE[0]:g} to "
+                 f"{DRAM_RANGE[1]:g} are published: {low:.2f} to {high:.2f} mJ.")
+    if options.scales == "jit":
+        lines.append("Scales: each tensor is measured whole in 16 bits, read again, then "
+                     "quantized.")
+    if (shape := result.predictor) is not None:
+        lines.append(f"Scales: {shape.statistics} statistics after {result.workload.first_block}, "
+                     f"{shape.variables} variables, degree {shape.degree}, {shape.sites} sites.")
+    if result.spilled_bytes:
+        lines.append(f"Activations that do not fit {config.sram_kib:,} KiB cost "
+                     f"{result.spilled_bytes / 1e6:,.2f} MB of DRAM traffic.")
+    lines += [f"Raised for this model: {name} to {value:,}."
+              for name, value in result.raised.items()]
+    return lines
+
+
+def as_dict(result: Estimate, reason: str = "") -> dict:
+    """Return everything about an estimate as numbers, text, lists and dictionaries."""
+    options = result.options
+    return {
+        "model": result.workload.model,
+        "mapping": "generic",
+        "not_compiled": reason or None,
+        "input_shape": list(result.workload.input_shape),
+        "config": asdict(result.config),
+        "options": asdict(options) | {"bits": options.bits.value},
+        "totals": {
+            "macs": result.macs,
+            "weights": result.workload.weights,
+            "cycles": result.cycles,
+            "fps": result.fps,
+            "energy_mj": result.energy.total / 1e9,
+            "energy_pj": asdict(result.energy),
+            "energy_range_mj": [picojoules / 1e9 for picojoules in result.energy_range],
+            "tops_per_watt": result.tops_per_watt,
+            "array_utilisation": result.utilisation,
+            "stall_cycles": result.stall,
+            "scale_cycles_share": result.scale_cycles_share,
+            "scale_energy_share": result.scale_energy_share,
+            "sram_bytes": result.traffic.sram,
+            "dram_bytes": result.traffic.dram,
+            "peak_activation_bytes": result.peak_bytes,
+            "spilled_bytes": result.spilled_bytes,
+            "non_gemm_elements": result.elements,
+        },
+        "operations": [_layer_dict(result, layer) for layer in result.groups],
+        "layers": [_layer_dict(result, layer) for layer in result.layers],
+        "pointwise_elements": result.pointwise,
+        "predictor": result.predictor and asdict(result.predictor),
+        "assumptions": assumptions(result),
+        "energy_constants": {name: asdict(constant)
+                             for name, constant in result.energy_table.constants.items()},
+    }
+
+
+def _layer_dict(result, layer: Layer) -> dict:
+    return {
+        "name": layer.name, "operation": layer.role, "kind": layer.kind, "shape": list(layer.shape),
+        "count": layer.count, "bits": layer.mode and layer.mode.value, "macs": layer.macs,
+        "elements": layer.elements, "unit_cycles": layer.busy, "cycles": layer.cycles,
+        "utilisation": result.layer_utilisation(layer) if layer.mode else None,
+        "sram_bytes": layer.traffic.sram, "dram_bytes": layer.traffic.dram,
+        "energy_pj": layer.energy.total,
+    }
+
+
+def as_csv(rows: list[dict]) -> str:
+    """Return dictionaries of equal keys as CSV with a header; lists are joined by ``x``."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "x".join(map(str, value)) if isinstance(value, list) else value
+                      for key, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def print_scalesim(summary: dict, console: Console):
+    """Print what :func:`scalesim_dict` gives."""
+    rows, cols = summary["array"]
+    console.print(Text.assemble((summary["model"], "bold green"),
+                                f" as SCALE-Sim 3.0.0 maps it, {rows}x{cols}, "
+                                f"{summary['dataflow']}"))
+    console.print()
+    rows = [[row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
+             compact(row["macs"]), f"{row['cycles']:,}", f"{100 * row['utilisation']:.1f}%"]
+            for row in summary["operations"]]
+    table = table_of("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"], rows,
+                   console.width)
+    console.print(table)
+    console.print()
+    console.print(f"compute cycles {summary['cycles']:,}, MACs {summary['macs']:,}, "
+                  f"array busy {100 * summary['utilisation']:.1f} %")
+    console.print(Text("Compute cycles alone, folds not overlapped; no memory, softmax, norms, "
+                       "scales.", style="dim"))
+
+
+def scalesim_dict(workload: Workload, rows: int, cols: int, dataflow: str) -> dict:
+    """Return cycles in SCALE-Sim's mapping, per shape of product and in total."""
+    groups: dict[tuple, dict] = {}
+    for op in workload.products:
+        row = groups.setdefault((op.role, op.shape), {
+            "operation": op.role, "shape": list(op.shape), "count": 0, "macs": 0, "cycles": 0})
+        row["count"] += op.count
+        row["macs"] += op.macs
+        row["cycles"] += op.count * scalesim.product_cycles(*op.shape, rows, cols, dataflow)
+    operations = [row | {"utilisation": row["macs"] / rows / cols / row["cycles"]}
+                  for row in groups.values()]
+    cycles = scalesim.network_cycles(workload, rows, cols, dataflow)
+    return {"model": workload.model, "array": [rows, cols],
+            "dataflow": scalesim.DATAFLOWS[dataflow], "macs": workload.macs, "cycles": cycles,
+            "utilisation": workload.macs / rows / cols / cycles, "operations": operations}

@@ -1,0 +1,280 @@
+"""The quantized network in float64: quantizers as they are, real arithmetic around them.
+
+Quantization is chosen, the arithmetic around it only carries it out. This module keeps the first
+and replaces the second: the same weights, biases, LayerNorm affines and scales, the same rounding
+of what enters a matrix product (8-bit exponentials or 4-bit codes of probabilities included), but
+powers of two, LayerNorm, the sums of softmax's rows and GELU are real functions, and no other
+tensor is rounded or saturated. :func:`emulate` runs a network like that, whole or with some of the
+:data:`UNITS` as golden has them; with all of them it gives golden's integers.
+
+All tensors are float64, in the units of golden's integers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+
+import numpy as np
+import torch
+
+from golden.common import exp2, formats, log2
+from golden.common.formats import ACT16, LAMBDA, UINT8, IntFormat
+from golden.network.network import GELU_POINT, HEAD, Linear, Network, Norm
+from golden.network.vit import patches, predict
+from golden.results import gelu
+from golden.rows import layernorm, softmax
+
+UNITS = ("exp2", "layernorm", "softmax", "gelu", "residual", "qkv", "scores", "hidden", "logits")
+"""What can be real or golden's: the multipliers, the functions, and the rounding to 16 bits of the
+residual stream, of queries, keys and values, of scores, of GELU's input, and of the logits."""
+
+FORMATS = ("residual", "qkv", "scores", "hidden", "logits")
+"""Those of :data:`UNITS` that are no arithmetic but formats of the network: 16 bits, with its
+binary points."""
+
+ONE = LAMBDA.one
+_LAST_CODE = formats.CODE.max
+
+
+def power(exponent: torch.Tensor) -> torch.Tensor:
+    """Return ``2**exponent`` of an exponent with golden's 10 fractional bits."""
+    return torch.exp2(exponent / ONE)
+
+
+def normalize(x: torch.Tensor, epsilon: int) -> torch.Tensor:
+    """Return rows with mean 0 and variance 1; `epsilon` as in :mod:`golden.rows.layernorm`."""
+    centred = x - x.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True) + epsilon / x.shape[-1]**2
+    return centred * variance.clamp_min(1e-30).rsqrt()
+
+
+def gelu_shifted(t: torch.Tensor) -> torch.Tensor:
+    """Return GELU with the offset that makes it unsigned, in golden's units."""
+    return torch.nn.functional.gelu(t / gelu.INPUT.one) * gelu.RESULT.one + gelu.OFFSET
+
+
+def exponentials(scores: torch.Tensor) -> torch.Tensor:
+    """Return the powers of a row of scores that golden rounds to operands: 255 for the largest."""
+    return UINT8.max * power(scores - scores.amax(-1, keepdim=True))
+
+
+def codes(scores: torch.Tensor, step: int) -> torch.Tensor:
+    """Return the distances from the largest score that golden rounds to codes: 0 to 15."""
+    return ((scores.amax(-1, keepdim=True) - scores) / step).clamp_max(_LAST_CODE)
+
+
+def _round(x: torch.Tensor) -> torch.Tensor:
+    return torch.floor(x + 0.5)
+
+
+def real(integers) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(integers, np.float64))
+
+
+class Walk(ABC):
+    """The way through a network, for subclasses that say what each step returns.
+
+    Steps take and return tensors of integers as float64, images first. `lambdas` are scales
+    (images, sites), to which those of the network's taps are written if `predicted`.
+    """
+
+    def __init__(self, network: Network, lambdas: np.ndarray, predicted: bool):
+        self.network = network
+        self.lambdas = torch.from_numpy(np.array(lambdas, np.int64))
+        self._taps = network.taps if predicted else ()
+
+    # `kind` is one of UNITS for what is rounded to 16 bits, "site" for what enters a product.
+
+    @abstractmethod
+    def requantized(self, kind: str, name: str, acc, exponent, fmt: IntFormat, *terms):
+        """Return ``acc * 2**(exponent / 1024)`` in `fmt`, and `terms` added to that."""
+
+    @abstractmethod
+    def normalized(self, name: str, x, norm: Norm):
+        """Return a LayerNorm with its affine."""
+
+    @abstractmethod
+    def stored(self, name: str, scores, step: int):
+        """Return the operands or codes that a row of scores is stored as."""
+
+    @abstractmethod
+    def row_exponent(self, name: str, total):
+        """Return ``1024 * log2(total)``."""
+
+    @abstractmethod
+    def activated(self, name: str, t):
+        """Return GELU with its offset."""
+
+    def run(self, pixels: np.ndarray) -> torch.Tensor:
+        """Return the logits of images, (images, classes)."""
+        network, shape = self.network, self.network.shape
+        layer, places = network.patch, real(network.embedding)
+        acc = real(patches(pixels, shape)) @ real(layer.weight)
+        x = self.requantized("residual", "embedding", acc, real(layer.exponent), ACT16,
+                             real(layer.bias), places[1:])
+        x = torch.cat((places[:1].expand(len(x), 1, -1), x), 1)
+        for index in range(shape.depth + 1):
+            for tap in self._taps:
+                if tap.after == index:
+                    stream = _round(x).clamp(ACT16.min, ACT16.max).numpy().astype(np.int16)
+                    self.lambdas[:, tap.sites] = torch.from_numpy(predict(stream, tap))
+            if index < shape.depth:
+                x = self._block(index, x)
+        u = self.normalized("norm", x[:, :1], network.norm)
+        a = self._site("head", u, shape.sites - 1, _point(network.norm))
+        return self._linear("logits", "logits", a, network.head, self._scale(shape.sites - 1))[:, 0]
+
+    def _scale(self, site: int) -> torch.Tensor:
+        return self.lambdas[:, site].double()[:, None, None]
+
+    def _site(self, name: str, tensor, site: int, point: int):
+        kind = name.rpartition(".")[2]
+        fmt = HEAD.site(kind) if kind == "head" else self.network.precision.site(kind)
+        scale = self._scale(site).reshape(-1, *(1,) * (tensor.dim() - 1))
+        return self.requantized("site", name, tensor, -scale - point * ONE, fmt)
+
+    def _linear(self, kind: str, name: str, a, layer: Linear, scale, *residual):
+        return self.requantized(kind, name, a @ real(layer.weight), scale + real(layer.exponent),
+                                ACT16, real(layer.bias), *residual)
+
+    def _block(self, index: int, x):
+        network, block = self.network, self.network.blocks[index]
+        site = {name: network.shape.site(index, name) for name in
+                ("qkv", "q", "k", "v", "proj", "fc1", "fc2")}
+        u = self.normalized(f"{index}.norm1", x, block.norm1)
+        a = self._site(f"{index}.qkv", u, site["qkv"], _point(block.norm1))
+        y = self._linear("qkv", f"{index}.y", a, block.qkv, self._scale(site["qkv"]))
+        a = self._attention(index, y, site)
+        x = self._linear("residual", f"{index}.attended", a, block.proj, self._scale(site["proj"]),
+                         x)
+        u = self.normalized(f"{index}.norm2", x, block.norm2)
+        a = self._site(f"{index}.fc1", u, site["fc1"], _point(block.norm2))
+        t = self._linear("hidden", f"{index}.t", a, block.fc1, self._scale(site["fc1"]))
+        a = self._site(f"{index}.fc2", self.activated(f"{index}.gelu", t), site["fc2"], GELU_POINT)
+        return self._linear("residual", f"{index}.x", a, block.fc2, self._scale(site["fc2"]), x)
+
+    def _attention(self, index: int, y, site: dict[str, int]):
+        network, step = self.network, self.network.blocks[index].step
+        images, tokens, _ = y.shape
+        q, k, v = (self._site(f"{index}.{name}",
+                              part.reshape(images, tokens, network.shape.heads, -1).transpose(1, 2),
+                              site[name], network.qkv_point)
+                   for name, part in zip("qkv", y.chunk(3, 2), strict=True))
+        scale = self._scale(site["q"]) + self._scale(site["k"]) + network.score_exponent
+        scores = self.requantized("scores", f"{index}.scores", q @ k.transpose(2, 3),
+                                  scale[..., None] + softmax.SCORE.frac * ONE, ACT16)
+        a = self.stored(f"{index}.probs", scores, step)
+        if step:
+            a = real(softmax.codebook(step))[a.long()]
+        row = self.row_exponent(f"{index}.row_scale", a.sum(-1))[..., None]
+        scale = self._scale(site["v"]) - self._scale(site["proj"])
+        mixed, exponent = (part.transpose(1, 2).reshape(images, tokens, -1) for part in
+                           (a @ v, (scale[..., None] - row).expand(v.shape)))
+        return self.requantized("site", f"{index}.proj", mixed, exponent,
+                                network.precision.site("proj"))
+
+
+def _point(norm: Norm) -> int:
+    return layernorm.NORMALIZED.frac + norm.point
+
+
+class Emulation(Walk):
+    """Real functions of what came before; the units of `integer` as golden has them."""
+
+    def __init__(self, network, lambdas, predicted, integer: Collection[str] = (),
+                 jitter: float = 0.0, seed: int = 1):
+        super().__init__(network, lambdas, predicted)
+        self._integer = frozenset(integer)
+        self._jitter = jitter
+        self._noise = torch.Generator().manual_seed(seed)
+
+    def _power(self, exponent):
+        if "exp2" not in self._integer:
+            return power(exponent)
+        values, index = _round(exponent).unique(return_inverse=True)
+        mantissa, shift = exp2.exp2(values.numpy().astype(np.int64))
+        return (real(mantissa) * torch.exp2(-real(shift)))[index]
+
+    def requantized(self, kind, name, acc, exponent, fmt, *terms):
+        made = acc * self._power(exponent)
+        if kind != "site" and kind not in self._integer:
+            return sum(terms, made)
+        if kind == "site" and self._jitter:
+            noise = torch.randn(made.shape, dtype=made.dtype, generator=self._noise)
+            made = made * (1 + self._jitter * noise)
+        made = _round(made).clamp(fmt.min, fmt.max)
+        return sum(map(_round, terms), made).clamp(fmt.min, fmt.max) if terms else made
+
+    def normalized(self, name, x, norm):
+        if "layernorm" in self._integer:
+            made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta,
+                                        self.network.epsilon)
+            return real(made).reshape(x.shape)
+        return (normalize(x, self.network.epsilon) * layernorm.NORMALIZED.one * real(norm.gamma)
+                + real(norm.beta))
+
+    def stored(self, name, scores, step):
+        if step:
+            return _round(codes(scores, step))
+        if "softmax" in self._integer:
+            return real(softmax.softmax(_narrow(scores.flatten(0, -2)))[0]).reshape(scores.shape)
+        return _round(exponentials(scores))
+
+    def row_exponent(self, name, total):
+        made = ONE * torch.log2(total)
+        if "softmax" in self._integer:
+            made = real(log2.log2(total.flatten().numpy().astype(np.int64))).reshape(total.shape)
+        return made
+
+    def activated(self, name, t):
+        if "gelu" in self._integer:
+            return real(gelu.gelu(_narrow(t.flatten()))).reshape(t.shape)
+        return gelu_shifted(t)
+
+
+def _narrow(x) -> np.ndarray:
+    return _round(x).clamp(ACT16.min, ACT16.max).numpy().astype(np.int16)
+
+
+def emulate(network: Network, pixels: np.ndarray, *, scales: np.ndarray | None = None,
+            integer: Collection[str] = (), jitter: float = 0.0, batch: int = 8,
+            progress: Callable = lambda steps, what: steps) -> np.ndarray:
+    """Run a network with real arithmetic around its quantizers.
+
+    Parameters
+    ----------
+    network
+        The quantized network.
+    pixels : uint8 array, shape (images, side, side, 3)
+        As :meth:`golden.network.vit.Vit.run` takes them.
+    scales : int array, shape (images, sites), optional
+        lambda of each site in place of static and predicted ones; predictions are golden's, made
+        from the emulated residual stream, rounded.
+    integer
+        Those of :data:`UNITS` that are to be as golden has them.
+    jitter
+        Standard deviation of a relative error, put on every value that is to be quantized.
+    batch
+        Images at a time.
+    progress
+        Called with a list of steps and what they are; iterates over them.
+
+    Returns
+    -------
+    float64 array, shape (images, classes)
+        Logits in golden's units.
+
+    Raises
+    ------
+    ValueError
+        If a unit is not one of :data:`UNITS`.
+    """
+    for unit in integer:
+        if unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {unit!r}")
+    predicted = scales is None
+    if predicted:
+        scales = np.broadcast_to(network.scales, (len(pixels), network.shape.sites))
+    made = [Emulation(network, scales[first:first + batch], predicted, integer, jitter, first + 1)
+            .run(pixels[first:first + batch]).numpy()
+            for first in progress(range(0, len(pixels), batch), "Emulating")]
+    return np.concatenate(made)

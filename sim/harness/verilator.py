@@ -1,0 +1,271 @@
+"""Runs programs on the RTL of a whole core, compiled by Verilator (:mod:`sim.harness.core_build`).
+
+Python prepares files, waits, and says what the result means.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from golden.common.checks import integer
+from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status
+from golden.core.program import Program, Region, payload_bytes, walk
+from golden.cycles.timing import IDEAL, USUAL, MemoryModel
+
+from ..cli import UserError, one_line
+from .core_build import build
+from .expected import Difference, Expected, locate, record
+
+STATUS = tuple(status.name.lower().replace("_", " ") for status in Status)
+"""What the core's ``status`` says."""
+
+TRACES = ("vcd", "fst")
+
+LATENCY, BANDWIDTH = USUAL.latency, USUAL.bytes_per_cycle
+"""Cycles and bytes per cycle of external memory, unless told otherwise."""
+
+_AROUND = 1000  # cycles before and after what a trace is made for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a run has come to.
+
+    Attributes
+    ----------
+    outcome
+        ``done``, ``mismatch`` (a check failed), ``hang``, ``protocol`` (the core broke a rule of
+        its memory port or its index), or ``stopped``.
+    status
+        Of the core, see :data:`STATUS`; with ``done``.
+    message
+        One line for whatever went wrong; empty if nothing did.
+    cycles
+        From the cycle with `start` to the first one with `done`, or up to where it ended.
+    instruction_cycles
+        Of each instruction that was completed; they follow each other without gaps. What comes
+        after the last belongs to it.
+    counters
+        Of the core, by name.
+    memory : uint8 array
+        External memory after the run.
+    scratchpad : uint16 array, shape (words, rows)
+    reads, writes
+        Requests of the run; each moves `bus_bytes`.
+    seconds, simulated
+        Of the simulation alone, and the cycles in it, other runs included.
+    difference
+        Where a check failed.
+    trace
+        File with a trace, if one was made.
+    """
+
+    outcome: str
+    status: int
+    message: str
+    cycles: int
+    instruction_cycles: list[int]
+    counters: dict[str, int]
+    memory: np.ndarray
+    scratchpad: np.ndarray
+    reads: int
+    writes: int
+    seconds: float
+    simulated: int
+    difference: Difference | None = None
+    trace: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run came to its end, and the core has nothing to complain about."""
+        return self.outcome == "done" and not self.status
+
+    @property
+    def speed(self) -> float:
+        """Simulated cycles per second."""
+        return self.simulated / max(self.seconds, 1e-9)
+
+
+def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: float = BANDWIDTH,
+        ideal: bool = False, check: bool | Expected = False,
+        progress: Callable[[int, int, float], None] | None = None, trace: Path | None = None,
+        window: tuple[int, int] | None = None, watchdog: int | None = None,
+        reset_at: int | None = None, fail_at: int | None = None, runs: int = 1,
+        stream: int | None = None, first: Region | None = None,
+        factory: Callable | None = None) -> Result:
+    """Run a program on the RTL of its core.
+
+    Parameters
+    ----------
+    program, pixels
+        As :class:`golden.core.machine.Machine` takes them.
+    latency
+        Cycles from a request to its response, 1 or more.
+    bandwidth
+        Bytes per cycle of external memory. The port takes a request every
+        ``bus_bytes / bandwidth`` cycles on average, and never more than one per cycle.
+    ideal
+        A request in every cycle, and the response in the next one.
+    check
+        Compare after each instruction with the golden machine, which is run first, or with what
+        :func:`sim.harness.expected.record` has recorded of it.
+    progress
+        Called about twice a second with instruction, cycles, and cycles per second.
+    trace
+        File for a trace, ``.vcd`` or ``.fst``, 10 ns to a cycle. With `window`, a cycle and the
+        one behind the last, of these; without, of the cycles around whatever goes wrong, for
+        which the run is repeated.
+    watchdog
+        Cycles without an instruction completed that are taken for a hang; by default more than
+        any instruction of the program should take.
+    reset_at
+        Cycle in which the core is reset; then it runs the program from the beginning.
+    fail_at
+        Request of the first run, counted from 0, that is answered with an error.
+    runs
+        How often to run the program, one run after the other without a reset. The result is that
+        of the last one.
+    stream
+        Where the core is told the stream is, if not where it is.
+    first
+        Stream of the first run, if another; nothing of that run is checked.
+    factory
+        As in :func:`build`.
+
+    Raises
+    ------
+    UserError
+        If the core cannot be compiled or the simulation cannot be run.
+    ProgramError
+        If the golden machine cannot run the program.
+    """
+    config = program.config
+    model = IDEAL if ideal else MemoryModel(latency, bandwidth)
+    latency, pace = model.latency, model.pace(config)
+    kind = None if trace is None else Path(trace).suffix[1:]
+    if kind not in (None, *TRACES):
+        raise UserError(f"a trace must be a file named *.{' or *.'.join(TRACES)}, not {trace}")
+    expected = record(program, pixels) if check is True else check or None
+    memory = (np.frombuffer(program.memory, np.uint8) if pixels is None
+              else program.with_image(pixels))
+    options = {"stream": program.stream.address if stream is None else stream,
+               "stream-bytes": program.stream.size, "latency": latency,
+               "cost": pace.numerator, "unit": pace.denominator,
+               "watchdog": watchdog or patience(program, latency, pace),
+               "reset-at": reset_at, "fail-at": fail_at, "runs": integer("runs", runs, 1)}
+    if first is not None:
+        options |= {"first": first.address, "first-bytes": first.size}
+    wants_trace = trace is not None and window is not None
+    if wants_trace:
+        options |= {"trace": Path(trace).resolve(), "trace-from": window[0],
+                    "trace-to": window[1]}
+    result, raw = _execute(build(config, factory=factory, trace=kind if wants_trace else None),
+                           program, memory, options, expected, progress)
+    if trace is None or wants_trace or result.ok:
+        return replace(result, trace=Path(trace)) if wants_trace else result
+    middle = result.cycles if result.outcome in ("mismatch", "protocol") else raw["activity"]
+    if result.difference is not None and result.difference.bank is not None:
+        watch = {"watch-word": result.difference.place, "watch-bank": result.difference.bank,
+                 "stop-at": result.cycles}
+        _, again = _execute(build(config, factory=factory), program, memory, options | watch, None,
+                            progress)
+        middle = again.get("changed", middle)
+    around = {"trace": Path(trace).resolve(), "trace-from": max(0, middle - _AROUND),
+              "trace-to": middle + _AROUND, "stop-at": middle + _AROUND}
+    _execute(build(config, factory=factory, trace=kind), program, memory, options | around,
+             None, progress)
+    return replace(result, trace=Path(trace))
+
+
+def patience(program: Program, latency: int, pace: Fraction) -> int:
+    """Return more cycles than any instruction of a program should take."""
+    config, most = program.config, 0
+    for _, op in _instructions(program):
+        size = INSTRUCTION_BYTES + payload_bytes(op, config) + op.words * config.word_bytes
+        if op.opcode is Opcode.PATCHES:
+            size += op.m * op.k
+        mode = op.mode_of if op.opcode is Opcode.GEMM else None
+        steps = 64 * op.m * (op.n + 1)
+        if mode is not None:
+            tiles = -(-op.m // config.tile_rows(mode)) * -(-op.n // config.tile_cols(mode))
+            steps = 4 * tiles * (op.k + 64 * config.rows)
+        most = max(most, steps + 2 * size // config.bus_bytes * (latency + int(pace) + 4))
+    return 100_000 + most
+
+
+def _instructions(program: Program) -> Iterator:
+    """Yield the instructions up to the first that is none."""
+    try:
+        yield from walk(program.memory, program.stream, program.config)
+    except ValueError:
+        return
+
+
+def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
+             expected: Expected | None, progress) -> tuple[Result, dict]:
+    """Run the executable; return the result, and what it said itself."""
+    with tempfile.TemporaryDirectory(prefix="vernier-") as name:
+        place = Path(name)
+        memory.tofile(place / "before")
+        options = {**options, "memory": place / "before", "out": place}
+        if expected is not None:
+            (place / "check").write_bytes(expected.data)
+            options["check"] = place / "check"
+        command = [str(binary), *(str(part) for name, value in options.items()
+                                  if value is not None for part in (name, value))]
+        with open(place / "errors", "w+") as errors, subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            try:
+                for line in process.stdout:
+                    if progress is not None and line.startswith("progress "):
+                        _, index, cycles, speed = line.split()
+                        progress(int(index), int(cycles), float(speed))
+            except BaseException:
+                process.kill()
+                raise
+            if process.wait():
+                errors.seek(0)
+                raise UserError("the simulation failed: "
+                                f"{one_line(errors.read()) or f'status {process.returncode}'}")
+        raw = json.loads((place / "result.json").read_text())
+        words = np.fromfile(place / "scratchpad", "<u2").reshape(-1, program.config.rows)
+        after = np.fromfile(place / "memory", np.uint8)
+    return _result(program, raw, after, words), raw
+
+
+def _result(program: Program, raw: dict, memory: np.ndarray, words: np.ndarray) -> Result:
+    ends, cycles = raw["ends"], raw["cycles"]
+    lengths = np.diff([0, *ends]).tolist()
+    if raw["outcome"] == "done" and lengths:
+        lengths[-1] += cycles - ends[-1]
+    difference = None
+    if "difference" in raw:
+        difference = locate(program, **raw["difference"])
+    return Result(raw["outcome"], raw["status"], _message(program, raw, difference), cycles,
+                  lengths, raw["counters"], memory, words, raw["reads"], raw["writes"],
+                  raw["seconds"], raw["simulated"], difference)
+
+
+def _message(program: Program, raw: dict, difference: Difference | None) -> str:
+    at, cycle = len(raw["ends"]), raw["cycles"]
+    if raw["outcome"] == "mismatch":
+        return str(difference)
+    ops = [str(op) for _, op in _instructions(program)]
+    where = f"instruction {at}" + (f" ({ops[at].split()[0]})" if at < len(ops) else "")
+    if raw["outcome"] == "hang":
+        return (f"hang at {where}: nothing was completed in the last "
+                f"{cycle - (raw['ends'] or [0])[-1]} cycles, the memory port was last used in "
+                f"cycle {raw['activity']}")
+    if raw["outcome"] == "protocol":
+        return f"{raw['message']}, at {where} in cycle {cycle}"
+    if raw["outcome"] == "done" and raw["status"]:
+        status = raw["status"]
+        name = STATUS[status] if status < len(STATUS) else f"unknown status {status}"
+        return f"{name} at {where} in cycle {cycle}"
+    return "stopped" if raw["outcome"] == "stopped" else ""

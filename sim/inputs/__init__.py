@@ -1,0 +1,1 @@
+"""What comes from outside: models and weights, images, labels."""

@@ -1,0 +1,145 @@
+"""Images to run models on: a folder of the user's, or some that a Python package ships."""
+
+import hashlib
+import importlib.util
+import io
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..cli import UserError, one_line
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an image comes from; `package`, `licence` and `author` are None if unknown."""
+
+    file: str
+    sha256: str
+    package: str | None = None
+    licence: str | None = None
+    author: str | None = None
+
+    def describe(self) -> dict[str, str | None]:
+        """Return the fields as a dictionary."""
+        return asdict(self)
+
+
+PACKAGED = (
+    Source("chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+           "scikit-image", "CC0", "Stefan van der Walt"),
+    Source("coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+           "scikit-image", "CC0", "Rachel Michetti"),
+    Source("rocket.jpg", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c",
+           "scikit-image", "public domain", "SpaceX"),
+)
+"""Photographs inside the wheel of scikit-image, with the licences its docstrings state."""
+
+
+def packaged() -> list[tuple[Source, Image.Image]]:
+    """Read the images of :data:`PACKAGED`.
+
+    Raises
+    ------
+    UserError
+        If scikit-image is missing or ships other files.
+    """
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise UserError("the packaged images need scikit-image (pip install scikit-image), "
+                        "or name a folder with --images")
+    images = []
+    for source in PACKAGED:
+        found, image = read(Path(spec.origin).parent / "data" / source.file)
+        if found.sha256 != source.sha256:
+            raise UserError(f"the installed scikit-image has another {source.file} than expected")
+        images.append((source, image))
+    return images
+
+
+def files(path: Path | str) -> list[Path]:
+    """Return the images of a folder and of the folders in it.
+
+    They are in the order of their names, but one from each folder in turn: where each class has a
+    folder of its own, the first ones are of all classes. What is hidden (``.name``) is left out.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or it has no images.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder")
+    folders = {}
+    for file in sorted(path.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if file.suffix.lower() in SUFFIXES and not hidden:
+            folders.setdefault(file.parent, []).append(file)
+    if not folders:
+        raise UserError(f"{path} has no images ({', '.join(SUFFIXES)})")
+    turns = itertools.zip_longest(*folders.values())
+    return [file for turn in turns for file in turn if file is not None]
+
+
+def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Image.Image]]:
+    """Read the first `count` images of a folder, or all of them, in the order of :func:`files`.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, it has no images, or one of them is broken.
+    """
+    return [read(file) for file in files(path)[:count]]
+
+
+def read(path: Path) -> tuple[Source, Image.Image]:
+    """Read one image as RGB.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read as an image.
+    """
+    try:
+        data = path.read_bytes()
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None)
+        if reason is None:
+            reason = ("no image format is recognised" if "cannot identify" in str(error)
+                      else one_line(error))
+        raise UserError(f"cannot read the image {path}: {reason}") from None
+    return Source(path.name, hashlib.sha256(data).hexdigest()), image
+
+
+def pixels(path: Path | str, preprocessing, count: int | None = None,
+           progress: Callable = lambda steps, what: steps) -> tuple[list[Source], np.ndarray]:
+    """Read the first `count` images of a folder, or all, as what a model takes.
+
+    Parameters
+    ----------
+    path
+        The folder; images in the order of :func:`files`.
+    preprocessing
+        A :class:`sim.inputs.models.Preprocessing`.
+
+    Returns
+    -------
+    sources : list of Source
+    pixels : uint8 array, shape (images, height, width, 3)
+
+    Raises
+    ------
+    UserError
+        As :func:`folder` does.
+    """
+    found = [(source, preprocessing.pixels(image)) for source, image in
+             map(read, progress(files(path)[:count], "Reading"))]
+    return [source for source, _ in found], np.stack([array for _, array in found])

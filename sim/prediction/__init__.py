@@ -1,0 +1,1 @@
+"""Scale predictors: how they are fitted, and what they cost."""

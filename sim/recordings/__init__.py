@@ -1,0 +1,1 @@
+"""Activations of real models, recorded for the simulations."""

@@ -1,0 +1,43 @@
+"""Small random networks."""
+
+import numpy as np
+
+from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
+
+SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
+
+
+def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape = SHAPE) -> Network:
+    """Return a network of random weights whose tensors neither vanish nor saturate everywhere."""
+    draw = np.random.default_rng(seed)
+
+    def linear(inputs, outputs, point, gain, fmt):
+        weight = draw.integers(fmt.min, fmt.max + 1, (inputs, outputs))
+        scale = np.log2(gain / (np.sqrt(inputs / 3) * fmt.max))
+        exponent = np.round(1024 * (scale + point + draw.normal(0, 0.3, outputs)))
+        return Linear(weight, exponent.astype(int), draw.integers(-200, 200, outputs))
+
+    def norm():
+        return Norm(draw.integers(2000, 6000, shape.dim), draw.integers(-2**21, 2**21, shape.dim),
+                    12)
+
+    weight, largest = precision.weight, precision.site("qkv").max
+    lambdas = np.round(1024 * (np.log2(3 / largest) + draw.normal(0, 0.2, shape.sites)))
+    fc2 = [shape.site(block, "fc2") for block in range(shape.depth)]
+    lambdas[fc2] -= 1024
+    lambdas[-1] = 1024 * np.log2(3 / 127)
+    blocks = tuple(Block(norm(), linear(shape.dim, 3 * shape.dim, 10, 1, weight),
+                         linear(shape.dim, shape.dim, 9, 1, weight), norm(),
+                         linear(shape.dim, shape.hidden, 10, 1, weight),
+                         linear(shape.hidden, shape.dim, 9, 1, weight), step)
+                   for _ in range(shape.depth))
+    patch = linear(shape.patch_values, shape.dim, 9, 1 / 128, HEAD.weight)
+    return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,
+                   draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
+                   linear(shape.dim, shape.classes, 10, 1, HEAD.weight), lambdas.astype(int))
+
+
+def pixels(count: int, shape: VitShape = SHAPE, seed: int = 2) -> np.ndarray:
+    """Return random images."""
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, shape.image, shape.image, 3), dtype=np.uint8)

@@ -1,0 +1,46 @@
+"""A small float Vision Transformer of timm's, with weights that make its parts matter."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sim.inputs.models import Preprocessing
+from sim.inputs.torchvision_compat import timm
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def model(seed: int = 1, **options):
+    """Return a random model with 17 tokens of 32 channels, two blocks of four heads."""
+    torch.manual_seed(seed)
+    made = timm.models.vision_transformer.VisionTransformer(**{
+        "img_size": 16, "patch_size": 4, "num_classes": 7, "embed_dim": 32, "depth": 2,
+        "num_heads": 4, "mlp_ratio": 2.0} | options)
+    return stir(made, 1.5)
+
+
+def stir(model, gain: float = 1.0):
+    """Give a model random weights that keep what passes through it of about one size."""
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                value.copy_(1 + 0.3 * torch.randn_like(value))
+            elif value.dim() > 1:
+                value.normal_(0, gain / value.shape[-1]**0.5)
+            else:
+                value.normal_(0, 0.3)
+    return model.eval().requires_grad_(False)
+
+
+def preprocessing(side: int = 16) -> Preprocessing:
+    """Return the preprocessing of images that have the right size already."""
+    return Preprocessing((side, side), MEAN, STD,
+                         lambda image: np.asarray(image).transpose(2, 0, 1))
+
+
+def pixels(count: int, side: int = 16, seed: int = 3) -> np.ndarray:
+    """Return smooth random images, uint8 (count, side, side, 3)."""
+    draw = np.random.default_rng(seed)
+    coarse = draw.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.BICUBIC))
+                     for one in coarse])

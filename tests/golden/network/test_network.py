@@ -1,0 +1,68 @@
+"""The numbers of a quantized network: widths, sizes, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from golden.common.formats import Mode
+from golden.network.network import Precision, VitShape
+from tests.cases.networks import SHAPE, network
+
+
+@pytest.mark.parametrize(("text", "modes", "limits"), [
+    ("w8a8", (Mode.W8A8, Mode.W8A8, Mode.W8A8), (-128, 127, 255, 127)),
+    ("w6a6", (Mode.W8A8, Mode.W8A8, Mode.W8A8), (-32, 31, 63, 31)),
+    ("w4a8", (Mode.W4A8, Mode.W8A8, Mode.W8A8), (-128, 127, 255, 127)),
+    ("w4a4", (Mode.W4A4, Mode.W4A4, Mode.W4A8), (-8, 7, 15, 7)),
+    ("W4A3", (Mode.W4A4, Mode.W4A4, Mode.W4A8), (-4, 3, 7, 3)),
+])
+def test_a_precision_gives_the_modes_of_the_products_and_the_formats_of_the_sites(
+        text, modes, limits):
+    precision = Precision.parse(text)
+    assert (precision.mode, precision.score_mode, precision.value_mode) == modes
+    assert (precision.site("qkv").min, precision.site("qkv").max, precision.site("fc2").max,
+            precision.site("k").max) == limits
+    assert precision.site("k").min == -precision.site("k").max
+    assert str(precision) == text.lower()
+
+
+@pytest.mark.parametrize("text", ["w5a4", "w4a5", "4a4", "w4a4x", ""])
+def test_other_precisions_are_refused(text):
+    with pytest.raises(ValueError, match="w4a4|bits"):
+        Precision.parse(text)
+
+
+def test_sites_are_named_block_by_block_and_the_head_comes_last():
+    names = SHAPE.site_names()
+    assert names[SHAPE.site(1, "proj")] == "1.proj"
+    assert names[-1] == "head"
+    assert len(names) == SHAPE.sites
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"image": 10}, "image must be a multiple of patch"),
+    ({"heads": 5}, "dim must be a multiple of heads"),
+    ({"depth": 0}, "depth must be 1 or more"),
+    ({"dim": 1200}, "dim must be within 1..1024"),
+])
+def test_shapes_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SHAPE, **change)
+    assert isinstance(SHAPE, VitShape)
+
+
+def test_a_number_out_of_its_format_is_named():
+    made = network(Precision(4, 4))
+    block = made.blocks[1]
+    wrong = block.fc1.weight.astype(np.int64)
+    wrong[2, 3] = -8
+    broken = dataclasses.replace(block, fc1=dataclasses.replace(block.fc1, weight=wrong))
+    with pytest.raises(ValueError, match=r"blocks\[1\]\.fc1\.weight\[2, 3\] = -8"):
+        dataclasses.replace(made, blocks=(made.blocks[0], broken))
+
+
+def test_floats_are_refused():
+    made = network(Precision(8, 8))
+    with pytest.raises(TypeError, match="scales must be an integer array"):
+        dataclasses.replace(made, scales=made.scales.astype(float))

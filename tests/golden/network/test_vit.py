@@ -1,0 +1,166 @@
+"""A whole network against its definition, step by step on the front doors of the units."""
+
+import numpy as np
+import pytest
+
+from golden.common import exp2
+from golden.network import vit
+from golden.network.network import BLOCK_SITES, HEAD, Precision
+from golden.product import mac_array
+from golden.product.mac_array import Activation
+from golden.results import gelu
+from golden.rows import layernorm, softmax
+from tests.cases.networks import SHAPE, network, pixels
+
+PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
+
+
+def requant(acc, exponent, low=-2**15, high=2**15 - 1):
+    """Scale every element by its own power of two, in Python integers."""
+    acc, exponent = np.broadcast_arrays(acc, exponent)
+    mantissa, shift = exp2.exp2(exponent.ravel().astype(int))
+    found = [min(max((2 * int(a) * int(m) + (1 << int(s))) >> (int(s) + 1), low), high)
+             for a, m, s in zip(acc.ravel(), mantissa, shift, strict=True)]
+    return np.array(found).reshape(acc.shape)
+
+
+def add(*terms):
+    """Add, and saturate to 16 bits once."""
+    return np.clip(sum(np.asarray(term, int) for term in terms), -2**15, 2**15 - 1)
+
+
+class Definition:
+    """The network of one image as the module's docstring has it."""
+
+    def __init__(self, made, image, lambdas, step):
+        self.made, self.step, self.seen = made, step, {}
+        self.scale = dict(zip(SHAPE.site_names(), map(int, lambdas), strict=True))
+        grid = range(SHAPE.grid)
+        rows = np.stack([image[4 * y:4 * y + 4, 4 * x:4 * x + 4].reshape(-1)
+                         for y in grid for x in grid])
+        acc = mac_array.gemm(rows, made.patch.weight, HEAD.mode, Activation.UNSIGNED)
+        embedded = add(requant(acc, made.patch.exponent), made.patch.bias, made.embedding[1:])
+        x = self.seen["embedding"] = np.concatenate((made.embedding[:1], embedded))
+        for index in range(SHAPE.depth):
+            x = self.block(str(index), made.blocks[index], x)
+        a = self.norm("head", made.norm, x[:1])
+        self.seen["logits"] = self.linear("head", made.head, a, HEAD.mode)[0]
+
+    def site(self, name, values, exponent):
+        precision = self.made.precision
+        fmt = HEAD.site("head") if name == "head" else precision.site(name.split(".")[1])
+        self.seen[name] = requant(values, exponent, fmt.min, fmt.max)
+        return self.seen[name]
+
+    def norm(self, name, norm, x):
+        u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.made.epsilon)
+        return self.site(name, u, -self.scale[name] - 1024 * (10 + norm.point))
+
+    def linear(self, name, layer, a, mode, *residual, kind=Activation.SIGNED):
+        acc = mac_array.gemm(a, layer.weight, mode, kind)
+        return add(requant(acc, self.scale[name] + layer.exponent), layer.bias, *residual)
+
+    def block(self, index, block, x):
+        scale, precision, seen = self.scale, self.made.precision, self.seen
+        a = self.norm(f"{index}.qkv", block.norm1, x)
+        y = seen[f"{index}.y"] = self.linear(f"{index}.qkv", block.qkv, a, precision.mode)
+        parts = {}
+        for name, part in zip("qkv", np.split(y, 3, axis=1), strict=True):
+            site = f"{index}.{name}"
+            parts[name] = self.site(site, part.reshape(SHAPE.tokens, SHAPE.heads, -1)
+                                    .transpose(1, 0, 2), -scale[site] - 1024 * 10)
+        mixed = []
+        for q, k, v in zip(parts["q"], parts["k"], parts["v"], strict=True):
+            acc = mac_array.gemm(q, k.T, precision.score_mode)
+            s = requant(acc, scale[f"{index}.q"] + scale[f"{index}.k"]
+                        + self.made.score_exponent + 1024 * 10)
+            if self.step:
+                p, row = softmax.softmax_codes(s, self.step)
+                acc = mac_array.gemm(p, v, precision.value_mode, Activation.CODE,
+                                     softmax.codebook(self.step))
+            else:
+                p, row = softmax.softmax(s)
+                acc = mac_array.gemm(p, v, precision.value_mode, Activation.UNSIGNED)
+            fmt = precision.site("proj")
+            mixed.append(requant(acc, (scale[f"{index}.v"] - scale[f"{index}.proj"] - row)[:, None],
+                                 fmt.min, fmt.max))
+        a = seen[f"{index}.proj"] = np.concatenate(mixed, axis=1)
+        x = seen[f"{index}.attended"] = self.linear(f"{index}.proj", block.proj, a,
+                                                    precision.mode, x)
+        a = self.norm(f"{index}.fc1", block.norm2, x)
+        t = seen[f"{index}.t"] = self.linear(f"{index}.fc1", block.fc1, a, precision.mode)
+        g = gelu.gelu(t.ravel()).reshape(t.shape)
+        a = self.site(f"{index}.fc2", g, -scale[f"{index}.fc2"] - 1024 * 10)
+        x = seen[f"{index}.x"] = self.linear(f"{index}.fc2", block.fc2, a, precision.mode, x,
+                                             kind=Activation.UNSIGNED)
+        return x
+
+
+@pytest.mark.parametrize(("bits", "step"), PRECISIONS)
+def test_every_tensor_is_that_of_the_definition(bits, step):
+    made, images = network(Precision.parse(bits), step), pixels(3)
+    draw = np.random.default_rng(3)
+    lambdas = made.scales + draw.integers(-300, 300, (3, SHAPE.sites))
+    seen = {}
+    result = vit.Vit(made).run(images, scales=lambdas, watch=seen.__setitem__)
+    assert (result.scales == lambdas).all()
+    for image in range(3):
+        wanted = Definition(made, images[image], lambdas[image], step).seen
+        assert set(wanted) < set(seen)
+        for name, tensor in wanted.items():
+            np.testing.assert_array_equal(seen[name][image], tensor, err_msg=name)
+        assert (result.logits[image] == wanted["logits"]).all()
+    for name in ("0.qkv", "1.q", "1.fc1", "1.fc2", "1.proj", "logits"):
+        assert len(np.unique(seen[name])) > 3, f"{name} is nearly constant"
+
+
+def test_nothing_between_pixels_and_logits_is_a_float():
+    for bits, step in PRECISIONS:
+        made, seen = network(Precision.parse(bits), step), {}
+        result = vit.Vit(made).run(pixels(2), watch=seen.__setitem__)
+        kinds = {name: tensor.dtype.kind for name, tensor in seen.items()}
+        kinds |= {"logits": result.logits.dtype.kind, "scales": result.scales.dtype.kind}
+        assert set(kinds.values()) <= {"i", "u"}, kinds
+
+
+def test_watching_changes_nothing():
+    made = vit.Vit(network(Precision(4, 4)))
+    watched = made.run(pixels(2), watch=lambda name, tensor: None)
+    assert (watched.logits == made.run(pixels(2)).logits).all()
+
+
+def test_an_image_does_not_depend_on_the_others():
+    made, images = vit.Vit(network(Precision(4, 4), 512)), pixels(5)
+    together = made.run(images).logits
+    for index in range(5):
+        assert (made.run(images[index:index + 1]).logits[0] == together[index]).all()
+
+
+def test_chosen_scales_are_used_and_reported():
+    made = vit.Vit(network(Precision(4, 4)))
+    seen = {}
+
+    def choose(site, tensor, unit):
+        largest = np.abs(tensor * 2.0**(unit / 1024)).reshape(len(tensor), -1).max(1)
+        seen[site] = np.ceil(1024 * np.log2(largest / 7)).astype(int)
+        return seen[site] if site % 2 else None
+
+    found = made.run(pixels(2), choose=choose)
+    assert sorted(seen) == list(range(SHAPE.sites))
+    for site, lambdas in seen.items():
+        wanted = lambdas if site % 2 else made.network.scales[site]
+        assert (found.scales[:, site] == wanted).all()
+    again = made.run(pixels(2), scales=found.scales)
+    assert (again.logits == found.logits).all()
+
+
+def test_images_of_another_size_are_refused():
+    made = vit.Vit(network(Precision(8, 8)))
+    with pytest.raises(ValueError, match="pixels must have shape"):
+        made.run(np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(TypeError, match="pixels must be an integer array"):
+        made.run(np.zeros((1, 12, 12, 3)))
+
+
+def test_there_is_a_site_for_every_operand():
+    assert len(BLOCK_SITES) * SHAPE.depth + 1 == SHAPE.sites

@@ -1,0 +1,340 @@
+"""Compiled programs: the golden machine gives what golden.network.vit gives, tensor by tensor."""
+
+import json
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from golden.common.config import CORES, AcceleratorConfig
+from golden.core import isa, program
+from golden.core.isa import INSTRUCTION_BYTES, Opcode
+from golden.core.machine import Machine
+from golden.core.program import ProgramError
+from golden.core.rules import verify
+from golden.memory import scratchpad
+from golden.network.network import Precision, VitShape
+from golden.network.vit import Vit
+from golden.results import gelu
+from sim import zoo
+from sim.compiler.compiler import DoesNotFit, compile_network
+from sim.harness import verilator
+from tests.cases.networks import network, pixels
+from tests.sim.test_emulate import with_tap
+
+SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
+SMALL = CORES["4x4"]
+WIDE = AcceleratorConfig(4, 8, lanes=4, scale_lanes=2, sram_kib=64)
+
+
+def compare(made, config, images):
+    """Run a network's program for each image, and compare all that Vit shows with it."""
+    seen = {}
+    wanted = Vit(made).run(images, watch=seen.__setitem__)
+    compiled = compile_network(made, config)
+    compared = set()
+    for at, image in enumerate(images):
+        machine = Machine(compiled, image)
+        while not machine.done:
+            machine.step()
+            for tensor in machine.alive():
+                if tensor.written != machine.index - 1:
+                    continue
+                name, _, head = tensor.name.rpartition(".")
+                part = (seen[name][at][int(head)] if head.isdecimal() and name in seen
+                        else seen.get(tensor.name, [None] * len(images))[at])
+                if part is not None:
+                    found = machine.tensor(tensor.name).astype(int)
+                    offset = 8 if tensor.name.endswith("fc2") and tensor.signed else 0
+                    np.testing.assert_array_equal(found + offset, part.reshape(found.shape),
+                                                  tensor.name)
+                    compared.add(tensor.name)
+        np.testing.assert_array_equal(machine.logits, wanted.logits[at])
+    return compared
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE, CORES["16x32"]], ids=["4x4", "4x8", "16x32"])
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0),
+                                            ("w4a4", 512), ("w4a3", 700), ("w8a4", 0)])
+def test_the_machine_gives_every_tensor_of_the_network(bits, step, config):
+    made = network(Precision.parse(bits), step, shape=SHAPE)
+    compared = compare(made, config, pixels(2, SHAPE))
+    names = {"embedding", "head", "logits"} | {
+        f"{block}.{name}" for block in range(2)
+        for name in ("qkv", "proj", "attended", "fc1", "fc2", "x", "q.0", "k.1", "v.1",
+                     "scores.0", "probs.1")}
+    assert names <= compared
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_predicted_scales_are_used(bits):
+    shape = replace(SHAPE, dim=32)
+    made = with_tap(network(Precision.parse(bits), shape=shape), shape)
+    images = pixels(3, shape)
+    assert len(np.unique(Vit(made).run(images).scales, axis=0)) == len(images)
+    compare(made, SMALL, images)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+@pytest.mark.parametrize("name", CORES)
+def test_the_shipped_model(bits, name):
+    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    assert "0.x" in compare(made, CORES[name], pixels(1, made.shape))
+
+
+def test_deit_small_in_a_larger_scratchpad():
+    shape = VitShape(image=224, patch=16, dim=384, depth=12, heads=6, hidden=1536, classes=1000)
+    made = network(Precision(4, 4), shape=shape)
+    core = CORES["8x16"]
+    with pytest.raises(DoesNotFit, match="KiB are missing") as caught:
+        compile_network(made, core)
+    assert core.sram_kib < caught.value.sram_kib <= 640
+    compiled = compile_network(made, replace(core, sram_kib=caught.value.sram_kib))
+    image = pixels(1, shape)
+    machine = Machine(compiled, image[0])
+    machine.run()
+    assert (machine.logits == Vit(made).run(image).logits[0]).all()
+
+
+@pytest.mark.parametrize(("shape", "config", "message"), [
+    ({}, {"sram_kib": 3},
+     r"scratchpad must have 4 KiB .* has 3: 1 KiB are missing for 0\.scores\.1 beside"),
+    ({}, {"key_words": 16}, r"tokens must be 16 \(key_words\) or fewer, not 17"),
+    ({"dim": 36, "heads": 3}, {"rows": 8, "cols": 8, "lanes": 8},
+     r"dim must be a multiple of 8 \(lanes\), not 36"),
+    ({}, {"max_k": 64}, r"hidden must be 64 \(max_k\) or fewer, not 72"),
+    ({}, {"max_sites": 10}, "scale file must have 16 slots or more .* but max_sites is 10"),
+    ({"image": 15, "patch": 5}, {},
+     r"bytes in a row of a patch must be a multiple of 4 \(bus_bytes\), not 15"),
+])
+def test_what_does_not_fit_is_said(shape, config, message):
+    made = network(Precision(8, 8), shape=replace(SHAPE, **shape))
+    with pytest.raises(DoesNotFit, match=message):
+        compile_network(made, replace(SMALL, **config))
+
+
+def test_a_predictor_or_a_tile_column_too_large_is_said():
+    made = with_tap(network(Precision(8, 8), shape=SHAPE), SHAPE)
+    with pytest.raises(DoesNotFit, match="statistics must be within 3, not 4"):
+        compile_network(made, replace(SMALL, max_statistics=3))
+    with pytest.raises(DoesNotFit, match="a tile column must have 64 stream words or fewer"):
+        compile_network(made, replace(SMALL, stream_words=64))
+
+
+def test_a_configuration_that_is_no_core_is_refused():
+    with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
+        compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, lanes=2))
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return compile_network(network(Precision(4, 4), 512, shape=SHAPE), SMALL, {"model": "tiny"})
+
+
+def test_a_saved_program_is_the_same(compiled, tmp_path):
+    compiled.save(tmp_path / "a")
+    again = program.load(tmp_path / "a")
+    assert again.memory == compiled.memory
+    for name in ("config", "stream", "image", "logits", "side", "classes", "logit_point",
+                 "tensors", "about"):
+        assert getattr(again, name) == getattr(compiled, name)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda folder: (folder / "memory.bin").write_bytes(b"x"), "checksum of memory.bin is wrong"),
+    (lambda folder: (folder / "program.json").write_text("{}"), "not a program, or is damaged"),
+    (lambda folder: (folder / "program.json").write_text("{"), "not a program, or is damaged"),
+    (lambda folder: (folder / "program.json").write_text(
+        (folder / "program.json").read_text().replace('"version": 1', '"version": 9')),
+     "has version 9 of the format, and this program reads version 1"),
+])
+def test_a_damaged_program_is_refused(compiled, tmp_path, change, message):
+    compiled.save(tmp_path)
+    change(tmp_path)
+    with pytest.raises(ProgramError, match=message):
+        program.load(tmp_path)
+
+
+def edit(folder, *path, value):
+    """Change a value of a manifest; None: take it away."""
+    made = json.loads((folder / "program.json").read_text())
+    *outer, last = path
+    where = reduce(lambda part, key: part[key], outer, made)
+    if value is None:
+        del where[last]
+    else:
+        where[last] = value
+    (folder / "program.json").write_text(json.dumps(made))
+
+
+@pytest.mark.parametrize(("path", "value", "message"), [
+    (("config",), None, "program.json lacks 'config'"),
+    (("config", "rows"), 3, r"lanes must be rows \(3\) in a core, not 4"),
+    (("config", "bus_bytes"), "a", "bus_bytes must be an integer, not 'a'"),
+    (("stream", "size"), 1 << 30, "stream must end at 0x"),
+    (("image", "address"), 1 << 30, "image must end at 0x"),
+    (("logits", "address"), -1, "logits must be 0 or more, not -1"),
+    (("side",), 31, "side must be such that 2883 bytes fit 768, but it is 31"),
+    (("classes",), "a", "classes must be an integer, not 'a'"),
+    (("classes",), 4000, "classes must be such that 8000 bytes fit"),
+    (("logit_point",), 1.5, "logit_point must be an integer, not 1.5"),
+    (("about",), 3, "about must be an object, not 3"),
+    (("tensors", 0, "rows"), "x", "tensor 'embedding': rows must be an integer, not 'x'"),
+    (("tensors", 0, "address"), 10**9, "tensor 'embedding': address must end at 0x4000 or before"),
+    (("tensors", 0, "layout"), 9, "9 is not a valid Layout"),
+    (("tensors", 0, "last"), None, "missing 1 required positional argument: 'last'"),
+])
+def test_a_manifest_that_makes_no_sense_is_refused(compiled, tmp_path, path, value, message):
+    compiled.save(tmp_path)
+    edit(tmp_path, *path, value=value)
+    with pytest.raises(ProgramError, match=f"{tmp_path} is not a program, .*{message}"):
+        program.load(tmp_path)
+
+
+def test_the_machine_can_stop_after_any_instruction(compiled):
+    images = pixels(1, SHAPE)
+    whole, parts = Machine(compiled, images[0]), Machine(compiled, images[0])
+    whole.run()
+    for stop in range(0, len(compiled.instructions()), 7):
+        parts.run(stop_after=stop)
+        assert parts.index == stop + 1
+        for tensor in parts.alive():
+            assert parts.tensor(tensor.name).shape == (tensor.rows, tensor.cols)
+    parts.run()
+    assert (parts.logits == whole.logits).all()
+    with pytest.raises(ProgramError, match="the program has ended"):
+        parts.step()
+    with pytest.raises(KeyError):
+        parts.tensor("9.x")
+
+
+def changed(compiled, index, **fields):
+    """Return a program with fields of an instruction changed."""
+    address, op = compiled.instructions()[index]
+    op = isa.Instruction(op.opcode, op.fields | fields)
+    memory = bytearray(compiled.memory)
+    memory[address:address + INSTRUCTION_BYTES] = op.encode()
+    return replace(compiled, memory=bytes(memory))
+
+
+def first(compiled, opcode, which=0):
+    return [at for at, (_, op) in enumerate(compiled.instructions())
+            if op.opcode is opcode][which]
+
+
+@pytest.mark.parametrize(("opcode", "which", "fields", "message"), [
+    (Opcode.LOAD, 0, {"address": 1 << 30}, "address must end at 0x"),
+    (Opcode.LOAD, 0, {"address": 2}, "address must be a multiple of 4, not 0x2"),
+    (Opcode.LOAD, 0, {"dest": 0xfff0}, "dest must end at 0x4000 or before, but 0xfff0"),
+    (Opcode.LOAD, 0, {"words": 0}, "words must be 1 or more, not 0"),
+    (Opcode.PATCHES, 0, {"run_bytes": 0}, "run_bytes must be a multiple of 4, not 0"),
+    (Opcode.PATCHES, 0, {"grid": 3}, "m must be 1 more than a multiple of grid"),
+    (Opcode.SCALES, 0, {"scale_a": 127}, "slots must be below 128"),
+    (Opcode.NORM, 0, {"n": 30}, "n must be a multiple of 4 up to 256, not 30"),
+    (Opcode.NORM, 0, {"high": 16}, r"low and high must be within -8\.\.15"),
+    (Opcode.NORM, 0, {"dest_stride": 3}, "the stride of dest must be 16 or more, not 3"),
+    (Opcode.NORM, 0, {"dest": 0}, r"dest \(0x0, .* must not overlap source"),
+    (Opcode.NORM, 0, {"layout": 3}, "layout must be wide, operand8 or operand4, not weight8"),
+    (Opcode.GEMM, 1, {"k": 0}, r"k must be within 1\.\.1024, not 0"),
+    (Opcode.GEMM, 1, {"layout": 0}, "path wide and layout wide go together"),
+    (Opcode.GEMM, 1, {"activation": 2}, "activation must be signed or unsigned in w4a4, not code"),
+    (Opcode.GEMM, 1, {"scale_out": 200}, "scale_out must be below 128, not 200"),
+    (Opcode.GEMM, 2, {"dest": 0x10}, r"dest \(0x10, .* overlaps embedding, which"),
+    (Opcode.GEMM, 0, {"gelu": 1}, "path wide has no GELU or offset"),
+    (Opcode.GEMM, 0, {"offset": 1}, "path wide has no GELU or offset"),
+    (Opcode.GEMM, 1, {"rows": 1}, "row exponents go with weights of the scratchpad, not of"),
+    (Opcode.GEMM, 0, {"tap": 1}, "last_token must be 16 for this tap, not 0"),
+    (Opcode.NORM, 0, {"layout": 0, "offset": 1, "dest_stride": 64, "dest": 0x2000},
+     "layout wide has no offset"),
+    (Opcode.NORM, 0, {"scale_b": 200}, "scale_b must be below 128, not 200"),
+    (Opcode.STORE, 0, {"address": 0xb00}, r"memory from 0xb00 to 0x\w+ must not overlap the str"),
+    (Opcode.SOFTMAX, 0, {"factor": 3}, r"factor and shift must be \("),
+    (Opcode.SOFTMAX, 0, {"n": 1025, "source": 0, "source_stride": 257, "dest": 0x2000,
+                         "dest_stride": 513}, r"n must be within 1\.\.1024, not 1025"),
+])
+def test_an_illegal_program_is_refused_with_the_instruction(compiled, opcode, which, fields,
+                                                            message):
+    index = first(compiled, opcode, which)
+    with pytest.raises(ProgramError, match=f"instruction {index} at 0x[0-9a-f]+, {opcode.name}: "
+                                            f"{message}"):
+        verify(changed(compiled, index, **fields))
+    verify(compiled)
+
+
+def test_a_tensor_is_not_overwritten_by_one_that_lies_like_it(compiled):
+    """The residual stream, by scores of the same layout and stride, before its last use."""
+    index = next(at for at, (_, op) in enumerate(compiled.instructions())
+                 if op.opcode is Opcode.GEMM and op.weights == isa.Source.KEYS)
+    stream = next(tensor for tensor in compiled.tensors
+                  if tensor.layout is isa.Layout.WIDE and tensor.written < index < tensor.last)
+    broken = changed(compiled, index, dest=stream.address, dest_stride=stream.stride)
+    with pytest.raises(ProgramError, match=f"instruction {index} .* overlaps {stream.name}, which "
+                                           f"instruction {stream.last} needs"):
+        verify(broken)
+
+
+def test_what_is_no_instruction_is_refused(compiled):
+    address, _ = compiled.instructions()[3]
+    memory = bytearray(compiled.memory)
+    memory[address] = 0
+    with pytest.raises(ProgramError, match=f"instruction 3 at 0x{address:x}: opcode must be one"):
+        Machine(replace(compiled, memory=bytes(memory)))
+    cut = replace(compiled.stream, size=compiled.stream.size - 8)
+    with pytest.raises(ProgramError, match="the stream has ended without END"):
+        Machine(replace(compiled, stream=cut))
+
+
+def test_scales_measured_just_in_time_are_near_static_ones():
+    made = network(Precision(8, 8), shape=SHAPE)
+    images = pixels(6, SHAPE)
+    compiled = compile_network(made, replace(SMALL, sram_kib=64), jit=True)
+    opcodes = [op.opcode for _, op in compiled.instructions()]
+    sites = 2 * (4 + 3 * SHAPE.heads) + 1
+    assert opcodes.count(Opcode.MEASURE) == opcodes.count(Opcode.QUANTIZE) == sites
+    assert compiled.about["scales"] == "jit"
+    found, slots = [], []
+    for image in images:
+        machine = Machine(compiled, image)
+        machine.run()
+        found.append(machine.logits)
+        slots.append(machine.scales[1:SHAPE.sites + 1].copy())
+    wanted = Vit(made).run(images).logits
+    assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98
+    assert len(np.unique(slots, axis=0)) == len(images)
+
+
+def test_measuring_takes_the_largest_magnitude_after_gelu():
+    compiled = compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, sram_kib=64),
+                               jit=True)
+    machine = Machine(compiled, pixels(1, SHAPE)[0])
+    measured = 0
+    while not machine.done:
+        op = machine.step()
+        if op.opcode is not Opcode.MEASURE:
+            continue
+        wide = scratchpad.read_wide(machine.scratchpad, op.source, op.source_stride, op.m, op.n)
+        real = wide.astype(float)
+        if op.gelu:
+            real = gelu.gelu(np.array([real.min(), real.max()]).astype(int)).astype(float)
+        wanted = 1024 * np.log2(np.abs(real).max()) + op.exponent
+        assert abs(machine.scales[op.scale_a] - wanted) <= 1
+        measured += 1
+    assert measured == 2 * (4 + 3 * SHAPE.heads) + 1
+
+
+def test_a_core_ends_with_an_error_where_scales_are_measured():
+    compiled = compile_network(network(Precision(8, 8), shape=SHAPE), SMALL, jit=True)
+    result = verilator.run(compiled, pixels(1, SHAPE)[0])
+    assert (result.outcome, verilator.STATUS[result.status]) == ("done", "illegal instruction")
+    opcodes = [op.opcode for _, op in compiled.instructions()]
+    assert len(result.instruction_cycles) == opcodes.index(Opcode.MEASURE)
+
+
+def test_just_in_time_scales_need_room_and_whole_words_of_heads():
+    with pytest.raises(DoesNotFit, match="KiB are missing") as caught:
+        compile_network(network(Precision(8, 8), shape=SHAPE), replace(SMALL, sram_kib=4), jit=True)
+    assert caught.value.sram_kib > 4
+    narrow = network(Precision(8, 8), shape=replace(SHAPE, heads=16))
+    with pytest.raises(DoesNotFit, match=r"channels of a head must be a multiple of 4 \(lanes\)"):
+        compile_network(narrow, SMALL, jit=True)

@@ -1,0 +1,267 @@
+"""What a program costs, and the command that says it."""
+
+import csv
+import dataclasses
+import json
+
+import pytest
+
+from golden.common.config import CORES
+from golden.core.isa import Opcode, make
+from golden.cycles import timing
+from golden.cycles.timing import MemoryModel
+from golden.network.network import Precision
+from sim import estimate as command
+from sim.compiler.blank import blank_network, default_tap
+from sim.compiler.compiler import compile_network
+from sim.estimation.program_costs import estimate_program, role_of
+from tests.cases.networks import network
+from tests.cases.workloads import traced
+from tests.sim.compiler.test_compiler import SHAPE
+from tests.sim.test_emulate import with_tap
+
+MACS = SHAPE.tokens * (
+    SHAPE.patch_values * SHAPE.dim
+    + SHAPE.depth * (4 * SHAPE.dim**2 + 2 * SHAPE.tokens * SHAPE.dim
+                     + 2 * SHAPE.dim * SHAPE.hidden)) + SHAPE.dim * SHAPE.classes
+
+
+def program_of(bits="w8a8", core="4x4", tap=True):
+    made = network(Precision.parse(bits), shape=SHAPE)
+    return compile_network(with_tap(made, SHAPE) if tap else made, CORES[core])
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    def call(*argv):
+        status = command.main(list(argv))
+        return status, *capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "80")
+    return call
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program")
+    program_of().save(path)
+    return str(path)
+
+
+def test_every_instruction_has_a_row_and_they_add_up():
+    program = program_of()
+    result = estimate_program(program, MemoryModel(7, 3))
+    assert [row.cycles for row in result.rows] == timing.cycles(program, MemoryModel(7, 3))
+    for rows in (result.kinds, result.roles, result.layers):
+        assert sum(row.cycles for row in rows) == result.cycles
+        assert sum(row.count for row in rows) == len(result.rows)
+        assert sum(row.energy.total for row in rows) == pytest.approx(result.energy.total)
+    assert result.sum("macs") == MACS
+    assert 0 < result.utilisation < result.busy < 1
+    assert 0 < result.scale_share < 0.05
+    assert result.fps == pytest.approx(1e8 / result.cycles)
+
+
+def test_rows_have_the_names_of_tensors():
+    program = program_of()
+    rows = estimate_program(program).rows
+    names = [(row.kind, row.name) for row in rows]
+    assert names[:4] == [("SCALES", "scales"), ("LOAD", "load"), ("PATCHES", "patches"),
+                         ("GEMM", "embedding")]
+    assert names[-4:] == [("NORM", "head"), ("GEMM", "logits"), ("STORE", "logits"),
+                          ("END", "end")]
+    assert ("PREDICT", "0.x") in names
+    block = [each for each in names if each[1].startswith("1.")]
+    head = [("GEMM", f"1.{part}.0") for part in ("q", "k", "v", "scores")]
+    assert block[:7] == [("NORM", "1.qkv"), *head, ("SOFTMAX", "1.probs.0"), ("GEMM", "1.proj")]
+    assert role_of("1.scores.0") == "scores"
+    assert role_of("11.fc1") == "fc1"
+    assert role_of("logits") == "logits"
+
+
+def test_bytes_are_those_of_the_program():
+    program = program_of()
+    result = estimate_program(program)
+    shape = SHAPE
+    image = (shape.tokens - 1) * shape.patch_values
+    known = program.stream.size + image + program.logits.size
+    assert result.traffic.dram == known + 2 * shape.tokens * shape.dim
+    fc1, = (row for row in result.layers if row.name == "1.fc2")
+    tiles, columns = -(-shape.tokens // 4), -(-shape.hidden // 4)
+    assert fc1.traffic.scratchpad == (8 * tiles * columns * shape.dim // 2
+                                      + shape.tokens * shape.hidden)
+    assert fc1.traffic.buffer == 4 * columns * (2 * 8 + (tiles + 1) * shape.dim)
+
+
+def test_narrow_operands_and_fast_memory_are_faster():
+    wide, narrow = (estimate_program(program_of(bits)) for bits in ("w8a8", "w4a4"))
+    assert narrow.cycles < wide.cycles
+    assert narrow.energy.mac < wide.energy.mac
+    assert narrow.traffic.dram < wide.traffic.dram
+    slow = estimate_program(program_of(), MemoryModel(20, 0.5))
+    assert slow.cycles > wide.cycles
+    assert slow.sum("weights") > wide.sum("weights")
+    assert slow.energy == wide.energy
+
+
+def test_tables(run, folder):
+    status, out, err = run("--program", folder)
+    assert (status, err) == (0, "")
+    found = estimate_program(program_of())
+    for text in ("w8a8 on a 4x4 core, 100 MHz", "Instructions", "SOFTMAX", "fc2 GEMM", "frames/s",
+                 f"{found.cycles:,}", f"{found.sum('macs'):,}", "20 cycles of latency"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "1.fc2 GEMM" not in out
+    assert "1.fc2 GEMM" in run("--program", folder, "--layers")[1]
+
+
+def test_json_and_csv(run, folder):
+    document = json.loads(run("--program", folder, "--latency", "3", "--dram-bandwidth", "0.2",
+                              "--clock", "200", "--json")[1])
+    found = estimate_program(program_of(), MemoryModel(3, 1.0), 200.0)
+    assert document["mapping"] == "program"
+    assert document["totals"]["cycles"] == found.cycles
+    assert document["totals"]["fps"] == pytest.approx(found.fps)
+    assert [row["cycles"] for row in document["layers"]] == [row.cycles for row in found.rows]
+    assert document["options"]["bytes_per_cycle"] == 1.0
+    rows = list(csv.DictReader(run("--program", folder, "--csv", "-")[1].splitlines()))
+    assert sum(int(row["macs"]) for row in rows) == MACS
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--bits", "w4a4"], "--bits has no meaning with --program"),
+    (["--model", "deit_t"], "--model has no meaning with --program"),
+    (["--compat", "scalesim"], "--compat has no meaning with --program"),
+    (["--latency", "0"], "argument --latency: must be a positive integer, not '0'"),
+    (["--latency", "100000"],
+     "--latency, --dram-bandwidth: latency must be within 1..10000, not 100000"),
+    (["--dram-bandwidth", "1e-5"],
+     "--latency, --dram-bandwidth: bytes per cycle must be 1/1000 or more, not 0.0001")])
+def test_mistakes_are_one_line(run, folder, argv, message):
+    status, out, err = run("--program", folder, *argv)
+    assert (status, out) == (2, "")
+    assert err == f"python -m sim.estimate: error: {message}\n"
+
+
+def test_other_mistakes_are_one_line_too(run, tmp_path):
+    status, _, err = run("--program", str(tmp_path / "none"))
+    assert status == 2
+    assert "No such file or directory; sim.compile makes programs" in err
+    (tmp_path / "memory.bin").write_bytes(b"")
+    (tmp_path / "program.json").write_text("{}")
+    assert "is not a program, or is damaged" in run("--program", str(tmp_path))[2]
+    program = program_of()
+    at = program.instructions()[2][0]
+    broken = bytearray(program.memory)
+    broken[at:at + 8] = make(Opcode.LOAD, address=2, words=1).encode()[:8]
+    dataclasses.replace(program, memory=bytes(broken)).save(tmp_path)
+    assert "instruction 2 at 0x" in run("--program", str(tmp_path))[2]
+    config = tmp_path / "config.toml"
+    config.write_text("[accelerator]\nrows = 16\n")
+    assert "[accelerator] has no meaning with --program" in run(
+        "--program", "x", "--config", str(config))[2]
+
+
+# Models by name.
+
+@pytest.mark.parametrize(("bits", "cycles"), [("w8a8", 10_417_127), ("w4a4", 3_394_890)])
+def test_deit_tiny_is_compiled_without_its_weights(run, bits, cycles):
+    status, out, err = run("--bits", bits, "--scales", "static", "--json")
+    document = json.loads(out)
+    assert (status, err, document["mapping"]) == (0, "", "program")
+    assert document["totals"]["cycles"] == cycles
+    assert document["totals"]["scale_cycles_share"] == 0
+
+
+def test_predicted_scales_cost_a_prediction(run):
+    static, predicted = (json.loads(run("--scales", kind, "--json")[1])
+                         for kind in ("static", "predicted"))
+    one, = (row for row in predicted["instructions"] if row["instruction"] == "PREDICT")
+    added = predicted["totals"]["cycles"] - static["totals"]["cycles"]
+    assert added == pytest.approx(one["cycles"], abs=10)
+    assert 0 < predicted["totals"]["scale_cycles_share"] < 0.001
+    assert predicted["totals"]["scale_energy_share"] < 0.002
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_just_in_time_scales_cost_passes_and_room(run, bits):
+    static, jit = (json.loads(run("--bits", bits, "--scales", kind, "--json")[1])
+                   for kind in ("static", "jit"))
+    assert jit["mapping"] == "program"
+    passes = [row for row in jit["instructions"] if row["instruction"] in ("MEASURE", "QUANTIZE")]
+    assert [row["count"] for row in passes] == [12 * (4 + 3 * 3) + 1] * 2
+    added = jit["totals"]["cycles"] - static["totals"]["cycles"]
+    assert added == pytest.approx(sum(row["cycles"] for row in passes), rel=0.01)
+    words = 12 * 197 * (6 * 192 + 768) // 8
+    assert all(words < row["cycles"] < 1.05 * words for row in passes)
+    assert jit["config"]["sram_kib"] > static["config"]["sram_kib"]
+    assert jit["totals"]["scale_cycles_share"] > 0.09
+    assert jit["totals"]["scale_energy_share"] > 0.05
+    out = " ".join(run("--bits", bits, "--scales", "jit")[1].split())
+    assert f"the scratchpad has {jit['config']['sram_kib']} KiB instead of" in out
+    assert "MEASURE and QUANTIZE are for the golden machine: their cycles are a model." in out
+
+
+def test_all_kinds_of_scales_side_by_side(run):
+    status, out, err = run("--bits", "w4a4", "--scales", "all")
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    document = json.loads(run("--bits", "w4a4", "--scales", "all", "--json")[1])
+    rows = {row["scales"]: row for row in document["scales"]}
+    assert list(rows) == ["static", "predicted", "jit"]
+    for kind, row in rows.items():
+        alone = json.loads(run("--bits", "w4a4", "--scales", kind, "--json")[1])["totals"]
+        assert document["programs"][kind]["totals"] == alone
+        for name in ("cycles", "sram_bytes", "dram_bytes", "energy_mj"):
+            assert row[name] == alone[name]
+        assert f"{row['cycles']:,}" in out
+    assert rows["static"]["more_cycles"] == 0 < rows["predicted"]["more_cycles"] < 0.001
+    assert rows["jit"]["scratchpad_bytes"] > rows["static"]["scratchpad_bytes"]
+    lines = run("--scales", "all", "--csv", "-")[1].splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["scales", *rows]
+
+
+@pytest.mark.parametrize("argv", [["--mapping", "generic"], ["--model", "mixer_s16_224"]])
+def test_scales_are_compared_of_compiled_programs_only(run, argv):
+    status, out, err = run("--scales", "all", *argv)
+    assert (status, out) == (2, "")
+    assert "--scales all needs a compiled program" in err
+
+
+def test_a_large_array_has_a_core_of_its_own(run):
+    document = json.loads(run("--array", "16x32", "--json")[1])
+    assert (document["mapping"], document["config"]["lanes"]) == ("program", 16)
+    assert document["totals"]["cycles"] < 10_417_127 / 3
+
+
+@pytest.mark.parametrize(("argv", "reason"), [
+    (["--array", "4x4"], "tokens must be 128 (key_words) or fewer, not 197"),
+    (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
+    (["--model", "mixer_s16_224"], "only timm's VisionTransformer is supported, not MlpMixer"),
+    (["--model", "vit_b"], "hidden must be 2048 (max_k) or fewer, not 3072"),
+    (["--model", "deit_s"], "the scratchpad must have")])
+def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch):
+    monkeypatch.setattr(command, "workload_of", traced)
+    document = json.loads(run(*argv, "--json")[1])
+    assert document["mapping"] == "generic"
+    assert reason in document["not_compiled"]
+    out = run(*argv)[1]
+    assert f"Not compiled: {reason}" in " ".join(out.split())
+    assert "Generic mapping" in out
+    document = json.loads(run(*argv, "--mapping", "generic", "--json")[1])
+    assert document["not_compiled"] is None
+
+
+def test_a_model_that_there_is_not_is_one_line(run):
+    status, _, err = run("--model", "deit_x")
+    assert status == 2
+    assert "no model is called 'deit_x'" in err
+
+
+def test_a_blank_network_takes_as_long_as_any_other():
+    made = network(Precision.parse("w4a4"), shape=SHAPE)
+    blank = blank_network(SHAPE, made.precision)
+    times = [timing.cycles(compile_network(one, CORES["4x4"])) for one in (made, blank)]
+    assert times[0] == times[1]
+    tapped = blank_network(SHAPE, made.precision, default_tap(SHAPE, CORES["8x16"]))
+    assert estimate_program(compile_network(tapped, CORES["8x16"])).scale_share > 0

@@ -1,0 +1,270 @@
+import contextlib
+import os
+import signal
+from functools import partial
+
+import distributed
+import numpy as np
+import pytest
+
+from golden.network.network import Precision
+from sim.cli import UserError
+from sim.evaluation import evaluation, preparation
+from sim.ptq.contender import Integer
+from tests.cases import networks, shipped, vits
+
+COUNT = 2 * evaluation.CHUNK + 10
+SIDE = networks.SHAPE.image
+PREPROCESSING = {"input_size": [3, SIDE, SIDE], "interpolation": "bicubic", "mean": [0.5] * 3,
+                 "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "center"}
+
+
+@pytest.fixture(scope="module")
+def client():
+    with evaluation.cluster(workers=1, processes=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return shipped.images(tmp_path_factory.mktemp("images"), COUNT, SIDE)
+
+
+@pytest.fixture
+def images(folder):
+    return evaluation.listed(folder)
+
+
+def prepared(path, method="oracle", seed=1):
+    rule = "minmax" if method == "oracle" else None
+    network = networks.network(Precision(4, 4), seed=seed)
+    return preparation._write(path / f"{method}_{seed}.contender", method, "w4a4",
+                              Integer(network, rule, shuffled=method == "shuffled"))
+
+
+def wanted(one, count=COUNT):
+    """Return classes and scales without chunks or workers."""
+    made = preparation.open_contender(one.path, one.sha256).run(vits.pixels(COUNT, SIDE)[:count])
+    return np.argsort(-made.logits, axis=1, kind="stable")[:, :evaluation.TOP], made.scales
+
+
+class Bench:
+    """Evaluates in a folder and counts what is computed."""
+
+    def __init__(self, folder, client):
+        self.folder, self.client, self.connected, self.done = folder, client, 0, []
+
+    @contextlib.contextmanager
+    def connect(self):
+        self.connected += 1
+        yield self.client
+
+    def __call__(self, contenders, images, stop=None, preprocessing=PREPROCESSING):
+        """Evaluate, and be interrupted as soon as so many chunks are stored."""
+        self.done = []
+
+        def progress(steps, what):
+            for step in steps:
+                yield step
+                self.done.append(step[0].path.name)
+                if len(self.done) == stop:
+                    raise KeyboardInterrupt
+
+        return evaluation.evaluate(contenders, images, preprocessing, self.folder, self.connect,
+                                   progress)
+
+
+@pytest.fixture
+def bench(tmp_path, client):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    return Bench(folder, client)
+
+
+def check(answers, contenders, count=COUNT):
+    assert [one.prepared for one in answers] == contenders
+    for one in answers:
+        top, scales = wanted(one.prepared, count)
+        np.testing.assert_array_equal(one.top, top)
+        np.testing.assert_array_equal(one.scales, scales)
+
+
+def test_each_image_counts_once_in_the_order_of_the_folder(bench, images, tmp_path):
+    assert [one.name for one in images][:4] == ["class0/00.png", "class1/01.png", "class2/02.png",
+                                                "class0/03.png"]
+    contenders = [prepared(tmp_path), prepared(tmp_path, "mse")]
+    check(bench(contenders, images), contenders)
+    assert (len(bench.done), bench.connected) == (6, 1)
+    check(bench(contenders, images), contenders)
+    assert (bench.done, bench.connected) == ([], 1)  # nobody is asked for workers
+
+
+def test_interrupted_run_does_only_the_rest(bench, images, tmp_path):
+    contenders = [prepared(tmp_path), prepared(tmp_path, "mse")]
+    with pytest.raises(KeyboardInterrupt):
+        bench(contenders, images, stop=2)
+    first = bench.done
+    (bench.folder / f".{first[0]}.x.tmp").write_bytes(b"half")  # as a kill may leave
+    check(bench(contenders, images), contenders)
+    assert len(first) == 2
+    assert len(bench.done) == 4
+    assert not {*first} & {*bench.done}
+
+
+def test_error_of_an_image_keeps_what_was_done(bench, images, folder, tmp_path):
+    contenders = [prepared(tmp_path)]
+    last, away = images[-1].path, tmp_path / "away.png"
+    last.rename(away)
+    try:
+        with pytest.raises(UserError, match=r"cannot read the image .*59\.png"):
+            bench(contenders, images)
+    finally:
+        away.rename(last)
+    before = {path.name for path in bench.folder.iterdir()}
+    check(bench(contenders, images), contenders)
+    assert not before & {*bench.done}
+    assert len(before) + len(bench.done) == 3
+
+
+def _half(data):
+    return data[:len(data) // 2]
+
+
+def _flipped(data):
+    place = data.index(b"top.npy") + 200
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1:]
+
+
+@pytest.mark.parametrize("damage", [_half, _flipped, lambda data: b"", lambda data: data[:-1],
+                                    lambda data: b"x" * len(data)],
+                         ids=["half", "flipped", "empty", "but one byte", "other"])
+def test_damaged_results_are_made_again(bench, images, tmp_path, damage):
+    contenders = [prepared(tmp_path)]
+    bench(contenders, images)
+    path = sorted(bench.folder.iterdir())[1]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    check(bench(contenders, images), contenders)
+    assert bench.done == [path.name]
+    assert path.read_bytes() == whole
+
+
+def test_no_flipped_bit_is_taken_for_whole(bench, images, tmp_path):
+    one = prepared(tmp_path)
+    bench([one], images[:5])
+    chunk, = evaluation.chunks(one, images[:5], PREPROCESSING, bench.folder)
+    found, whole = chunk.load(), chunk.path.read_bytes()
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        chunk.path.write_bytes(changed)
+        other = chunk.load()
+        assert other is None or (other.names == found.names
+                                 and (other.top == found.top).all()
+                                 and (other.scales == found.scales).all()), place
+
+
+def test_results_of_another_chunk_do_not_count(bench, images, tmp_path):
+    contenders = [prepared(tmp_path)]
+    bench(contenders, images)
+    first, second, _ = sorted(bench.folder.iterdir())
+    second.write_bytes(first.read_bytes())
+    check(bench(contenders, images), contenders)
+    assert bench.done == [second.name]
+
+
+def test_other_contenders_and_preprocessing_have_results_of_their_own(bench, images, tmp_path):
+    one, other = prepared(tmp_path), prepared(tmp_path, seed=2)
+    check(bench([one], images), [one])
+    check(bench([other], images), [other])
+    assert len(bench.done) == 3
+    larger = PREPROCESSING | {"crop_pct": 0.5}
+    changed, = bench([one], images, preprocessing=larger)
+    assert len(bench.done) == 3
+    assert not np.array_equal(changed.scales, wanted(one)[1])
+    check(bench([one, other], images), [one, other])
+    assert not bench.done
+    assert bench([one], images, preprocessing=larger)[0].top.tolist() == changed.top.tolist()
+
+
+def test_further_images_keep_the_chunks_before(bench, images, tmp_path):
+    contenders, chunk = [prepared(tmp_path)], evaluation.CHUNK
+    check(bench(contenders, images[:2 * chunk]), contenders, 2 * chunk)
+    check(bench(contenders, images), contenders)
+    assert len(bench.done) == 1
+
+
+def test_last_image_alone_joins_the_chunk_before(bench, images, tmp_path):
+    count = evaluation.CHUNK + 1
+    contenders = [prepared(tmp_path, "shuffled")]  # each takes the scales of another image
+    check(bench(contenders, images[:count]), contenders, count)
+    assert len(bench.done) == 1
+
+
+def test_changed_files_are_noticed(bench, images, tmp_path, folder):
+    one = prepared(tmp_path)
+    content = images[0].path.read_bytes()
+    try:
+        images[0].path.write_bytes(images[1].path.read_bytes())
+        with pytest.raises(UserError, match=r"00\.png was changed meanwhile"):
+            bench([one], images)
+    finally:
+        images[0].path.write_bytes(content)
+    one.path.write_bytes(one.path.read_bytes() + b" ")
+    evaluation._contender.cache_clear()  # the workers are in this process
+    with pytest.raises(UserError, match=r"oracle_1\.contender was changed meanwhile"):
+        bench([one], images[:5])
+
+
+def test_image_that_counts_twice_is_an_error(bench, images, tmp_path):
+    one = prepared(tmp_path)
+    bench([one], images)
+    chunk = evaluation.chunks(one, images, PREPROCESSING, bench.folder)[2]
+    found = chunk.load()
+    chunk.store(evaluation.Found([found.names[0], *found.names[:-1]], found.top, found.scales))
+    with pytest.raises(RuntimeError, match="does not count exactly once"):
+        bench([one], images)
+
+
+def test_workers_of_a_running_scheduler_are_used(bench, images, tmp_path):
+    contenders = [prepared(tmp_path)]
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
+                                  protocol="tcp://", dashboard_address=None,
+                                  scheduler_kwargs=evaluation._NO_DASHBOARD) as local:
+        bench.connect = partial(evaluation.cluster, local.scheduler_address)
+        check(bench(contenders, images), contenders)
+    assert len(bench.done) == 3
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x"])
+def test_missing_scheduler_is_one_line(address, monkeypatch):
+    monkeypatch.setattr(evaluation, "TIMEOUT", 0.5)
+    with (pytest.raises(UserError, match=f"no use of dask at {address}: .") as error,
+          evaluation.cluster(address)):
+        pass
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.long
+def test_killed_worker_costs_nothing_but_time(bench, images, tmp_path):
+    contenders = [prepared(tmp_path, method, seed) for method in ("oracle", "mse", "shuffled")
+                  for seed in (1, 2)]
+    killed = []
+
+    def progress(steps, what):
+        for number, step in enumerate(steps):
+            if number == 0:  # others are on their way
+                victim = min(bench.client.run(os.getpid).values())
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+            yield step
+
+    with evaluation.cluster(workers=2) as bench.client:
+        answers = evaluation.evaluate(contenders, images, PREPROCESSING, bench.folder,
+                                      bench.connect, progress)
+        assert not {*killed} & {*bench.client.run(os.getpid).values()}
+    assert len(killed) == 1
+    for one in answers:
+        assert one.top.shape == (COUNT, evaluation.TOP)
+        if one.prepared.method != "shuffled":  # whose images are swapped within a chunk
+            check([one], [one.prepared])

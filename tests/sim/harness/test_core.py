@@ -1,0 +1,177 @@
+"""The whole core under Verilator: networks from image bytes to logits, equal to golden."""
+
+import dataclasses
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from golden.common.config import CORES, AcceleratorConfig
+from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
+from golden.core.program import align
+from golden.network.network import Precision, VitShape
+from golden.network.vit import Vit
+from sim import calibrate, simulate, zoo
+from sim import run as run_command
+from sim.cli import UserError
+from sim.compiler.compiler import compile_network
+from sim.harness import verilator
+from sim.harness.expected import record
+from tests.cases.networks import network, pixels
+from tests.cases.recorded import SHARED
+from tests.sim.compiler.test_compiler import SHAPE
+from tests.sim.test_emulate import with_tap
+
+CONFIGS = {"4x4": CORES["4x4"], "4x8": AcceleratorConfig(4, 8, lanes=4, scale_lanes=2, sram_kib=64),
+           "8x16": CORES["8x16"]}
+configs = pytest.mark.parametrize("name", CONFIGS)
+
+
+def run(made, config, image, **options):
+    """Run a network on the RTL, checked after every instruction; return what came of it."""
+    program = compile_network(made, config)
+    result = verilator.run(program, image, check=True, **options)
+    assert result.ok, result.message
+    assert len(result.instruction_cycles) == len(program.instructions()) - 1
+    assert sum(result.instruction_cycles) == result.cycles
+    found = result.memory[program.logits.address:][:2 * program.classes].view("<i2")
+    assert (found == Vit(made).run(image[None]).logits[0]).all()
+    return result
+
+
+@configs
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0),
+                                            ("w4a4", 512), ("w4a3", 700), ("w8a4", 0)])
+def test_a_small_network_of_every_precision(bits, step, name):
+    made = network(Precision.parse(bits), step, shape=SHAPE)
+    result = run(made, CONFIGS[name], pixels(1, SHAPE)[0])
+    macs = 2 * SHAPE.tokens * SHAPE.dim * SHAPE.hidden * SHAPE.depth
+    mode = made.precision.mode
+    assert result.counters["array"] * CONFIGS[name].multipliers * mode.macs > macs
+    assert result.counters["cycles"] <= result.cycles
+
+
+@configs
+def test_predicted_scales(name):
+    made = with_tap(network(Precision(4, 4), shape=SHAPE), SHAPE)
+    for image in pixels(2, SHAPE):
+        assert run(made, CONFIGS[name], image).counters["predict"] > 0
+
+
+@configs
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_the_shipped_model(bits, name):
+    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
+    assert result.counters["array"] > 0.7 * result.cycles  # small products: much is beginnings
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["16x16", "16x32"])
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_the_shipped_model_on_a_large_array(bits, name):
+    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    run(made, CORES[name], pixels(1, made.shape)[0])
+
+
+@pytest.mark.parametrize("memory", [{"ideal": True}, {"latency": 3, "bandwidth": 1.3},
+                                    {"latency": 90}], ids=str)
+def test_the_speed_of_memory_changes_nothing_but_cycles(memory):
+    made = with_tap(network(Precision(4, 4), 512, shape=SHAPE), SHAPE)
+    image = pixels(1, SHAPE)[0]
+    slow, fast = (run(made, CONFIGS["4x4"], image, **options) for options in ({}, memory))
+    assert slow.cycles != fast.cycles
+    assert (slow.memory == fast.memory).all()
+    assert (slow.scratchpad == fast.scratchpad).all()
+
+
+@pytest.mark.parametrize("name", ["weight", "image", "exponent"])
+def test_one_bit_that_is_not_the_golden_machines_is_noticed(name):
+    made = network(Precision(8, 8), shape=SHAPE)
+    program = compile_network(made, CONFIGS["4x4"])
+    image = pixels(1, SHAPE)[0]
+    expected = record(program, image)
+    product = next(at for at, (_, op) in enumerate(program.instructions())
+                   if op.opcode is Opcode.GEMM)
+    header = align(INSTRUCTION_BYTES, program.config)
+    place = program.instructions()[product][0] + header  # the first column's exponent
+    place += {"exponent": 1, "weight": program.config.cols * UNIT_BYTES, "image": 0}[name]
+    memory = bytearray(program.memory)
+    memory[place] ^= 1 << 6 if name != "image" else 0
+    image = image ^ np.uint8(128) if name == "image" else image
+    result = verilator.run(dataclasses.replace(program, memory=bytes(memory)), image,
+                           check=expected)
+    assert result.outcome == "mismatch"
+    assert result.difference.instruction == (product - 1 if name == "image" else product)
+
+
+def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
+    made = network(Precision(8, 8), shape=SHAPE)
+    image = pixels(1, SHAPE)[0]
+    program = compile_network(made, CONFIGS["4x4"])
+    wanted = Vit(made).run(image[None]).logits[0]
+    assert (simulate.compared(program, image) == wanted).all()
+    assert (simulate.compared(program, image, check=True) == wanted).all()
+    right = simulate.record(program, image)
+    right.machine.memory[program.logits.address] ^= 1
+    monkeypatch.setattr(simulate, "record", lambda *_: right)
+    with pytest.raises(UserError, match="logits"):
+        simulate.compared(program, image)
+
+
+def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
+    program = compile_network(network(Precision(8, 8), shape=SHAPE), CONFIGS["4x4"])
+    trace = tmp_path / "new" / "core.vcd"
+    asked = []
+
+    def differs(*_, **options):
+        asked.append(options["trace"])
+        return SimpleNamespace(ok=False, message="3.q.0[1, 2] is 3", trace=options["trace"])
+
+    monkeypatch.setattr(verilator, "run", differs)
+    with pytest.raises(UserError, match=rf"^3.q.0\[1, 2\] is 3; trace: {trace}$"):
+        simulate.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
+    assert asked == [trace]
+    assert trace.parent.is_dir()
+
+
+DEIT_T = VitShape(image=224, patch=16, dim=192, depth=12, heads=3, hidden=768, classes=1000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_a_network_of_the_size_of_deit_tiny(bits):
+    """Random weights, and a tap."""
+    made = with_tap(network(Precision.parse(bits), shape=DEIT_T), DEIT_T)
+    result = run(made, CORES["8x16"], pixels(1, DEIT_T)[0])
+    assert result.counters["predict"] > 0
+    assert result.cycles < {"w8a8": 10_900_000, "w4a4": 3_500_000}[bits]
+
+
+@pytest.mark.long
+def test_a_network_of_the_size_of_deit_small():
+    shape = replace(DEIT_T, dim=384, heads=6, hidden=1536)
+    run(network(Precision(4, 4), shape=shape), replace(CORES["8x16"], sram_kib=640),
+        pixels(1, shape)[0])
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_deit_tiny_with_predicted_scales_on_validation_images(bits, tmp_path, capsys):
+    """As a user has it done, by the commands; few calibration images, to be quicker."""
+    weights = str(SHARED / "weights" / "deit_tiny_patch16_224.safetensors")
+    model = str(tmp_path / "deit_t.safetensors")
+    assert calibrate.main(["--model", "deit_t", "--weights", weights, "--bits", bits,
+                           "--images", str(SHARED / "calibration"), "--count", "64", "--predict",
+                           "--out", model]) == 0
+    images = sorted(map(str, (SHARED / "validation").glob("*.jpg")))[:3]
+    capsys.readouterr()
+    status = run_command.main([*images, "--model", model, "--weights", weights,
+                               "--backend", "rtl", "--check", "--json"])
+    assert status == 0, capsys.readouterr().err
+    answers = json.loads(capsys.readouterr().out)["images"]
+    alike = [one["quantized"][0]["index"] == one["torch"][0]["index"] for one in answers]
+    assert sum(alike) >= 2

@@ -1,0 +1,136 @@
+"""golden.cycles.timing: the cycles that the RTL takes, instruction by instruction."""
+
+from functools import lru_cache
+
+import pytest
+
+from golden.common.config import CORES
+from golden.cycles import prediction_cycles, product_cycles, timing
+from golden.cycles.timing import IDEAL, MemoryModel
+from golden.network.network import Precision, VitShape
+from rtl.common.exp2 import Exp2
+from rtl.common.log2 import Log2
+from rtl.core.core import COUNTERS
+from rtl.prediction.extremes import Extremes
+from rtl.prediction.monomials import _Product
+from rtl.prediction.range_unit import Normalise
+from rtl.prediction.scale_sums import RoundSum, ScaleSums
+from rtl.results.epilogue import _Sums
+from rtl.results.requant import Requant
+from rtl.results.result_constants import ResultConstants
+from sim import zoo
+from sim.compiler.compiler import compile_network
+from sim.harness import verilator
+from tests.cases.networks import network
+from tests.cases.programs import random_program
+from tests.random_runs import CONFIGS as RANDOM
+from tests.random_runs import memory_of
+from tests.sim.compiler.test_compiler import SHAPE, SMALL, WIDE
+from tests.sim.test_emulate import with_tap
+
+CONFIGS = {"4x4": SMALL, "4x8": WIDE, "8x16": CORES["8x16"]}
+configs = pytest.mark.parametrize("name", CONFIGS)
+MEMORIES = [MemoryModel(1, 4), MemoryModel(20, 4), MemoryModel(7, 3), MemoryModel(200, 4),
+            MemoryModel(20, 1.5), MemoryModel(3, 0.7)]
+DEIT_T = VitShape(image=224, patch=16, dim=192, depth=12, heads=3, hidden=768, classes=1000)
+DEIT_T_CYCLES = {"w8a8": 10_417_127, "w4a4": 3_394_890}
+"""With 20 cycles of latency and 4 bytes per cycle, on the 8x16 core."""
+
+
+def compare(program, memory):
+    """Run a program on the RTL, and compare each instruction, and what the core has counted."""
+    options = ({"ideal": True} if memory is IDEAL else
+               {"latency": memory.latency, "bandwidth": memory.bytes_per_cycle})
+    result = verilator.run(program, **options)
+    assert result.ok, result.message
+    found = timing.timing(program, memory)
+    *cycles, last, end = (step.cycles for step in found.steps)
+    assert [*cycles, last + end] == result.instruction_cycles
+    assert found.cycles == result.cycles
+    counted = {name: found.sum(name) for name in ("array", "weights", "drain")}
+    counted["fetch"] = found.sum("fetch") - timing.START
+    counted["reads"] = found.sum("reads") // program.config.bus_bytes
+    counted["writes"] = found.sum("writes") // program.config.bus_bytes
+    assert counted.keys() <= COUNTERS.keys()
+    assert counted == {name: result.counters[name] for name in counted}
+
+
+@pytest.mark.verilator
+@configs
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 0), ("w4a4", 512), ("w4a8", 0)])
+@pytest.mark.parametrize("tap", [False, True], ids=["static", "tap"])
+def test_small_networks(bits, step, tap, name):
+    made = network(Precision.parse(bits), step, shape=SHAPE)
+    program = compile_network(with_tap(made, SHAPE) if tap else made, CONFIGS[name])
+    for memory in (IDEAL, *MEMORIES):
+        compare(program, memory)
+
+
+def compare_random(seed, name):
+    memory = memory_of(seed)
+    compare(random_program(seed, RANDOM[name], 40),
+            MemoryModel(memory["latency"], memory["bandwidth"]))
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("name", ["4x4", "4x8"])
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_random_programs(seed, name):
+    compare_random(seed, name)
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+@pytest.mark.parametrize("name", RANDOM)
+def test_many_random_programs(name):
+    for seed in range(100, 140):
+        compare_random(seed, name)
+
+
+@lru_cache
+def shipped(bits, name):
+    return compile_network(zoo.quantized(f"vit_cifar10:{bits}").network, CONFIGS[name])
+
+
+@pytest.mark.verilator
+@configs
+def test_the_shipped_model(name):
+    compare(shipped("w4a4", name), IDEAL)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+@pytest.mark.parametrize("memory", [MemoryModel(20, 4), MemoryModel(20, 1.5)], ids=str)
+def test_the_shipped_model_with_a_slow_memory(memory, bits):
+    compare(shipped(bits, "8x16"), memory)
+
+
+@lru_cache
+def deit_tiny(bits):
+    return compile_network(network(Precision.parse(bits), shape=DEIT_T), CORES["8x16"])
+
+
+@pytest.mark.parametrize("bits", DEIT_T_CYCLES)
+def test_deit_tiny_takes_what_the_rtl_took(bits):
+    found = timing.timing(deit_tiny(bits), MemoryModel(verilator.LATENCY, verilator.BANDWIDTH))
+    assert found.cycles == DEIT_T_CYCLES[bits]
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+@pytest.mark.parametrize("memory", [IDEAL, MemoryModel(verilator.LATENCY, verilator.BANDWIDTH)],
+                         ids=["ideal", "slow"])
+@pytest.mark.parametrize("bits", DEIT_T_CYCLES)
+def test_deit_tiny(bits, memory):
+    compare(deit_tiny(bits), memory)
+
+
+def test_latencies_of_several_stages_are_those_of_the_rtl():
+    assert (1 + Requant.LATENCY, _Sums.LATENCY) == (product_cycles.FRONT, product_cycles.SUMS)
+    assert ResultConstants.LATENCY == product_cycles.CONSTANTS
+    stages = prediction_cycles.EXTREMES, prediction_cycles.LOG, prediction_cycles.NORMALISE
+    assert stages == (Extremes.LATENCY, Log2.LATENCY, Normalise.LATENCY)
+    assert ScaleSums.LATENCY == prediction_cycles.SUMS
+    assert RoundSum.LATENCY == prediction_cycles.ROUND
+    assert RoundSum.LATENCY + Exp2.LATENCY == prediction_cycles.SCALE
+    assert _Product.LATENCY == prediction_cycles.DEGREE_LATENCY
