@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 BOARD ?= icebreaker
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long nightly lint doctor benchmark bitstream clean
+.PHONY: help run test test-long nightly mutation lint doctor benchmark bitstream clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +23,9 @@ test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
 nightly: $(VENV)/.test ## Run new random programs and resets on the RTL, and show what they cover
 	@seed=$${VERNIER_SEED:-$$(date +%s)}; $(BIN)/python -m tests.random_runs --seed $$seed && \
 		VERNIER_SEED=$$seed $(BIN)/python -m pytest -q tests/sim/harness/test_core_reset.py
+
+mutation: $(VENV)/.test ## Try one-line mutants of golden and rtl, and show which the tests miss (hours)
+	@mkdir -p build && $(BIN)/python -m tests.mutation --out build/mutants.jsonl
 
 lint: $(VENV)/.test ## Check the code with ruff
 	@$(BIN)/ruff check .
