@@ -91,7 +91,8 @@ def precision(text: str):
 
 def core(text: str):
     """Argument type: a core by name, or a TOML file with a table ``[accelerator]``."""
-    from golden.common.config import CORES, load_core  # numba's import, as below
+    from golden.common.config import CORES  # numba's import, as below
+    from golden.common.config_file import load_core
 
     if text in CORES:
         return CORES[text]

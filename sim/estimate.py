@@ -25,13 +25,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from golden.common.config import (
-    CONFIGS,
-    CORES,
-    AcceleratorConfig,
-    config_from_table,
-    core_from_table,
-)
+from golden.common.config import CORES, AcceleratorConfig
+from golden.common.config_file import config_from_table, core_from_table
 from golden.common.formats import Mode
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
@@ -79,12 +74,12 @@ def workload_of(model: str) -> Workload:
 
 
 def _array(text: str) -> str:
-    if text in CONFIGS:
+    if text in CORES:
         return text
     size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if size is None:
         raise argparse.ArgumentTypeError(
-            f"must be ROWSxCOLS or one of {', '.join(CONFIGS)}, not {text!r}")
+            f"must be ROWSxCOLS or one of {', '.join(CORES)}, not {text!r}")
     try:
         AcceleratorConfig.for_array(int(size[1]), int(size[2]))
     except ValueError as error:
@@ -111,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mapping", type=one_of("auto", "generic"), metavar="KIND",
         help="generic: of layer shapes; auto: as compiled, where that is possible (default: auto)")
     add("--array", type=_array, metavar="RxC",
-        help=f"multipliers, rows x columns, or one of {', '.join(CONFIGS)} (default: 8x16)")
+        help=f"multipliers, rows x columns, or one of {', '.join(CORES)} (default: 8x16)")
     add("--bits", type=one_of(*(mode.value for mode in Mode)), metavar="BITS",
         help="w8a8, w4a8 or w4a4 (default: w8a8)")
     add("--clock", type=positive_float, metavar="MHZ", help="clock in MHz (default: 100)")
@@ -177,7 +172,7 @@ def _file_options(path: Path, table: dict, parser: argparse.ArgumentParser) -> d
 def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorConfig:
     """Return the configuration of an array, changed by the ``[accelerator]`` table of a file."""
     rows, cols = map(int, array.split("x"))
-    base = CONFIGS.get(array) or AcceleratorConfig.for_array(rows, cols)
+    base = _named(array)
     try:
         if {"rows", "cols"} & set(table) and "lanes" not in table:
             base = replace(base, lanes=AcceleratorConfig.for_array(
@@ -256,7 +251,7 @@ def _compiled(args, table: dict) -> ProgramEstimate:
     """
     shape = shape_of(args.model)
     try:
-        core = core_from_table(table, _core(args.array))
+        core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
         network = blank_network(shape, Precision.parse(args.bits), tap)
         about, jit = {"model": args.model}, args.scales == "jit"
@@ -275,8 +270,8 @@ def _compiled(args, table: dict) -> ProgramEstimate:
         raise DoesNotFit(one_line(error)) from None
 
 
-def _core(array: str) -> AcceleratorConfig:
-    """Return the core of an array; if there can be none, :func:`core_from_table` says why."""
+def _named(array: str) -> AcceleratorConfig:
+    """Return the configuration of an array; whether a core can have it, ``check_core`` says."""
     rows, cols = map(int, array.split("x"))
     return CORES.get(array) or AcceleratorConfig.for_array(rows, cols)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.prediction import scale_unit
 from golden.prediction.range_unit import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
@@ -23,7 +23,7 @@ from .workload import IMAGE, Product, Site, Vector, Workload
 COEFFICIENT_BYTES = scale_unit.WORD.bits // 8
 
 
-def estimate(workload: Workload, config: AcceleratorConfig = CONFIGS["8x16"],
+def estimate(workload: Workload, config: AcceleratorConfig = CORES["8x16"],
              options: Options | None = None) -> Estimate:
     """Estimate a frame of `workload` on the accelerator `config`, with the default options if None.
 

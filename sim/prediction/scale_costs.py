@@ -7,13 +7,13 @@ is not.
 
 from dataclasses import dataclass, replace
 
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.network.network import BLOCK_SITES, Network, Tap, VitShape
 from golden.prediction import range_unit, scale_unit
 
 from ..estimation import timing
 
-CONFIG = replace(CONFIGS["8x16"], range_entries=1 << 16, max_statistics=1 << 14, max_projected=64,
+CONFIG = replace(CORES["8x16"], range_entries=1 << 16, max_statistics=1 << 14, max_projected=64,
                  max_monomials=1 << 12, max_sites=1 << 12, max_tokens=1 << 16,
                  max_channels=1 << 14)
 """The default array, with memories that hold any predictor: their size takes no cycles."""

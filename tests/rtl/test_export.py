@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from golden.common.config import CONFIGS, CORES
+from golden.common.config import CORES
 from rtl.export import UNITS, main, unit_verilog
 from rtl.fpga.files import write_whole
 from tests.benches.verilate import VERILATOR_ARGS
@@ -56,7 +56,7 @@ def test_configuration_changes_ports_and_header(tmp_path):
 
 
 def test_says_nothing_of_the_machine_it_was_made_on():
-    text = unit_verilog("requant", CONFIGS["4x4"])
+    text = unit_verilog("requant", CORES["4x4"])
     assert "src =" not in text
     assert ".py" not in text
 
@@ -98,7 +98,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("unit", UNITS)
 def test_verilog_is_clean_under_lint(unit, tmp_path):
     path = tmp_path / f"vernier_{unit}.v"
-    path.write_text(unit_verilog(unit, (CORES if unit == "core" else CONFIGS)["4x4"]))
+    path.write_text(unit_verilog(unit, CORES["4x4"]))
     # What has one word or one tile in a core this small has indexes of no bits.
     small = ["-Wno-ASCRANGE", "-Wno-CMPCONST"] if unit == "core" else []
     result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, *small, path],

@@ -3,11 +3,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from sim import estimate as command
 from sim.estimation.costs import SCALES, Options
@@ -16,7 +17,7 @@ from sim.estimation.workload import Vector
 from tests.cases.workloads import DEIT_T_MACS, made_of, product, traced
 
 ROOT = Path(__file__).parents[2]
-CONFIG = CONFIGS["8x16"]
+CONFIG = CORES["8x16"]
 
 
 @pytest.fixture
@@ -128,11 +129,11 @@ def test_memory_is_no_faster_than_the_bus():
 
 
 def test_a_small_scratchpad_spills():
-    small = deit(config=AcceleratorConfig(sram_kib=128))
-    assert deit().spilled_bytes == 0
+    small, large = (deit(config=replace(CONFIG, sram_kib=kib)) for kib in (128, 384))
+    assert large.spilled_bytes == 0
     assert small.spilled_bytes > 1e6
-    assert small.traffic.dram - deit().traffic.dram == small.spilled_bytes
-    assert small.energy.dram > deit().energy.dram
+    assert small.traffic.dram - large.traffic.dram == small.spilled_bytes
+    assert small.energy.dram > large.energy.dram
     assert small.peak_bytes > 128 * 1024
 
 
@@ -175,7 +176,7 @@ def test_refuses_options_that_make_no_sense(options, message):
 
 @pytest.mark.parametrize("name", ["deit_s", "vit_b", "swin_t", "vit_small_patch14_dinov2",
                                   "mixer_s16_224", "xcit_tiny_12_p16_224"])
-@pytest.mark.parametrize("config", [CONFIGS["4x4"], CONFIG, AcceleratorConfig.for_array(32, 32)],
+@pytest.mark.parametrize("config", [CORES["4x4"], CONFIG, AcceleratorConfig.for_array(32, 32)],
                          ids=["4x4", "8x16", "32x32"])
 def test_every_model_fits_every_array(name, config):
     workload = traced(name)

@@ -8,7 +8,6 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from golden.common.config import CONFIGS as ALL
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
@@ -276,4 +275,4 @@ def test_refuses_wrong_configurations():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Placement(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Placement(ALL["4x4"])
+        Placement(replace(CORES["4x4"], lanes=2))

@@ -9,7 +9,6 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common.config import CONFIGS as ALL
 from golden.common.config import CORES
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
@@ -204,4 +203,4 @@ def test_refuses_wrong_configurations():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Scratchpad(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Scratchpad(ALL["4x4"])
+        Scratchpad(replace(CORES["4x4"], lanes=2))

@@ -1,11 +1,12 @@
 # amaranth: UnusedElaboratable=no
 
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 import pytest
 
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES
 from golden.prediction import scale_unit as golden_scale_unit
 from golden.prediction.scale_unit import cycles, pack, predict, scales
 from rtl.prediction import scale_sums as rtl_scale_sums
@@ -17,7 +18,7 @@ from tests.cases.configs import TEST_CONFIGS
 from tests.cases.predictors import random_predictor, random_statistics, recorded_statistics
 
 SMALL = {"max_statistics": 16, "max_projected": 24, "max_monomials": 324, "max_sites": 32}
-LANES = {lanes: AcceleratorConfig(scale_lanes=lanes, **SMALL) for lanes in (1, 3, 4)}
+LANES = {lanes: replace(CORES["8x16"], scale_lanes=lanes, **SMALL) for lanes in (1, 3, 4)}
 
 
 def payloads(statistics, predictor, config):

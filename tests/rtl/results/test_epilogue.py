@@ -10,7 +10,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
-from golden.common.config import CONFIGS, CORES
+from golden.common.config import CORES
 from golden.common.exp2 import exp2
 from golden.common.formats import ACC, ACT16, EXPONENT, Mode
 from golden.core import isa
@@ -395,4 +395,4 @@ def test_refuses_wrong_configuration():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Epilogue(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Epilogue(CONFIGS["4x4"])
+        Epilogue(replace(CORES["4x4"], lanes=2))

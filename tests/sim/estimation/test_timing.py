@@ -1,8 +1,9 @@
 import random
+from dataclasses import replace
 
 import pytest
 
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.prediction.range_unit import RangeShape, range_cycles
 from golden.prediction.scale_unit import cycles as scale_cycles
@@ -12,7 +13,7 @@ from sim.estimation.timing import Traffic
 from sim.estimation.workload import Vector
 from tests.cases.workloads import product
 
-CONFIG = CONFIGS["8x16"]
+CONFIG = CORES["8x16"]
 
 
 def vector(role, rows, length):
@@ -111,7 +112,7 @@ def test_traffic_of_a_vector_operation_grows_with_its_passes():
     assert timing.vector_traffic(vector("mean", 10, 17)).scratchpad == 2 * 170
 
 
-@pytest.mark.parametrize("config", [*CONFIGS.values(), AcceleratorConfig.for_array(32, 32)],
+@pytest.mark.parametrize("config", [*CORES.values(), AcceleratorConfig.for_array(32, 32)],
                          ids=str)
 @pytest.mark.parametrize(("tokens", "channels"), [(197, 192), (197, 768), (3136, 96), (1370, 384),
                                                   (1, 7), (4096, 2048)])
@@ -137,7 +138,7 @@ def test_default_predictor():
 
 
 def test_predictor_is_made_smaller_where_there_is_less_room():
-    small = AcceleratorConfig(max_monomials=20)
+    small = replace(CONFIG, max_monomials=20)
     assert timing.predictor_shape(RangeShape(197, 192, 16, 192), 78, small).monomials == 20
 
 
