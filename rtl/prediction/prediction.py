@@ -62,7 +62,7 @@ class Prediction(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.range_unit = ranges = RangeUnit(config)
-        m.submodules.scale_unit = scales = ScaleUnit(config)
+        m.submodules.scale_unit = scales = ScaleUnit(config, multipliers=False)
         m.submodules.normalisations = normalisations = UnitSplitter(normalisation_layout.size)
         m.submodules.coefficients = coefficients = UnitSplitter(coefficient_layout(config).size)
         connect(m, flipped(self.taps), ranges.i)
