@@ -13,7 +13,7 @@ from rtl.common.log2 import Log2
 from rtl.core.core import COUNTERS
 from rtl.prediction.extremes import Extremes
 from rtl.prediction.monomials import _Product
-from rtl.prediction.range_unit import Normalise
+from rtl.prediction.normalise import Normalise
 from rtl.prediction.scale_sums import RoundSum, ScaleSums
 from rtl.results.epilogue import _Sums
 from rtl.results.requant import Requant
