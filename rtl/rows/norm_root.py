@@ -85,7 +85,7 @@ class Variance(wiring.Component):
         # Stage o: sum of the products so far, signed until the last one.
         total = Signal(signed(VARIANCE.bits + 1))
         o_sum = Signal(shape_of(SUM))
-        shifted = Signal.like(total)
+        shifted = self._shifted(m, p_step, total)
 
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
@@ -117,10 +117,14 @@ class Variance(wiring.Component):
                 k_step.eq(0),
                 k_sums.eq(self.i.payload),
             ]
+        return m
 
+    def _shifted(self, m, step, total):
+        """Return the sum that the product of a step is added to: epsilon is, limb by limb."""
+        shifted = Signal.like(total)
         # Every other product starts a new limb, 17 places to the right.
         low, middle, high = (self.epsilon[at:at + _LIMB] for at in range(0, EPSILON.bits, _LIMB))
-        with m.Switch(p_step):
+        with m.Switch(step):
             with m.Case(0):
                 m.d.comb += shifted.eq(high)
             with m.Case(2):
@@ -129,7 +133,7 @@ class Variance(wiring.Component):
                 m.d.comb += shifted.eq(Cat(low, total))
             with m.Default():
                 m.d.comb += shifted.eq(total)
-        return m
+        return shifted
 
     def _factors(self, sums):
         """Return the factors of each step: from the highest limb down, squares and sum in turn."""
