@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
-from golden.core.isa import FIELDS, UNIT_BYTES
+from golden.core.isa import FIELDS, header_words
 from golden.cycles import feed
 
 from ..common.operands import BYTE, by_mode
@@ -120,7 +120,7 @@ class OperandFeed(wiring.Component):
             self.window.ready.eq(order.column.ready & streamed),
             keys.column.ready.eq(order.column.ready),
             self.release.payload.eq(run.k + by_mode(run.mode, {
-                each: UNIT_BYTES * each.col_slots for each in Mode})),
+                each: header_words(each) for each in Mode})),
         ]
         connect(m, columns.take, flipped(self.take))
         connect(m, columns.skip, flipped(self.skip))

@@ -341,7 +341,7 @@ def test_wrong_bit_is_noticed(what):
 def test_weights_released_too_early_are_noticed(monkeypatch):
     runs = [make(SQUARE, 9, 21, 20, Mode.W8A8)]
     check(SQUARE, runs)
-    monkeypatch.setattr(rtl_operand_feed, "UNIT_BYTES", 16)
+    monkeypatch.setattr(rtl_operand_feed, "header_words", lambda mode: 16 * mode.col_slots)
     with pytest.raises(AssertionError, match="expected"):
         check(SQUARE, runs)
 
