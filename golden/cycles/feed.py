@@ -126,7 +126,7 @@ class _Cursor:
 
 
 class _Loader:
-    """Loads of keys or values, cycle by cycle; see :mod:`rtl.product.key_buffer`."""
+    """Loads of keys or values, cycle by cycle; see :mod:`rtl.product.kv_buffer`."""
 
     def __init__(self, k, columns, weights, config):
         self._words, self._apart = load_words(k, weights, config)

@@ -9,16 +9,16 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Opcode
 
 from ..common.shapes import joined, shape_of
-from ..common.unit_splitter import UNIT, UnitSplitter
+from ..common.unit_splitter import UNIT_BITS, UnitSplitter
 from ..results.result_constants import BASE
-from ..rows.layernorm import constants_layout
-from ..rows.softmax import codebook_layout
+from ..rows.layernorm import channel_layout
+from ..rows.softmax import softmax_codebook_layout
 from .instruction import Phase, instruction_layout, is_any
 from .scale_file import ScaleFile
 
 __all__ = ["ConstantStore"]
 
-_channel_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in CHANNEL.items()})
+_channel_unit_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in CHANNEL.items()})
 
 
 class ConstantStore(wiring.Component):
@@ -44,8 +44,8 @@ class ConstantStore(wiring.Component):
     resolve, resolved, base, base_out
         `start`, `done`, ... of :class:`.scale_file.ScaleFile`, for the instruction.
     load, channels
-        ``Out(1)``, ``Out(stream.Signature(constants_layout))``: those of LayerNorm.
-    codebook : ``Out(codebook_layout)``
+        ``Out(1)``, ``Out(stream.Signature(channel_layout))``: those of LayerNorm.
+    codebook : ``Out(softmax_codebook_layout)``
         The last one.
     """
 
@@ -53,11 +53,11 @@ class ConstantStore(wiring.Component):
         self._config = config
         super().__init__({
             "phase": In(Phase), "instruction": In(instruction_layout),
-            "units": In(stream.Signature(UNIT)), "taken": Out(1),
+            "units": In(stream.Signature(UNIT_BITS)), "taken": Out(1),
             "predicted": In(stream.Signature(shape_of(formats.LAMBDA), always_ready=True)),
             "resolve": In(1), "resolved": Out(1), "base": Out(BASE), "base_out": Out(BASE),
-            "load": Out(1), "channels": Out(stream.Signature(constants_layout)),
-            "codebook": Out(codebook_layout),
+            "load": Out(1), "channels": Out(stream.Signature(channel_layout)),
+            "codebook": Out(softmax_codebook_layout),
         })
 
     def elaborate(self, platform):
@@ -68,7 +68,7 @@ class ConstantStore(wiring.Component):
             Opcode.SCALES, Opcode.NORM, Opcode.SOFTMAX))
         lambdas, given = self._scales(m)
 
-        channel = _channel_layout(units.payload)
+        channel = _channel_unit_layout(units.payload)
         m.d.comb += [
             lambdas.i.valid.eq(units.valid & scales),
             lambdas.i.payload.eq(units.payload),
@@ -78,7 +78,7 @@ class ConstantStore(wiring.Component):
             units.ready.eq((lambdas.i.ready & scales) | (self.channels.ready & norm) | softmax),
         ]
         with m.If(softmax & units.valid):
-            m.d.sync += self.codebook.eq(Cat(self.codebook, units.payload)[UNIT:])
+            m.d.sync += self.codebook.eq(Cat(self.codebook, units.payload)[UNIT_BITS:])
 
         taken = Signal(FIELDS["n"].bits)  # lambdas, or units
         m.d.comb += [

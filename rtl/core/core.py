@@ -34,6 +34,18 @@ class Core(wiring.Component):
     A new `start` begins afresh, whatever has happened before: the parts of the core are reset when
     a run has ended, and only memories keep what they hold.
 
+    ::
+
+        external memory <--> MemorySide <--> Scratchpad
+                                 |             |
+                                 | stream      +---> RowPath --- residuals, norms, codes --+
+                                 v             |        : lent multipliers                 v
+                           ProgramStream       +---> ProductPath --- products ------> ResultPath
+                                 | units                                                   |
+                +----------------+----------------+-----------> (columns)                  | taps
+                v                v                v                                        |
+            Sequencer      ConstantStore <--- Prediction <---------------------------------+
+
     Parameters
     ----------
     config : :class:`AcceleratorConfig`

@@ -13,9 +13,9 @@ from ..memory.scratchpad import read_signature
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
 from ..product.mac_array import MacArray
 from ..product.operand_feed import OperandFeed
-from ..product.tile_drain import result_layout
+from ..product.tile_drain import accumulators_layout
 from ..rows.layernorm import LayerNorm
-from ..rows.softmax import codebook_layout
+from ..rows.softmax import softmax_codebook_layout
 from .instruction import instruction_layout, is_any
 
 __all__ = ["ProductPath"]
@@ -33,12 +33,12 @@ class ProductPath(wiring.Component):
     -------
     instruction, start
         ``In(instruction_layout)``, ``In(1)``: a product begins with `start`.
-    codebook : ``In(codebook_layout)``
+    codebook : ``In(softmax_codebook_layout)``
     read : ``Out(read_signature(config))``
         Scratchpad; gets what it asks for.
     take, skip, window, release, ring
         As in :class:`.operand_feed.OperandFeed`.
-    o : ``Out(stream.Signature(result_layout(config)))``
+    o : ``Out(stream.Signature(accumulators_layout(config)))``
         Accumulators, tile by tile.
     busy : ``Out(1)``
         As in :class:`.operand_feed.OperandFeed`.
@@ -53,14 +53,14 @@ class ProductPath(wiring.Component):
         self._lends = LayerNorm.MULTIPLIERS * config.lanes
         super().__init__({
             "instruction": In(instruction_layout), "start": In(1),
-            "codebook": In(codebook_layout),
+            "codebook": In(softmax_codebook_layout),
             "read": Out(read_signature(config)),
             "take": Out(stream.Signature(take_layout)),
             "skip": Out(stream.Signature(words_shape)),
             "window": In(stream.Signature(range(config.stream_words))),
             "release": Out(stream.Signature(words_shape)),
             "ring": Out(ring_signature(config)),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(accumulators_layout(config))),
             "busy": Out(1), "operands_valid": Out(1), "operands_ready": Out(1),
             "lent": In(lent_signature).array(self._lends),
         })

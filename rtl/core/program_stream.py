@@ -8,7 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 
 from ..common.operands import BYTE
-from ..common.unit_splitter import UNIT
+from ..common.unit_splitter import UNIT_BITS
 from ..memory.weight_buffer import WeightBuffer, ring_signature, take_layout, words_shape
 from .instruction import Phase, instruction_layout, is_any
 
@@ -45,7 +45,7 @@ class ProgramStream(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self._config = config
-        units = Out(stream.Signature(UNIT))
+        units = Out(stream.Signature(UNIT_BITS))
         super().__init__({
             "phase": In(Phase), "instruction": In(instruction_layout),
             "fill": In(stream.Signature(BYTE * config.bus_bytes)),

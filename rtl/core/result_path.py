@@ -9,10 +9,10 @@ from golden.common.formats import ACT16
 from golden.core.isa import Layout, Opcode, Path, Source
 
 from ..common.shapes import joined, shape_of
-from ..common.unit_splitter import UNIT
+from ..common.unit_splitter import UNIT_BITS
 from ..memory.placement import Placement, placed_layout
 from ..memory.scratchpad import write_signature
-from ..product.tile_drain import result_layout
+from ..product.tile_drain import accumulators_layout
 from ..results.epilogue import Epilogue
 from ..results.result_constants import BASE, row_exponents_signature
 from ..rows.layernorm import affine_layout
@@ -37,7 +37,7 @@ class ResultPath(wiring.Component):
         Exponents of the instruction's multipliers.
     units : ``In(stream.Signature(64))``
         Column units of a product.
-    products : ``In(stream.Signature(result_layout(config)))``
+    products : ``In(stream.Signature(accumulators_layout(config)))``
     norms : ``In(stream.Signature(affine_layout(config)))``
         Accumulators of either.
     codes : ``In(stream.Signature(placed_layout(config), always_ready=True))``
@@ -58,8 +58,8 @@ class ResultPath(wiring.Component):
         super().__init__({
             "instruction": In(instruction_layout), "start": In(1),
             "base": In(BASE), "base_out": In(BASE),
-            "units": In(stream.Signature(UNIT)),
-            "products": In(stream.Signature(result_layout(config))),
+            "units": In(stream.Signature(UNIT_BITS)),
+            "products": In(stream.Signature(accumulators_layout(config))),
             "norms": In(stream.Signature(affine_layout(config))),
             "codes": In(stream.Signature(placed_layout(config), always_ready=True)),
             "residuals": In(wide), "taps": Out(wide),
@@ -83,7 +83,8 @@ class ResultPath(wiring.Component):
         m.d.comb += [
             *joined(epilogue.run, op, "mode", "m", "n", "low", "high", "offset"),
             *(epilogue.run[name].eq(op[name] & product)
-              for name in ("gelu", "residual", "tap", "rows")),
+              for name in ("gelu", "residual", "tap")),
+            epilogue.run.per_row.eq(op.rows & product),
             epilogue.run.by_tiles.eq(product),
             epilogue.run.columns.eq(product & (op.weights == Source.STREAM)),
             epilogue.run.path.eq(Mux(norm, Path.DIRECT, op.path)),

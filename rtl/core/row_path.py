@@ -17,8 +17,8 @@ from ..memory.placement import placed_layout
 from ..memory.row_store import RowStore, store_lent_to
 from ..memory.scratchpad import read_signature
 from ..results.result_constants import row_exponents_signature
-from ..rows.layernorm import LayerNorm, affine_layout, constants_layout
-from ..rows.softmax import Softmax, codebook_layout
+from ..rows.layernorm import LayerNorm, affine_layout, channel_layout
+from ..rows.softmax import Softmax, softmax_codebook_layout
 from .instruction import instruction_layout, is_any
 
 __all__ = ["RowPath"]
@@ -63,8 +63,8 @@ class RowPath(wiring.Component):
         super().__init__({
             "instruction": In(instruction_layout), "start": In(1),
             "read": Out(read_signature(config)), "read_free": In(1),
-            "load": In(1), "channels": In(stream.Signature(constants_layout)),
-            "codebook": In(codebook_layout),
+            "load": In(1), "channels": In(stream.Signature(channel_layout)),
+            "codebook": In(softmax_codebook_layout),
             "residuals": Out(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "norms": Out(stream.Signature(affine_layout(config))),
             "codes": Out(stream.Signature(placed_layout(config), always_ready=True)),

@@ -16,7 +16,7 @@ from golden.core.isa import (
     Status,
 )
 
-from ..common.unit_splitter import UNIT, units_for
+from ..common.unit_splitter import UNIT_BITS, units_for
 from ..memory.weight_buffer import take_layout
 from .instruction import Phase, instruction_layout
 
@@ -64,7 +64,7 @@ class Sequencer(wiring.Component):
     phase: Out(Phase)
     instruction: Out(instruction_layout)
     take: Out(stream.Signature(take_layout["units"].shape))
-    units: In(stream.Signature(UNIT))
+    units: In(stream.Signature(UNIT_BITS))
     resolve: Out(1)
     resolved: In(1)
     constants: In(1)
@@ -127,11 +127,11 @@ class Sequencer(wiring.Component):
     def _collect(self, m, op):
         """Take the units of an instruction; return whether it is there, exponents added up."""
         count = Signal(range(INSTRUCTION_UNITS + 1))
-        kept, shifted = Signal(UNIT * FIELD_UNITS), Signal(UNIT * FIELD_UNITS)
+        kept, shifted = Signal(UNIT_BITS * FIELD_UNITS), Signal(UNIT_BITS * FIELD_UNITS)
         fetch = self.phase == Phase.FETCH
         m.d.comb += [
             self.units.ready.eq(fetch & (count != INSTRUCTION_UNITS)),
-            shifted.eq(Cat(kept[UNIT:], self.units.payload)),
+            shifted.eq(Cat(kept[UNIT_BITS:], self.units.payload)),
             # All fields are there: add the exponents up while the rest goes by.
             self.resolve.eq(fetch & (count == FIELD_UNITS) & self.units.valid),
         ]

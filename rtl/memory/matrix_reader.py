@@ -10,7 +10,7 @@ from golden.cycles.product_cycles import QUEUED, READER
 
 from ..common.shapes import shape_of
 from .row_store import RowQueue, store_signature
-from .scratchpad import read_signature, word_layout
+from .scratchpad import read_signature, scratchpad_word_layout
 
 __all__ = ["MatrixReader", "matrix_layout"]
 
@@ -44,7 +44,7 @@ class MatrixReader(wiring.Component):
     read : ``Out(read_signature(config))``
     free : ``In(1)``
         The port is; `read` asks only then.
-    o : ``Out(stream.Signature(word_layout(config)))``
+    o : ``Out(stream.Signature(scratchpad_word_layout(config)))``
     store : ``Out(store_signature(config, RowQueue.words(PLACES)))``
         Memory of the queue; unless `direct`.
     """
@@ -57,7 +57,7 @@ class MatrixReader(wiring.Component):
         super().__init__({
             "run": In(matrix_layout), "start": In(1), "direct": In(1),
             "read": Out(read_signature(config)), "free": In(1),
-            "o": Out(stream.Signature(word_layout(config))),
+            "o": Out(stream.Signature(scratchpad_word_layout(config))),
             "store": Out(store_signature(config, RowQueue.words(self.PLACES))),
         })
 

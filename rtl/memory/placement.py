@@ -15,11 +15,11 @@ from ..common.shapes import shape_of
 from ..common.soft_multiplier import SoftMultiplier
 from .scratchpad import UNCHECKED, turned, write_signature
 
-__all__ = ["Placement", "placed_layout", "run_layout"]
+__all__ = ["Placement", "destination_layout", "placed_layout"]
 
 _BYTE, _NIBBLE = 8, 4
 
-run_layout = data.StructLayout({name: shape_of(FIELDS[name])
+destination_layout = data.StructLayout({name: shape_of(FIELDS[name])
                                 for name in ("layout", "dest", "dest_stride", "m", "n")})
 """A matrix of `m` rows and `n` columns; `dest` and `dest_stride` in words."""
 
@@ -49,7 +49,7 @@ class Placement(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(destination_layout)``
         The matrix; stable from its first beat until `idle`.
     i : ``In(stream.Signature(placed_layout(config)))``
         Beats, always taken; `column` is a multiple of ``config.rows``. Those of the same columns
@@ -73,7 +73,7 @@ class Placement(wiring.Component):
         self._tile_bits = ceil_log2(config.cols // config.rows)
         self._beats = -(-config.max_k // config.rows)
         super().__init__({
-            "run": In(run_layout),
+            "run": In(destination_layout),
             "i": In(stream.Signature(placed_layout(config), always_ready=True)),
             "write": Out(write_signature(config)),
             "idle": Out(1),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
 
-from .scratchpad import read_signature, word_layout
+from .scratchpad import read_signature, scratchpad_word_layout
 
 __all__ = ["SharedRead"]
 
@@ -50,7 +50,7 @@ class SharedRead(wiring.Component):
             address = Mux(user.enable, user.address, address)
         for index, (user, keeps) in enumerate(zip(self.users, self._keeps, strict=True)):
             fresh = Signal(name=f"fresh_{index}")
-            kept = Signal(word_layout(self._config), name=f"kept_{index}")
+            kept = Signal(scratchpad_word_layout(self._config), name=f"kept_{index}")
             m.d.comb += [
                 self.free[index].eq(~before if index else 1),
                 user.data.eq(Mux(fresh, self.port.data.as_value(), kept.as_value())

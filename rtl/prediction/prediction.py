@@ -10,7 +10,7 @@ from golden.common.formats import ACT16
 from golden.core.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
 from ..common.shapes import joined, shape_of
-from ..common.unit_splitter import UNIT, UnitSplitter, units_for
+from ..common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
 from .range_unit import RangeUnit, normalisation_layout
 from .scale_unit import ScaleUnit, coefficient_layout
 
@@ -53,7 +53,7 @@ class Prediction(wiring.Component):
             "tap": In(tap_layout), "watch": In(1),
             "taps": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "run": In(predict_layout), "start": In(1),
-            "units": In(stream.Signature(UNIT)),
+            "units": In(stream.Signature(UNIT_BITS)),
             "o": Out(stream.Signature(shape_of(formats.LAMBDA), always_ready=True)),
             "done": Out(1),
         })

@@ -12,10 +12,10 @@ from ..common.log2 import Log2
 from ..common.shapes import shape_of
 from .extremes import Extremes, access_layout, rebiased
 from .normalise import Normalise, normalisation_layout, statistic_layout
-from .range_order import FlushOrder, WatchOrder, shape_layout
+from .range_order import FlushOrder, WatchOrder, range_shape_layout
 from .range_sums import RangeSums
 
-__all__ = ["RangeUnit", "normalisation_layout", "shape_layout", "statistic_layout"]
+__all__ = ["RangeUnit", "normalisation_layout", "range_shape_layout", "statistic_layout"]
 
 
 class RangeUnit(wiring.Component):
@@ -34,7 +34,7 @@ class RangeUnit(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(range_shape_layout(config))``
         The run, as :meth:`golden.prediction.range_unit.RangeShape.registers` gives it; stable from
         the first beat to the last statistic.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
@@ -51,7 +51,7 @@ class RangeUnit(wiring.Component):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "normalisation": In(stream.Signature(normalisation_layout)),
             "o": Out(stream.Signature(statistic_layout)),
@@ -91,7 +91,7 @@ class _Access(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "done": In(1),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(access_layout(config))),

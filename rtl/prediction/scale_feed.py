@@ -11,7 +11,7 @@ from golden.prediction.scale_predictor import register_limits
 
 from ..common.shapes import shape_of
 from .range_unit import statistic_layout
-from .scale_sums import beat_layout
+from .scale_sums import coefficient_beat_layout
 
 __all__ = ["ScaleFeed", "coefficient_layout", "predictor_layout"]
 
@@ -54,7 +54,7 @@ class ScaleFeed(wiring.Component):
         High for a cycle when the monomials of the image can be read.
     address, enable, monomial
         Read port of the monomials; the data come in the cycle after `enable`.
-    o : ``Out(stream.Signature(beat_layout(config)))``
+    o : ``Out(stream.Signature(coefficient_beat_layout(config)))``
         Beats of a block: one per statistic or monomial, then the constants.
     """
 
@@ -69,7 +69,7 @@ class ScaleFeed(wiring.Component):
             "address": Out(range(config.max_monomials)),
             "enable": Out(1),
             "monomial": In(shape_of(scale_unit.ALIGNED)),
-            "o": Out(stream.Signature(beat_layout(config))),
+            "o": Out(stream.Signature(coefficient_beat_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -157,7 +157,7 @@ class ScaleFeed(wiring.Component):
         neither memory, so both may be written again while it waits.
         """
         r_valid, free = Signal(), Signal()
-        r = Signal(beat_layout(self._config))
+        r = Signal(coefficient_beat_layout(self._config))
         m.d.comb += [
             free.eq(~r_valid | self.o.ready),
             self.o.valid.eq(r_valid),

@@ -14,7 +14,7 @@ from ..common.shapes import multiplier_layout, shape_of
 from .monomials import Monomials
 from .range_unit import statistic_layout
 from .scale_feed import ScaleFeed, coefficient_layout, predictor_layout
-from .scale_sums import RoundSum, ScaleSums, SumSplitter, result_layout
+from .scale_sums import RoundSum, ScaleSums, SumSplitter, rounded_layout
 
 __all__ = ["ScaleUnit", "coefficient_layout", "predictor_layout", "scale_layout"]
 
@@ -129,7 +129,7 @@ class _Output(wiring.Component):
     def __init__(self, multipliers: bool):
         self._multipliers = multipliers
         super().__init__({
-            "i": In(stream.Signature(result_layout(formats.LAMBDA))),
+            "i": In(stream.Signature(rounded_layout(formats.LAMBDA))),
             "o": Out(stream.Signature(scale_layout(multipliers))),
         })
 
@@ -139,7 +139,7 @@ class _Output(wiring.Component):
         valid, beside = self.i.valid, self.i.payload
         for stage in range(Exp2.LATENCY):
             next_valid = Signal(name=f"valid_{stage}")
-            register = Signal(result_layout(formats.LAMBDA), name=f"beside_{stage}")
+            register = Signal(rounded_layout(formats.LAMBDA), name=f"beside_{stage}")
             with m.If(advance):
                 m.d.sync += [next_valid.eq(valid), register.eq(beside)]
             valid, beside = next_valid, register

@@ -7,13 +7,14 @@ from amaranth.utils import exact_log2
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
-from golden.core.isa import UNIT_BYTES, Path
+from golden.core.isa import Path
 from golden.cycles.product_cycles import EPILOGUE
 
 from ..common.operands import TileMode
 from ..common.shapes import shape_of
+from ..common.unit_splitter import UNIT_BITS
 from ..memory.placement import placed_layout
-from ..product.tile_drain import result_layout
+from ..product.tile_drain import accumulators_layout
 from .gelu import Gelu
 from .requant import Requant
 from .rescale import Rescale
@@ -21,11 +22,11 @@ from .result_constants import BASE, ResultConstants, row_exponents_signature
 from .result_order import SIZE, ResultOrder, word_shape
 from .result_sums import ResultSums
 
-__all__ = ["Epilogue", "run_layout"]
+__all__ = ["Epilogue", "epilogue_layout"]
 
 _PLACES = 16  # beats between input and output; no more are on their way than there are stages
 
-run_layout = data.StructLayout({
+epilogue_layout = data.StructLayout({
     "path": Path,
     "gelu": 1,
     "residual": 1,
@@ -33,7 +34,7 @@ run_layout = data.StructLayout({
     "offset": 1,
     "by_tiles": 1,
     "columns": 1,
-    "rows": 1,
+    "per_row": 1,
     "mode": TileMode,
     "m": SIZE,
     "n": SIZE,
@@ -52,7 +53,7 @@ by_tiles
     Beats come tile by tile, in the tiles of `mode`; otherwise row by row.
 columns
     Units of columns are supplied. Otherwise bias and start are zero.
-rows
+per_row
     Row exponents are taken off `base`; not together with `columns`.
 base, base_out
     Exponents of the multipliers, scales included; the column's is added to `base`.
@@ -79,7 +80,7 @@ class Epilogue(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(epilogue_layout)``
         Stable from `start` until `done`.
     start : ``In(1)``
         A run begins, the first beat of `i` from the next cycle on; only while `done`.
@@ -89,14 +90,14 @@ class Epilogue(wiring.Component):
         been accepted, and all `taps` taken. High after reset.
     units : ``In(stream.Signature(64))``
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
-    i : ``In(stream.Signature(result_layout(config)))``
+    i : ``In(stream.Signature(accumulators_layout(config)))``
         Accumulators; with start values added they keep within ``ACC``. By tiles, as
         :func:`golden.product.mac_array.tiles` orders them: whole tiles, of which all beats beyond
         `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
     residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `residual`, one per beat inside, in the order of the beats.
     row_exponents : ``Out(row_exponents_signature)``
-        If `rows`, each row's is read once per tile column, ahead of the beats; from the cycle
+        If `per_row`, each row's is read once per tile column, ahead of the beats; from the cycle
         after `start` on.
     taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `tap`, ``y`` of each beat inside, in the order of the beats. Lanes beyond `n` are
@@ -114,11 +115,11 @@ class Epilogue(wiring.Component):
         self._config = config
         wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
         super().__init__({
-            "run": In(run_layout),
+            "run": In(epilogue_layout),
             "start": In(1),
             "done": Out(1),
-            "units": In(stream.Signature(8 * UNIT_BYTES)),
-            "i": In(stream.Signature(result_layout(config))),
+            "units": In(stream.Signature(UNIT_BITS)),
+            "i": In(stream.Signature(accumulators_layout(config))),
             "residuals": In(wide),
             "row_exponents": Out(row_exponents_signature),
             "taps": Out(wide),
@@ -145,7 +146,7 @@ class Epilogue(wiring.Component):
             constants.start.eq(self.start),
             constants.active.eq(active),
             constants.columns.eq(run.columns),
-            constants.rows.eq(run.rows),
+            constants.per_row.eq(run.per_row),
             constants.biased.eq(run.columns & ~direct),
             constants.base.eq(run.base),
             constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
