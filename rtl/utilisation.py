@@ -34,8 +34,13 @@ LIMITS = {"LUT4": DEVICE["LUT4"] * 3 // 4, "FF": DEVICE["FF"] * 3 // 4, "MULT18X
           "DP16KD": 200}
 """What the core may take, so that it can be routed and a memory controller fits beside it."""
 
-PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit", "scales")
+PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit",
+             "constant_store.scales")
 """Units that are there for scales predicted from the image."""
+
+_PARTS = ("memory_side", "program_stream", "constant_store", "product_path", "result_path",
+          "row_path")
+"""Parts of the core whose units have rows of their own."""
 
 _CELLS = {
     "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
@@ -173,7 +178,8 @@ def _script(text: str) -> str:
     Amaranth's wires and its own.
     """
     names = re.findall(rf"^module \\({TOP}\.\S+)", text, re.MULTILINE)
-    units = [name for name in names if name.count(".") == 1 or name[len(TOP) + 1:] in PREDICTOR]
+    units = [name for name in names if name.count(".") == 1 or name[len(TOP) + 1:] in PREDICTOR
+             or (name.count(".") == 2 and name.split(".")[1] in _PARTS)]
     return "; ".join([
         f"read_rtlil {_DESIGN}", f"hierarchy -top {TOP}",
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",

@@ -271,10 +271,9 @@ def payload_bytes(instruction: Instruction, config: AcceleratorConfig) -> int:
     return size
 
 
-def tile_column_words(instruction: Instruction, config: AcceleratorConfig) -> int:
+def tile_column_words(instruction: Instruction) -> int:
     """Return the stream words of one tile column of a product: its columns, then its weights."""
-    return (align(UNIT_BYTES * config.tile_cols(instruction.mode_of), config) // config.cols
-            + instruction.k)
+    return isa.header_words(instruction.mode_of) + instruction.k
 
 
 def check_range(name: str, address: int, size: int, limit: int) -> None:

@@ -13,11 +13,11 @@ from rtl.common.log2 import Log2
 from rtl.core.core import COUNTERS
 from rtl.prediction.extremes import Extremes
 from rtl.prediction.monomials import _Product
-from rtl.prediction.range_unit import Normalise
+from rtl.prediction.normalise import Normalise
 from rtl.prediction.scale_sums import RoundSum, ScaleSums
-from rtl.results.epilogue import _Sums
 from rtl.results.requant import Requant
 from rtl.results.result_constants import ResultConstants
+from rtl.results.result_sums import ResultSums
 from sim import zoo
 from sim.compiler.compiler import compile_network
 from sim.harness import verilator
@@ -126,7 +126,7 @@ def test_deit_tiny(bits, memory):
 
 
 def test_latencies_of_several_stages_are_those_of_the_rtl():
-    assert (1 + Requant.LATENCY, _Sums.LATENCY) == (product_cycles.FRONT, product_cycles.SUMS)
+    assert (1 + Requant.LATENCY, ResultSums.LATENCY) == (product_cycles.FRONT, product_cycles.SUMS)
     assert ResultConstants.LATENCY == product_cycles.CONSTANTS
     stages = prediction_cycles.EXTREMES, prediction_cycles.LOG, prediction_cycles.NORMALISE
     assert stages == (Extremes.LATENCY, Log2.LATENCY, Normalise.LATENCY)

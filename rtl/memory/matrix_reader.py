@@ -1,6 +1,4 @@
-"""Users of the scratchpad's read port: who may read when, and who reads a matrix row by row."""
-
-from collections.abc import Sequence
+"""Matrix reader: reads a wide matrix of the scratchpad in the order of results."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -12,60 +10,9 @@ from golden.cycles.product_cycles import QUEUED, READER
 
 from ..common.shapes import shape_of
 from .row_store import RowQueue, store_signature
-from .scratchpad import read_signature, word_layout
+from .scratchpad import read_signature, scratchpad_word_layout
 
-__all__ = ["MatrixReader", "SharedRead", "matrix_layout"]
-
-
-class SharedRead(wiring.Component):
-    """Give several users one read port: the first that asks, in their order.
-
-    A user that `keeps` has what it read last at its port until it reads again; others have it in
-    the cycle after.
-
-    Parameters
-    ----------
-    config : :class:`AcceleratorConfig`
-        Of a core.
-    keeps : sequence of bool
-        Of each user.
-
-    Members
-    -------
-    users : ``In(read_signature(config)).array(len(keeps))``
-    free : ``Out(len(keeps))``
-        Nobody before this user asks: it will get what it asks for.
-    port : ``Out(read_signature(config))``
-    """
-
-    def __init__(self, config: AcceleratorConfig, keeps: Sequence[bool]):
-        self._config, self._keeps = config, tuple(keeps)
-        count = len(self._keeps)
-        super().__init__({
-            "users": In(read_signature(config)).array(count),
-            "free": Out(count),
-            "port": Out(read_signature(config)),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        before, address = 0, self.users[-1].address
-        for user in reversed(self.users):
-            address = Mux(user.enable, user.address, address)
-        for index, (user, keeps) in enumerate(zip(self.users, self._keeps, strict=True)):
-            fresh = Signal(name=f"fresh_{index}")
-            kept = Signal(word_layout(self._config), name=f"kept_{index}")
-            m.d.comb += [
-                self.free[index].eq(~before if index else 1),
-                user.data.eq(Mux(fresh, self.port.data.as_value(), kept.as_value())
-                             if keeps else self.port.data),
-            ]
-            if keeps:
-                m.d.sync += [kept.eq(user.data), fresh.eq(user.enable & self.free[index])]
-            before = before | user.enable
-        m.d.comb += [self.port.enable.eq(before), self.port.address.eq(address)]
-        return m
-
+__all__ = ["MatrixReader", "matrix_layout"]
 
 matrix_layout = data.StructLayout({
     "address": shape_of(FIELDS["source"]),
@@ -97,7 +44,7 @@ class MatrixReader(wiring.Component):
     read : ``Out(read_signature(config))``
     free : ``In(1)``
         The port is; `read` asks only then.
-    o : ``Out(stream.Signature(word_layout(config)))``
+    o : ``Out(stream.Signature(scratchpad_word_layout(config)))``
     store : ``Out(store_signature(config, RowQueue.words(PLACES)))``
         Memory of the queue; unless `direct`.
     """
@@ -110,7 +57,7 @@ class MatrixReader(wiring.Component):
         super().__init__({
             "run": In(matrix_layout), "start": In(1), "direct": In(1),
             "read": Out(read_signature(config)), "free": In(1),
-            "o": Out(stream.Signature(word_layout(config))),
+            "o": Out(stream.Signature(scratchpad_word_layout(config))),
             "store": Out(store_signature(config, RowQueue.words(self.PLACES))),
         })
 

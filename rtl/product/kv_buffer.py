@@ -1,4 +1,4 @@
-"""Buffer for weights that are activations: keys and values on their way to the MAC array."""
+"""KV buffer: weights that are activations, keys and values, on their way to the MAC array."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
@@ -14,7 +14,7 @@ from ..common.operands import BYTE, TileActivation, TileMode, by_mode
 from ..common.shapes import shape_of
 from ..memory.scratchpad import address_shape, operand_turn, read_signature
 
-__all__ = ["KeyBuffer", "WeightSource", "key_signature", "last_tile", "run_layout"]
+__all__ = ["KvBuffer", "WeightSource", "last_tile", "product_layout", "words_signature"]
 
 
 class WeightSource(enum.Enum, shape=2):
@@ -25,7 +25,7 @@ class WeightSource(enum.Enum, shape=2):
     VALUES = Source.VALUES.value
 
 
-run_layout = data.StructLayout({
+product_layout = data.StructLayout({
     "mode": TileMode,
     "activation": TileActivation,
     "weights": WeightSource,
@@ -42,7 +42,7 @@ def last_tile(size: Value, mode: Value, tile_sizes: dict[Mode, int]) -> Value:
     return by_mode(mode, {each: last >> ceil_log2(tile) for each, tile in tile_sizes.items()})
 
 
-def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
+def _load_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Where the one or two words go that come of a word of the scratchpad."""
     return data.StructLayout({
         "base": range(2 * config.key_words),
@@ -54,7 +54,7 @@ def _place_layout(config: AcceleratorConfig) -> data.StructLayout:
     })
 
 
-def key_signature(config: AcceleratorConfig) -> wiring.Signature:
+def words_signature(config: AcceleratorConfig) -> wiring.Signature:
     """Read port, seen by its user: `data` of the word at `address` in the cycle after `enable`."""
     return wiring.Signature({
         "enable": Out(1),
@@ -63,7 +63,7 @@ def key_signature(config: AcceleratorConfig) -> wiring.Signature:
     })
 
 
-class KeyBuffer(wiring.Component):
+class KvBuffer(wiring.Component):
     """Load the weights of one tile column after the other out of the scratchpad.
 
     Two halves of ``config.key_words`` words of `cols` bytes, a word for each `k`: a tile column
@@ -83,7 +83,7 @@ class KeyBuffer(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(product_layout)``
         The product, with at most `key_words` for `k`; stable from `start` to the last `free`.
     start : ``In(1)``
         Load the tile columns of `run`, both halves being free.
@@ -93,7 +93,7 @@ class KeyBuffer(wiring.Component):
         The port is given to `read` in this cycle if it wants it.
     column : ``Out(stream.Signature(range(2 * key_words)))``
         A tile column is there: address of its first word.
-    keys : ``In(key_signature(config))``
+    words : ``In(words_signature(config))``
         Its words; `data` stays as it is while `enable` is low.
     free : ``In(1)``
         The oldest tile column has been read.
@@ -107,12 +107,12 @@ class KeyBuffer(wiring.Component):
         config.check_core()
         self._config = config
         super().__init__({
-            "run": In(run_layout),
+            "run": In(product_layout),
             "start": In(1),
             "read": Out(read_signature(config)),
             "granted": In(1),
             "column": Out(stream.Signature(range(2 * config.key_words))),
-            "keys": In(key_signature(config)),
+            "words": In(words_signature(config)),
             "free": In(1),
         })
 
@@ -124,10 +124,10 @@ class KeyBuffer(wiring.Component):
 
         # Stage g: the word is at the port.
         g_valid = Signal()
-        g = Signal(_place_layout(config))
+        g = Signal(_load_layout(config))
         # Stage w: its one or two words are written.
         w_valid, w_second = Signal(), Signal()
-        w = Signal(_place_layout(config))
+        w = Signal(_load_layout(config))
         w_word = Signal.like(self.read.data)
 
         m.d.sync += [g_valid.eq(self._requests(m, g, is_keys, single, single | ~g_valid)),
@@ -208,15 +208,15 @@ class KeyBuffer(wiring.Component):
         return Mux(is_keys, Cat(~part, part), 0b11)
 
     def _store(self, m):
-        """Make the memory, give its words to `keys`, and return its write port, by halves."""
+        """Make the memory, give its words to `words`, and return its write port, by halves."""
         config = self._config
         m.submodules.store = store = memory.Memory(
             shape=data.ArrayLayout(BYTE, config.cols), depth=2 * config.key_words, init=[])
         read = store.read_port()
         m.d.comb += [
-            read.en.eq(self.keys.enable),
-            read.addr.eq(self.keys.address),
-            self.keys.data.eq(read.data),
+            read.en.eq(self.words.enable),
+            read.addr.eq(self.words.address),
+            self.words.data.eq(read.data),
         ]
         return store.write_port(granularity=config.cols // 2)
 
