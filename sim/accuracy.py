@@ -25,8 +25,8 @@ from rich.console import Console
 
 from rtl.cli import Parser
 
-from .calibrate import FloatModel
 from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
+from .inputs.float_model import FloatModel
 from .inputs.labels import read_labels
 from .prediction import predictor_options
 

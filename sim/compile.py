@@ -23,7 +23,7 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_line
 from .compiler.compiler import DoesNotFit, compile_network
-from .run import open_model
+from .inputs.model_lookup import open_model
 
 PROG = "python -m sim.compile"
 

@@ -68,6 +68,7 @@ from .evaluation.emulator import (
 )
 from .inputs import images, quantized_model
 from .inputs.labels import read_labels
+from .inputs.model_lookup import preprocessing_of_model
 
 PROG = "python -m sim.emulate"
 
@@ -387,7 +388,7 @@ def main(argv: list[str] | None = None) -> int:
         files = images.files(args.images)[:args.count]
         labels = read_labels(args.labels, [file.relative_to(args.images).as_posix()
                                            for file in files], model.network.shape.classes)
-    _, pixels = images.pixels(args.images, model.preprocessing(), args.count, progress)
+    _, pixels = images.pixels(args.images, preprocessing_of_model(model), args.count, progress)
     made = report(model.network, pixels, labels, compared=args.compared,
                   jitter=args.jitter or 0.0, progress=progress)
     if args.json:

@@ -182,7 +182,7 @@ def reference(floating, run: dict, folder: Path) -> Prepared:
     Parameters
     ----------
     floating
-        A :class:`sim.calibrate.FloatModel`.
+        A :class:`sim.inputs.float_model.FloatModel`.
     run
         What identifies it, see :class:`~sim.ptq.methods.Bench`.
     folder

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from sim import accuracy, calibrate
+from sim import accuracy
 from sim.evaluation import evaluation, preparation
-from sim.inputs import images
+from sim.inputs import float_model, images
 from tests.cases import shipped
 
 COUNT = 30
@@ -115,7 +115,7 @@ def test_json_has_the_methods_and_what_they_rest_on(run, inputs):
 
 
 def test_first_row_is_the_float_model(run, inputs):
-    floating = calibrate.FloatModel.create("tiny", inputs / "tiny.safetensors")
+    floating = float_model.FloatModel.create("tiny", inputs / "tiny.safetensors")
     _, pixels = images.pixels(inputs / "images", floating.preprocessing)
     with torch.inference_mode():
         logits = torch.cat([floating.model(floating.preprocessing.tensor(one)) for one in pixels])

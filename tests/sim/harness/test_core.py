@@ -13,12 +13,13 @@ from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
-from sim import calibrate, simulate, zoo
+from sim import calibrate, simulate
 from sim import run as run_command
 from sim.cli import UserError
 from sim.compiler.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.expected import record
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
@@ -63,7 +64,7 @@ def test_predicted_scales(name):
 @configs
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
     assert result.counters["array"] > 0.7 * result.cycles  # small products: much is beginnings
 
@@ -72,7 +73,7 @@ def test_the_shipped_model(bits, name):
 @pytest.mark.parametrize("name", ["16x16", "16x32"])
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model_on_a_large_array(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     run(made, CORES[name], pixels(1, made.shape)[0])
 
 
