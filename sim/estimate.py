@@ -39,8 +39,8 @@ from golden.cycles.timing import USUAL, MemoryModel
 from golden.network.network import Precision
 
 from .cli import UserError, command, one_line, one_of, positive, positive_float, whole_file
+from .compiler import DoesNotFit, compile_network
 from .compiler.blank import blank_network, default_tap, shape_of
-from .compiler.compiler import DoesNotFit, compile_network
 from .estimation import estimate_report as report
 from .estimation import program_report, scalesim
 from .estimation.costs import SCALES, Estimate, Layer, Options

@@ -20,7 +20,7 @@ from golden.network.network import (
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 
 from ..estimation import timing
-from .compiler import DoesNotFit
+from .limits import DoesNotFit
 
 
 def shape_of(model: str) -> VitShape:

@@ -40,7 +40,7 @@ def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np
 
 
 def _program(network: Network, options: CoreOptions):
-    from ..compiler.compiler import DoesNotFit, compile_network
+    from ..compiler import DoesNotFit, compile_network
 
     try:
         return compile_network(network, options.core)

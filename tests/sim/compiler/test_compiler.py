@@ -17,7 +17,7 @@ from golden.memory import scratchpad
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
 from golden.results import gelu
-from sim.compiler.compiler import DoesNotFit, compile_network
+from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels

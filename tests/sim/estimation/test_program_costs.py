@@ -12,8 +12,8 @@ from golden.cycles import timing
 from golden.cycles.timing import MemoryModel
 from golden.network.network import Precision
 from sim import estimate as command
+from sim.compiler import compile_network
 from sim.compiler.blank import blank_network, default_tap
-from sim.compiler.compiler import compile_network
 from sim.estimation.program_costs import estimate_program, role_of
 from tests.cases.networks import network
 from tests.cases.workloads import traced

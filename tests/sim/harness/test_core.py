@@ -16,7 +16,7 @@ from golden.network.vit import Vit
 from sim import calibrate, simulate
 from sim import run as run_command
 from sim.cli import UserError
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.expected import record
 from sim.inputs.model_lookup import open_model

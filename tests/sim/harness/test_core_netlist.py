@@ -9,7 +9,7 @@ import pytest
 from golden.common.config import CORES
 from golden.network.network import Precision
 from rtl.build import MissingTool, find_tool
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
 from tests.benches.core_netlist import core_netlist

@@ -11,7 +11,7 @@ from golden.common.config import CORES
 from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status, make
 from golden.core.program import Program, ProgramError, Region, align
 from golden.network.network import Precision
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.expected import record
 from tests.cases.networks import network, pixels

@@ -18,7 +18,7 @@ from rtl.prediction.scale_sums import RoundSum, ScaleSums
 from rtl.results.epilogue import _Sums
 from rtl.results.requant import Requant
 from rtl.results.result_constants import ResultConstants
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network
