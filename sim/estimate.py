@@ -7,7 +7,7 @@
 A plain ViT that the core has room for is compiled, without its weights, and timed to the cycle, as
 a program of sim.compile is: see :mod:`sim.estimation.program_costs`. Any other timm model, traced
 without its weights, is put on the array by a generic mapping; :func:`estimate` is the library
-function of that, and what it assumes is said in :mod:`sim.estimation.timing`,
+function of that, and what it assumes is said in :mod:`sim.estimation.generic_mapping`,
 :mod:`sim.estimation.residency` and :mod:`sim.estimation.energy`. The options can come from a TOML
 file: the accelerator's choices in a table ``[accelerator]``, the options of this command, by their
 long names, in ``[estimate]``.
@@ -39,13 +39,13 @@ from golden.cycles.timing import USUAL, MemoryModel
 from golden.network.network import Precision
 
 from .cli import UserError, command, one_line, one_of, positive, positive_float, whole_file
-from .compiler import DoesNotFit, compile_network
+from .compiler import DoesNotFit, compile_network, compile_with_room
 from .compiler.blank import blank_network, default_tap, shape_of
 from .estimation import estimate_report as report
 from .estimation import program_report, scalesim
 from .estimation.costs import SCALES, Estimate, Layer, Options
 from .estimation.energy import NODES
-from .estimation.estimator import estimate
+from .estimation.generic_estimator import estimate
 from .estimation.program_costs import ProgramEstimate, estimate_program
 from .estimation.workload import Workload
 
@@ -259,17 +259,14 @@ def _compiled(args, table: dict) -> ProgramEstimate:
         core = core_from_table(table, _core(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
         network = blank_network(shape, Precision.parse(args.bits), tap)
-        about, jit = {"model": args.model}, args.scales == "jit"
-        try:
-            program = compile_network(network, core, about, jit=jit)
-        except DoesNotFit as error:
-            if not jit or error.sram_kib is None:
-                raise
-            # What is measured before it is quantized takes more room: say so, and go on.
-            about["note"] = (f"the scratchpad has {error.sram_kib} KiB instead of "
-                             f"{core.sram_kib}: tensors to be measured are kept in 16 bits")
-            program = compile_network(network, replace(core, sram_kib=error.sram_kib), about,
-                                      jit=jit)
+        if args.scales == "jit":
+            program = compile_with_room(network, core, {"model": args.model}, jit=True)
+            if program.config.sram_kib != core.sram_kib:
+                program.about["note"] = (
+                    f"the scratchpad has {program.config.sram_kib} KiB instead of "
+                    f"{core.sram_kib}: tensors to be measured are kept in 16 bits")
+        else:
+            program = compile_network(network, core, {"model": args.model})
         return _timed(program, args)
     except ValueError as error:
         raise DoesNotFit(one_line(error)) from None

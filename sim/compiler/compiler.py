@@ -6,6 +6,8 @@ of their own; :mod:`.linker` makes the program. Everything stays in the scratchp
 fit is refused, and how much is missing is said.
 """
 
+from dataclasses import replace
+
 from golden.common.config import AcceleratorConfig
 from golden.core.program import Program
 from golden.core.rules import verify
@@ -54,6 +56,23 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
         raise
     except ValueError as error:  # a predictor, a field or an instruction that the core has not
         raise DoesNotFit(str(error)) from None
+
+
+def compile_with_room(network: Network, config: AcceleratorConfig, about: dict | None = None,
+                      *, jit: bool = False) -> Program:
+    """Return what :func:`compile_network` does, for a core with a larger scratchpad if need be.
+
+    Raises
+    ------
+    DoesNotFit, ValueError
+        As :func:`compile_network` does, but for the scratchpad.
+    """
+    try:
+        return compile_network(network, config, about, jit=jit)
+    except DoesNotFit as error:
+        if error.sram_kib is None:
+            raise
+        return compile_network(network, replace(config, sram_kib=error.sram_kib), about, jit=jit)
 
 
 def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool) -> Program:

@@ -17,7 +17,7 @@ from golden.cycles.timing import USUAL, MemoryModel, Step, timing
 from golden.prediction import scale_unit
 
 from .energy import Energy, EnergyTable
-from .timing import Traffic
+from .traffic import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
 

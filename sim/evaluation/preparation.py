@@ -161,7 +161,7 @@ def _predicted(contender: Contender) -> list[int]:
 def _cost(contender: Contender) -> Cost | None:
     if isinstance(contender, Integer):
         if contender.rule is not None:
-            return scale_costs.just_in_time(contender.network.shape, contender.rule)
+            return scale_costs.just_in_time(contender.network, contender.rule)
         return scale_costs.predicted(contender.network)
     taps = [part for part in contender.module.modules() if isinstance(part, Tap)]
     parameters = sum(tap.mean.numel() + tap.gain.numel() + tap.coefficients.numel()

@@ -11,7 +11,7 @@ from golden.common.config import CONFIGS, AcceleratorConfig
 from golden.common.formats import Mode
 from sim import estimate as command
 from sim.estimation.costs import SCALES, Options
-from sim.estimation.estimator import estimate, fitted
+from sim.estimation.generic_estimator import estimate, fitted
 from sim.estimation.workload import Vector
 from tests.cases.workloads import DEIT_T_MACS, made_of, product, traced
 
