@@ -26,7 +26,7 @@ from rtl.cli import Parser
 from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
 from .harness import verilator
 from .harness.checked_run import shown_progress
-from .harness.expected import differences, record
+from .harness.expected import differences, golden_run
 from .harness.verilator import BANDWIDTH, LATENCY, Result
 from .inference.classes import class_names, guesses
 from .inputs import images
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         program = load(args.program)
         pixels = pixels_of(program, args.image, args.random)
-        expected = record(program, pixels)
+        expected = golden_run(program, pixels)
     except OSError as error:
         raise UserError(f"cannot read {args.program}: {error.strerror}; sim.compile makes "
                         "programs") from None

@@ -11,7 +11,7 @@ from golden.core.program import Program
 
 from ..cli import UserError, folder
 from . import verilator
-from .expected import differences, record
+from .expected import differences, golden_run
 
 
 def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
@@ -36,7 +36,7 @@ def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
     UserError
         If the core does not come to its end, or anything differs: where, and what has a trace.
     """
-    expected = record(program, pixels)
+    expected = golden_run(program, pixels)
     if trace is not None:
         folder(trace.resolve().parent)
     with shown_progress(program) as progress:

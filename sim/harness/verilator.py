@@ -20,7 +20,7 @@ from golden.cycles.timing import IDEAL, USUAL, MemoryModel
 
 from ..cli import UserError, one_line
 from .core_build import build
-from .expected import Difference, Expected, locate, record
+from .expected import Difference, Expected, golden_run, locate
 
 STATUS = tuple(status.name.lower().replace("_", " ") for status in Status)
 """What the core's ``status`` says."""
@@ -114,7 +114,7 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         A request in every cycle, and the response in the next one.
     check
         Compare after each instruction with the golden machine, which is run first, or with what
-        :func:`sim.harness.expected.record` has recorded of it.
+        :func:`sim.harness.expected.golden_run` has recorded of it.
     progress
         Called about twice a second with instruction, cycles, and cycles per second.
     trace
@@ -149,7 +149,7 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
     model = IDEAL if ideal else MemoryModel(latency, bandwidth)
     if trace is not None and _kind(trace) not in TRACES:
         raise UserError(f"a trace must be a file named *.{' or *.'.join(TRACES)}, not {trace}")
-    expected = record(program, pixels) if check is True else check or None
+    expected = golden_run(program, pixels) if check is True else check or None
     memory = (np.frombuffer(program.memory, np.uint8) if pixels is None
               else program.with_image(pixels))
     pace = model.pace(config)

@@ -41,9 +41,9 @@ def classify(model: QuantizedModel, pixels: np.ndarray, files: list[str], floati
     """
     run = BACKENDS[backend](model.network, options or CoreOptions())
     names = class_names(model.network.shape.classes, model.classes)
-    unit, answers = 2.0**model.network.logit_point, []
+    one, answers = 2.0**model.network.logit_point, []  # logits are fixed-point numbers
     for file, image in progress(list(zip(files, pixels, strict=True)), "Classifying"):
-        found = guesses(run(image[None])[0] / unit, names, top)
+        found = guesses(run(image[None])[0] / one, names, top)
         beside = None
         if floating is not None:
             logits = floating.model(floating.preprocessing.tensor(image))[0]

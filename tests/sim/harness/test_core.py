@@ -13,12 +13,12 @@ from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
-from sim import calibrate, simulate
+from sim import calibrate
 from sim import run as run_command
 from sim.cli import UserError
 from sim.compiler import compile_network
-from sim.harness import verilator
-from sim.harness.expected import record
+from sim.harness import checked_run, verilator
+from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels
 from tests.cases.recorded import SHARED
@@ -93,7 +93,7 @@ def test_one_bit_that_is_not_the_golden_machines_is_noticed(name):
     made = network(Precision(8, 8), shape=SHAPE)
     program = compile_network(made, CONFIGS["4x4"])
     image = pixels(1, SHAPE)[0]
-    expected = record(program, image)
+    expected = golden_run(program, image)
     product = next(at for at, (_, op) in enumerate(program.instructions())
                    if op.opcode is Opcode.GEMM)
     header = align(INSTRUCTION_BYTES, program.config)
@@ -113,13 +113,13 @@ def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
     image = pixels(1, SHAPE)[0]
     program = compile_network(made, CONFIGS["4x4"])
     wanted = Vit(made).run(image[None]).logits[0]
-    assert (simulate.compared(program, image) == wanted).all()
-    assert (simulate.compared(program, image, check=True) == wanted).all()
-    right = simulate.record(program, image)
+    assert (checked_run.compared(program, image) == wanted).all()
+    assert (checked_run.compared(program, image, check=True) == wanted).all()
+    right = golden_run(program, image)
     right.machine.memory[program.logits.address] ^= 1
-    monkeypatch.setattr(simulate, "record", lambda *_: right)
+    monkeypatch.setattr(checked_run, "golden_run", lambda *_: right)
     with pytest.raises(UserError, match="logits"):
-        simulate.compared(program, image)
+        checked_run.compared(program, image)
 
 
 def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
@@ -133,7 +133,7 @@ def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
 
     monkeypatch.setattr(verilator, "run", differs)
     with pytest.raises(UserError, match=rf"^3.q.0\[1, 2\] is 3; trace: {trace}$"):
-        simulate.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
+        checked_run.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
     assert asked == [trace]
     assert trace.parent.is_dir()
 

@@ -15,7 +15,7 @@ from sim.inputs import models, quantized_model
 from sim.inputs.model_lookup import preprocessing_of_model
 from sim.inputs.quantized_model import QuantizedModel, load, save
 from sim.inputs.torchvision_compat import timm
-from sim.recordings import recording
+from sim.recordings import recording_file
 from tests.cases import networks
 from tests.cases.predictors import random_predictor
 
@@ -236,7 +236,7 @@ def _deep(path):
 
 
 def _recording(path):
-    path.write_bytes(recording.Recording({"a": np.zeros(3)}, {}).content())
+    path.write_bytes(recording_file.Recording({"a": np.zeros(3)}, {}).content())
 
 
 @pytest.mark.parametrize("make", [_png, _floats, _other_metadata, _list, _deep, _recording])

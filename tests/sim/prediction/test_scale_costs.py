@@ -73,6 +73,22 @@ def test_static_scales_cost_nothing_and_just_in_time_every_site():
     assert preparation._predicted(Integer(made, "mse")) == list(range(made.shape.sites))
 
 
+def test_a_stored_cost_that_other_code_counted_is_counted_again(tapped, tmp_path, monkeypatch):
+    path = tmp_path / "a.contender"
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "digest", lambda *modules: "other")
+        patch.setattr(scale_costs, "predicted", lambda network: scale_costs.Cost(1, 2, 3))
+        assert preparation._write(path, "a", "w4a4", Integer(tapped)).cost.cycles == 3
+    assert preparation._read(path).cost == scale_costs.predicted(tapped)
+
+
+def test_a_stored_cost_is_taken(tapped, tmp_path, monkeypatch):
+    path = tmp_path / "a.contender"
+    cost = preparation._write(path, "a", "w4a4", Integer(tapped)).cost
+    monkeypatch.setattr(preparation, "_cost", lambda contender: pytest.fail("counted again"))
+    assert preparation._read(path).cost == cost
+
+
 def test_a_network_that_the_core_cannot_run_has_no_cycles():
     made = networks.network(Precision(4, 4))  # of 12 channels
     cost = scale_costs.just_in_time(made, "minmax")
