@@ -17,6 +17,8 @@ more than the core does: closed forms of shapes, no state. Matrix products run o
 * Any other vector operation takes row tiles from the last tile column of the product before, and
   hands them to the first tile column of the product after: :func:`rows_exposed`. Only what that
   cannot hide costs time.
+* The scale unit begins when the range unit has given its last statistic; in the core, it takes them
+  as they come.
 """
 
 from golden.common.config import AcceleratorConfig
