@@ -138,8 +138,7 @@ class Walk(ABC):
 
     def _block(self, index: int, x):
         network, block = self.network, self.network.blocks[index]
-        site = {name: network.shape.site(index, name) for name in
-                BLOCK_SITES}
+        site = {name: network.shape.site(index, name) for name in BLOCK_SITES}
         u = self.normalized(f"{index}.norm1", x, block.norm1)
         a = self._site(f"{index}.qkv", u, site["qkv"], _point(block.norm1))
         y = self._linear("qkv", f"{index}.y", a, block.qkv, self._scale(site["qkv"]))
