@@ -25,8 +25,8 @@ from rich.console import Console
 
 from rtl.cli import Parser
 
-from .calibrate import FloatModel
 from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
+from .inputs.float_model import FloatModel
 from .inputs.labels import read_labels
 from .prediction import predictor_options
 
@@ -124,13 +124,13 @@ def _note(text: str) -> None:
 
 def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, dict]:
     """Run what the options say; return rows, answers, and what identifies the run."""
-    from .evaluation import comparison, evaluation, preparation
+    from .evaluation import chunks, comparison, evaluation, preparation
     from .inputs import images
 
     known = preparation.candidates()
     methods = _methods(args.methods, known)
     images.files(args.calibration)  # before the weights are loaded or downloaded
-    shown = evaluation.listed(args.images, args.count, progress)
+    shown = chunks.listed(args.images, args.count, progress)
     floating = FloatModel.create(args.model, args.weights)
     shape = floating.source().shape
     labels = None
@@ -171,10 +171,10 @@ def main(argv: list[str] | None = None) -> int:
         folder(args.plot)
 
     from .evaluation import accuracy_report as report
-    from .evaluation import evaluation
+    from .evaluation import dask_cluster
 
     workers = args.workers or len(os.sched_getaffinity(0))
-    rows, answers, about = compare(args, partial(evaluation.cluster, args.dask, workers))
+    rows, answers, about = compare(args, partial(dask_cluster.cluster, args.dask, workers))
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
     if args.markdown is not None:
         with whole_file(args.markdown) as temporary:

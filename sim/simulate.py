@@ -9,14 +9,12 @@ if anything differs or the core does not come to its end.
 
 import json
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -27,9 +25,12 @@ from rtl.cli import Parser
 
 from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
 from .harness import verilator
-from .harness.expected import differences, record
+from .harness.checked_run import shown_progress
+from .harness.expected import differences, golden_run
 from .harness.verilator import BANDWIDTH, LATENCY, Result
-from .run import class_names, guesses
+from .inference.classes import class_names, guesses
+from .inputs import images
+from .inputs.model_lookup import preprocessing_for
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown
@@ -67,18 +68,10 @@ def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
     if image is None:
         return np.random.default_rng(seed).integers(0, 256, (program.side, program.side, 3),
                                                     dtype=np.uint8)
-    from .inputs import images, models  # seconds of imports
-
     config = program.about.get("preprocessing")
     if config is None:
         raise UserError("the program does not say how its images are prepared; use --random")
-    try:
-        preprocessing = models.preprocessing_of(config)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the program's preprocessing is unusable: {one_line(error)}") from None
-    if preprocessing.size != (program.side, program.side):
-        raise UserError(f"the program takes images of {program.side} x {program.side}, but its "
-                        f"preprocessing makes {preprocessing.size[0]} x {preprocessing.size[1]}")
+    preprocessing = preprocessing_for(config, program.side, "program")
     return preprocessing.pixels(images.read(image)[1])
 
 
@@ -110,61 +103,9 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
     }
 
 
-def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
-             trace: Path | None = None) -> np.ndarray:
-    """Run an image on the RTL, and return its logits, which are those of the golden machine.
-
-    Parameters
-    ----------
-    program, pixels
-        As :func:`sim.harness.verilator.run` takes them.
-    check
-        Compare after every instruction, and not only memory and scratchpad at the end.
-    trace
-        File for a trace of the cycles around whatever goes wrong; its directory is made.
-
-    Returns
-    -------
-    int16 array, shape (classes,)
-
-    Raises
-    ------
-    UserError
-        If the core does not come to its end, or anything differs: where, and what has a trace.
-    """
-    expected = record(program, pixels)
-    if trace is not None:
-        folder(trace.resolve().parent)
-    with _progress(program) as progress:
-        result = verilator.run(program, pixels, progress=progress, trace=trace,
-                               check=expected if check else False)
-    if not result.ok:
-        traced = "" if result.trace is None else f"; trace: {result.trace}"
-        raise UserError(f"{result.message}{traced}")
-    for one in differences(program, expected.machine, result.memory, result.scratchpad):
-        raise UserError(str(one))
-    return expected.machine.logits
-
-
 def array_busy(result: Result) -> float:
     """Return the share of cycles in which the array multiplies."""
     return result.counters["array"] / max(result.cycles, 1)
-
-
-@contextmanager
-def _progress(program: Program):
-    """Give a callback that shows how far a run is, on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    total = len(program.instructions())
-    columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True,
-                  disable=not console.is_terminal) as shown:
-        task = shown.add_task("Compiling the core", total=total)
-
-        def update(index: int, cycles: int, speed: float) -> None:
-            shown.update(task, completed=index, description=(
-                f"{index}/{total} {cycles:,} cycles, {speed:,.0f}/s"))
-        yield update
 
 
 def _print(made: dict, program: Program, where: Path) -> None:
@@ -208,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         program = load(args.program)
         pixels = pixels_of(program, args.image, args.random)
-        expected = record(program, pixels)
+        expected = golden_run(program, pixels)
     except OSError as error:
         raise UserError(f"cannot read {args.program}: {error.strerror}; sim.compile makes "
                         "programs") from None
@@ -217,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     trace = args.trace or (TRACE if args.check else None)
     if trace is not None:
         folder(trace.resolve().parent)
-    with _progress(program) as progress:
+    with shown_progress(program) as progress:
         result = verilator.run(program, pixels, latency=args.latency, bandwidth=args.bandwidth,
                                ideal=args.ideal, progress=progress, trace=trace,
                                check=expected if trace is not None else False)

@@ -25,7 +25,7 @@ from PIL import Image
 from rtl.cli import Parser
 
 from .cli import UserError, command, one_line, positive, progress, whole_file
-from .zoo import training
+from .zoo import initial_weights, training, training_images
 
 PROG = "python -m sim.train"
 SPLITS = ("train", "test")
@@ -141,9 +141,9 @@ class Run:
         self._mean, self._std = (
             torch.tensor(np.round(value / 255, 4), dtype=torch.float32)
             for value in (pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))))
-        sample = training.normalise(torch.from_numpy(pixels[::25]), self._mean, self._std)
-        self._trainer = training.Trainer(training.build(ARCHITECTURE, sample, recipe.seed), recipe,
-                                         self._mean, self._std, compiled=compiled)
+        sample = training_images.normalise(torch.from_numpy(pixels[::25]), self._mean, self._std)
+        model = initial_weights.build(ARCHITECTURE, sample, recipe.seed)
+        self._trainer = training.Trainer(model, recipe, self._mean, self._std, compiled=compiled)
         self.log: list[dict] = []
 
     @property
@@ -176,7 +176,7 @@ class Run:
         """Train one more epoch, measure, write the checkpoint; return the row of the log."""
         started, number, padded = time.monotonic(), len(self.log), self._recipe.padding
         count, loss = self._trainer.epoch(
-            number, training.pad(self._data.train.pixels, padded),
+            number, training_images.pad(self._data.train.pixels, padded),
             torch.from_numpy(self._data.train.labels), progress)
         every = 1 if number + 1 == self._recipe.epochs else SAMPLE
         test = self._data.test

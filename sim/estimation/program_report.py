@@ -8,7 +8,7 @@ from rich.text import Text
 
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent, table_of
-from .program_costs import ProgramEstimate, Row
+from .program_costs import InstructionCost, ProgramEstimate
 
 _COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
 
@@ -40,7 +40,7 @@ def _title(result: ProgramEstimate) -> Text:
         f"{result.clock_mhz:g} MHz, {result.tech}")
 
 
-def _numbers(row: Row, result: ProgramEstimate) -> list[str]:
+def _numbers(row: InstructionCost, result: ProgramEstimate) -> list[str]:
     return [f"{row.cycles:,}", percent(row.cycles / result.cycles),
             f"{100 * row.array / row.cycles:.1f} %" if row.macs else "",
             compact(row.macs) if row.macs else "", compact(row.traffic.sram),
@@ -101,7 +101,7 @@ def program_dict(result: ProgramEstimate) -> dict:
         },
         "instructions": [_row_dict(row) for row in result.kinds],
         "operations": [_row_dict(row) for row in result.roles],
-        "layers": [_row_dict(row) for row in result.rows],
+        "layers": [_row_dict(row) for row in result.costs],
         "assumptions": assumptions(result),
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},
@@ -141,7 +141,7 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
         console.print(Text(line, style="dim"))
 
 
-def _row_dict(row: Row) -> dict:
+def _row_dict(row: InstructionCost) -> dict:
     return {
         "instruction": row.kind, "name": row.name, "count": row.count, "cycles": row.cycles,
         "array_cycles": row.array, "stall_cycles": row.weights, "drain_cycles": row.drain,

@@ -93,7 +93,8 @@ def notes(rows: Iterable[Row]) -> list[str]:
     if any(row.sites for row in rows):
         lines.append("R2, rho (Spearman): predicted against oracle scales, mean over sites.")
     if any(row.cost is not None and (row.cost.cycles or row.cost.parameters) for row in rows):
-        lines.append("par, ops, cycles: what the scales of an image cost, 8x16 multipliers.")
+        lines.append("par, ops, cycles: what the scales of an image cost, 8x16 multipliers, "
+                     "external memory with 4 bytes per cycle and a latency of 20.")
     if any(row.cost is not None and row.cost.least for row in rows):
         lines.append(">: for two passes alone; sorting, or the search for scales, comes on top.")
     if any(not row.integer and row.method != row.bits for row in rows):

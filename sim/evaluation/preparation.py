@@ -129,8 +129,10 @@ def _read(path: Path) -> Prepared | None:
     try:
         data = path.read_bytes()
         about = json.loads(data.partition(b"\n")[0])
-        pickle.loads(data.partition(b"\n")[2])
-        cost = about["cost"] and Cost(**about["cost"])
+        contender = pickle.loads(data.partition(b"\n")[2])
+        # what made it may be as it was while what says its cost is not
+        cost = (about["cost"] and Cost(**about["cost"])
+                if about.get("cost_code") == digest(scale_costs.__name__) else _cost(contender))
         return Prepared(about["method"], about["bits"], about["integer"],
                         tuple(about["predicted"]), cost, tuple(about["modules"]), path,
                         hashlib.sha256(data).hexdigest())
@@ -143,7 +145,7 @@ def _write(path: Path, method: str, bits: str, contender: Contender) -> Prepared
     cost = _cost(contender)
     about = {"method": method, "bits": bits, "integer": contender.integer,
              "predicted": _predicted(contender), "cost": cost and asdict(cost),
-             "modules": _modules(contender)}
+             "cost_code": digest(scale_costs.__name__), "modules": _modules(contender)}
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(json.dumps(about).encode() + b"\n")
         pickle.dump(contender, file, protocol=5)
@@ -161,7 +163,7 @@ def _predicted(contender: Contender) -> list[int]:
 def _cost(contender: Contender) -> Cost | None:
     if isinstance(contender, Integer):
         if contender.rule is not None:
-            return scale_costs.just_in_time(contender.network.shape, contender.rule)
+            return scale_costs.just_in_time(contender.network, contender.rule)
         return scale_costs.predicted(contender.network)
     taps = [part for part in contender.module.modules() if isinstance(part, Tap)]
     parameters = sum(tap.mean.numel() + tap.gain.numel() + tap.coefficients.numel()
@@ -182,7 +184,7 @@ def reference(floating, run: dict, folder: Path) -> Prepared:
     Parameters
     ----------
     floating
-        A :class:`sim.calibrate.FloatModel`.
+        A :class:`sim.inputs.float_model.FloatModel`.
     run
         What identifies it, see :class:`~sim.ptq.methods.Bench`.
     folder

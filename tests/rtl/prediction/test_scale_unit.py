@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from amaranth.back import rtlil
 
-from golden.common.config import CORES, AcceleratorConfig
+from golden.common.config import CORES
 from golden.prediction import scale_unit as golden_scale_unit
 from golden.prediction.scale_unit import cycles, pack, predict, scales
 from rtl.export import ports_of

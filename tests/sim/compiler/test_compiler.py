@@ -17,9 +17,9 @@ from golden.memory import scratchpad
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
 from golden.results import gelu
-from sim import zoo
-from sim.compiler.compiler import DoesNotFit, compile_network
+from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels
 from tests.sim.test_emulate import with_tap
 
@@ -79,7 +79,7 @@ def test_predicted_scales_are_used(bits):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 @pytest.mark.parametrize("name", CORES)
 def test_the_shipped_model(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     assert "0.x" in compare(made, CORES[name], pixels(1, made.shape))
 
 

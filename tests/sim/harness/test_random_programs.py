@@ -17,7 +17,7 @@ from golden.product.mac_array import Activation
 from rtl.core.core import Core
 from rtl.results import rescale
 from sim.harness import verilator
-from sim.harness.expected import record
+from sim.harness.expected import golden_run
 from tests.cases.coverage import Coverage
 from tests.cases.programs import PRODUCTS, STREAM, random_program
 from tests.random_runs import CONFIGS, main, memory_of, run, run_all
@@ -91,7 +91,7 @@ def test_the_command_prints_a_report_and_fails_if_a_bin_is_missing(capsys):
 
 @pytest.mark.verilator
 def test_a_difference_names_the_seed(monkeypatch):
-    wrong = record(random_program(SEED, CONFIGS["4x4"], 5))
+    wrong = golden_run(random_program(SEED, CONFIGS["4x4"], 5))
     original = verilator.run
     monkeypatch.setattr(verilator, "run", lambda program, check, **memory:
                         original(program, check=wrong, **memory))

@@ -18,9 +18,9 @@ from rtl.prediction.scale_sums import RoundSum, ScaleSums
 from rtl.results.requant import Requant
 from rtl.results.result_constants import ResultConstants
 from rtl.results.result_sums import ResultSums
-from sim import zoo
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network
 from tests.cases.programs import random_program
 from tests.random_runs import CONFIGS as RANDOM
@@ -89,7 +89,7 @@ def test_many_random_programs(name):
 
 @lru_cache
 def shipped(bits, name):
-    return compile_network(zoo.quantized(f"vit_cifar10:{bits}").network, CONFIGS[name])
+    return compile_network(open_model(f"vit_cifar10:{bits}").network, CONFIGS[name])
 
 
 @pytest.mark.verilator

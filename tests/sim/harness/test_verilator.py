@@ -18,7 +18,7 @@ from golden.memory.scratchpad import stride_of
 from sim import simulate
 from sim.cli import UserError
 from sim.harness import core_build, verilator
-from sim.harness.expected import locate, record
+from sim.harness.expected import golden_run, locate
 from tests.cases.stand_in import StandIn
 
 CONFIG = replace(CORES["4x4"], sram_kib=1)
@@ -177,14 +177,14 @@ def test_a_check_stops_at_the_first_difference_and_names_the_element(tmp_path):
     place = 64 + 2 * (2 * 4 + 3)  # low byte of row 2, column 3
     program = changed(program, place + 1, 0)
     other = changed(changed(program, place, program.memory[place] ^ 8), place + 8, 77)
-    result = run(program, check=record(other))
+    result = run(program, check=golden_run(other))
     low = program.memory[place]
     assert result.outcome == "mismatch"
     assert result.instruction_cycles == run(program).instruction_cycles[:1]
     assert result.message.startswith(f"instruction 0: dest[2, 3] is {low}, not {low ^ 8} (word")
     trace = tmp_path / "x.vcd"
     named = replace(program, tensors=(X,))
-    result = run(named, check=record(other), trace=trace)
+    result = run(named, check=golden_run(other), trace=trace)
     assert result.message == (
         f"instruction 0: x[2, 3] is {low}, not {low ^ 8} (word 0x5 bank 3 is 0x00{low:02x}, not "
         f"0x00{low ^ 8:02x}; 2 banks differ): LOAD dest=0x3 address=0x40 words=5")
@@ -201,7 +201,7 @@ def test_a_trace_is_made_around_the_write_that_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(verilator, "_AROUND", 3)
     program = program_of(LOAD)
     trace = tmp_path / "x.vcd"
-    result = run(program, check=record(changed(program, 64, 1)), trace=trace, latency=50)
+    result = run(program, check=golden_run(changed(program, 64, 1)), trace=trace, latency=50)
     assert result.cycles == 1 + (FETCH - 1 + 50 + 3) + (9 + 50 + 2)
     seen = 1 + (FETCH - 1 + 50 + 3) + 50 + 1  # the first cycle with the value in the memory
     assert times(trace)[0] == 10 * (seen - 3)
@@ -226,9 +226,9 @@ def test_a_trace_must_have_a_known_format():
 def test_a_check_finds_stray_writes_and_wrong_stores():
     program = program_of(LOAD)
     shorter = program_of(make(Opcode.LOAD, address=64, dest=3, words=4))
-    result = run(program, check=record(shorter))
+    result = run(program, check=golden_run(shorter))
     assert result.difference.place == 7
-    result = run(shorter, check=record(program))
+    result = run(shorter, check=golden_run(program))
     assert result.difference.place == 7
     assert not result.difference.written
     assert "word 0x7 bank 0, is 0x0000" in result.message
@@ -236,14 +236,14 @@ def test_a_check_finds_stray_writes_and_wrong_stores():
 
     program = program_of(LOAD, STORE)
     wrong = changed(program_of(LOAD, make(Opcode.STORE, address=LOGITS, source=4, words=4)), 0, 0)
-    result = run(program, check=record(wrong))
+    result = run(program, check=golden_run(wrong))
     assert (result.difference.instruction, result.difference.bank) == (1, None)
     assert result.message.startswith("instruction 1: logits, memory 0x200, is 0x")
 
 
 @pytest.mark.verilator
 def test_a_check_does_not_run_beyond_what_is_expected():
-    result = run(program_of(LOAD, LOAD), check=record(program_of(LOAD)))
+    result = run(program_of(LOAD, LOAD), check=golden_run(program_of(LOAD)))
     assert result.outcome == "protocol"
     assert result.message.startswith("there were more instructions than the program has, at "
                                      "instruction 2 (END) in cycle")
@@ -326,7 +326,7 @@ def test_the_command_prints_a_table_that_fits(stood_in, monkeypatch, tmp_path, c
 def test_the_command_says_what_differs(check, stood_in, monkeypatch, tmp_path, capsys):
     program = program_of(LOAD, tensors=[X])
     other = program_of(LOAD, seed=2)
-    monkeypatch.setattr(simulate, "record", lambda *args: record(replace(
+    monkeypatch.setattr(simulate, "golden_run", lambda *args: golden_run(replace(
         program, memory=other.memory[:256] + program.memory[256:])))
     program.save(tmp_path / "p")
     words = [str(tmp_path / "p"), "--random", "1", "--json", *check]

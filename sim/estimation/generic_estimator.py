@@ -1,7 +1,7 @@
-"""Estimates what a workload costs on an accelerator, operation by operation.
+"""Estimates what a workload costs that no program exists for, operation by operation.
 
-The schedule is that of :mod:`sim.estimation.timing`, memory is managed as in
-:mod:`sim.estimation.residency`, and energies are those of :mod:`sim.estimation.energy`.
+The machine and its schedule are those of :mod:`sim.estimation.generic_mapping`, memory is managed
+as in :mod:`sim.estimation.residency`, and energies are those of :mod:`sim.estimation.energy`.
 """
 
 import math
@@ -14,10 +14,12 @@ from golden.prediction import scale_unit
 from golden.prediction.range_unit import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
 
-from . import residency, timing
+from ..prediction.default_shapes import predictor_shape, tap_shape
+from . import generic_mapping as mapping
+from . import residency
 from .costs import Estimate, Layer, Options
 from .energy import Energy, EnergyTable
-from .timing import Traffic
+from .traffic import Traffic
 from .workload import IMAGE, Product, Site, Vector, Workload
 
 COEFFICIENT_BYTES = scale_unit.WORD.bits // 8
@@ -25,7 +27,7 @@ COEFFICIENT_BYTES = scale_unit.WORD.bits // 8
 
 def estimate(workload: Workload, config: AcceleratorConfig = CORES["8x16"],
              options: Options | None = None) -> Estimate:
-    """Estimate a frame of `workload` on the accelerator `config`, with the default options if None.
+    """Estimate a frame of `workload` on the array of `config`, with the default options if None.
 
     Limits of `config` that a generator would set to what the model needs (longest dot product,
     tokens, channels, sites) are raised where the model exceeds them; see :func:`fitted`.
@@ -66,7 +68,7 @@ class _Estimator:
         self._options = options
         self._energies = EnergyTable.of(options.tech)
         self._bytes_per_cycle = options.bytes_per_cycle(config)
-        self._modes = {number: timing.mode_of(op, options.bits)
+        self._modes = {number: mapping.mode_of(op, options.bits)
                        for number, op in enumerate(workload.operations)
                        if isinstance(op, Product)}
         self._bits = self._stored_bits()
@@ -93,8 +95,8 @@ class _Estimator:
             layers += self._jit(sites, spilled)
         deeper = [site for site in sites if site.operation > self._workload.tap]
         if self._options.scales == "predicted" and deeper:
-            tap = timing.tap_shape(*_rows_and_channels(self._workload), self._config)
-            predictor = timing.predictor_shape(tap, len(deeper), self._config)
+            tap = tap_shape(*_rows_and_channels(self._workload), self._config)
+            predictor = predictor_shape(tap, len(deeper), self._config)
             layers += self._predicted(tap, predictor)
         return Estimate(self._workload, self._config, self._options, tuple(layers),
                         dict(pointwise), peak, sum(spilled), tap, predictor, raised)
@@ -137,8 +139,8 @@ class _Estimator:
         if not left or op.right:
             return 0
         mode = self._modes[number]
-        columns = timing.tile_count(op, mode, self._config)[1]
-        weights = timing.product_traffic(op, mode, self._config).dram
+        columns = mapping.tile_count(op, mode, self._config)[1]
+        weights = mapping.product_traffic(op, mode, self._config).dram
         return min(left * (columns - 1), weights * -(-left // kept))
 
     def _finish(self, number, op, traffic, spilled, compute, **layer) -> Layer:
@@ -153,24 +155,24 @@ class _Estimator:
             element_pj += op.elements * self._energies["requantize"]
             mac = op.macs * self._energies.mac(layer["mode"])
         else:
-            passes = timing.PASSES.get(op.role, 1)
+            passes = mapping.PASSES.get(op.role, 1)
             element_pj += passes * op.rows * op.length * self._energies["vector pass"]
             mac = 0.0
         energy = Energy(mac, self._sram_pj(traffic), traffic.dram * self._energies.dram_byte,
                         element_pj)
-        cycles = max(compute, timing.stream_cycles(traffic.dram, self._bytes_per_cycle))
+        cycles = max(compute, mapping.stream_cycles(traffic.dram, self._bytes_per_cycle))
         return Layer(name=op.name, role=op.role, shape=op.shape, cycles=cycles, traffic=traffic,
                      energy=energy, **layer)
 
     def _sram_pj(self, traffic) -> float:
-        buffer_kib = timing.buffer_bytes(self._config) / 1024
+        buffer_kib = mapping.buffer_bytes(self._config) / 1024
         return (traffic.scratchpad * self._energies.sram_byte(self._config.sram_kib)
                 + traffic.buffer * self._energies.sram_byte(buffer_kib))
 
     def _product(self, number, op, spilled) -> Layer:
         mode = self._modes[number]
-        busy = timing.product_cycles(op, mode, self._config)
-        traffic = timing.product_traffic(op, mode, self._config, self._bands(number, op))
+        busy = mapping.product_cycles(op, mode, self._config)
+        traffic = mapping.product_traffic(op, mode, self._config, self._bands(number, op))
         return self._finish(number, op, traffic, spilled, busy, kind="product", count=op.count,
                             mode=mode, macs=op.macs, elements=op.elements, busy=busy)
 
@@ -182,8 +184,8 @@ class _Estimator:
                    default=1)
 
     def _vector(self, number, op, spilled) -> Layer:
-        busy = timing.vector_cycles(op, self._config)
-        return self._finish(number, op, timing.vector_traffic(op), spilled,
+        busy = mapping.vector_cycles(op, self._config)
+        return self._finish(number, op, mapping.vector_traffic(op), spilled,
                             self._exposed(number, op, busy), kind="vector", count=1, mode=None,
                             macs=0, elements=op.rows * op.length, busy=busy)
 
@@ -193,14 +195,14 @@ class _Estimator:
         after = self._neighbour(range(number + 1, len(self._workload.operations)))
         if before and after and before[0].right and before[0].count == after[0].count:
             heads = before[0].count
-            return timing.softmax_exposed(-(-busy // heads), *(
-                timing.product_cycles(p, mode, self._config) // heads
+            return mapping.softmax_exposed(-(-busy // heads), *(
+                mapping.product_cycles(p, mode, self._config) // heads
                 for p, mode in (before, after)), heads)
-        columns = [timing.column_cycles(*neighbour, self._config) if neighbour else 0
+        columns = [mapping.column_cycles(*neighbour, self._config) if neighbour else 0
                    for neighbour in (before, after)]
         mode = (after or before)[1]
         tiles = -(-op.rows // self._config.tile_rows(mode))
-        return timing.rows_exposed(-(-busy // tiles), *columns, tiles)
+        return mapping.rows_exposed(-(-busy // tiles), *columns, tiles)
 
     def _neighbour(self, numbers: Iterable[int]):
         """First product among the operations `numbers`, with its mode; None if there is none."""
@@ -218,7 +220,7 @@ class _Estimator:
         coefficients = (predictor.statistics * predictor.variables * predictor.projected
                         + predictor.sites * (predictor.monomials + 1))
         size = COEFFICIENT_BYTES * coefficients
-        flush = timing.flush_cycles(tap, self._config)
+        flush = mapping.flush_cycles(tap, self._config)
         macs = scale_unit.multiply_accumulates(predictor)
         return [
             self._scales_layer("range unit", (tap.tokens, tap.channels), flush, watched, Traffic(),
@@ -233,16 +235,16 @@ class _Estimator:
         scratch = [0] * len(self._workload.operations)
         for site in sites:
             bits = self._modes[site.operation].activation_bits
-            scratch[site.value] += site.elements * (8 * timing.WIDE_BYTES - bits) // 8
+            scratch[site.value] += site.elements * (8 * mapping.WIDE_BYTES - bits) // 8
         outside = max(0, sum(self._placed(scratch)[0]) - sum(spilled))
         elements = sum(site.elements for site in sites)
         layers = []
         for site in sites:
             dram = outside * site.elements // elements
-            traffic = Traffic(2 * site.elements * timing.WIDE_BYTES, 0, dram)
+            traffic = Traffic(2 * site.elements * mapping.WIDE_BYTES, 0, dram)
             pj = site.elements * (self._energies["watch"] + self._energies["requantize"])
-            busy = (timing.jit_cycles(site.elements, self._config)
-                    + timing.stream_cycles(dram, self._bytes_per_cycle))
+            busy = (mapping.jit_cycles(site.elements, self._config)
+                    + mapping.stream_cycles(dram, self._bytes_per_cycle))
             layers.append(self._scales_layer("measuring pass", (site.elements,), busy,
                                              site.elements, traffic, pj))
         return layers

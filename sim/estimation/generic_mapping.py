@@ -1,29 +1,32 @@
-"""Cycles and memory traffic of operations on an accelerator: closed forms of shapes, no state.
+"""What a mapping of operations costs that no program exists for: Swin, and whatever else timm has.
 
-Matrix products run on the MAC array as :mod:`golden.product.mac_array` describes; vector operations
-run beside it, on `lanes` lanes, in :data:`PASSES` passes over their rows. The schedule assumed
-here:
+What the core does, and takes, is :mod:`golden.cycles.timing` of a program; nothing here says
+anything about that. Here a machine is assumed that has the core's array and units, but overlaps
+more than the core does: closed forms of shapes, no state. Matrix products run on the MAC array as
+:mod:`golden.product.mac_array` describes; vector operations run beside it, on `lanes` lanes, in
+:data:`PASSES` passes over their rows. Its schedule:
 
 * Weights stream from external memory, each tile column once and double buffered, so a product
   takes ``max(array, stream)`` cycles. Frames follow each other without a gap: the first tile and
   the image arrive during the frame before.
 * Requantization, element operations and the watching of ranges happen on the way from the array to
-  memory, at its full rate.
+  memory, at its full rate. So measuring a tensor just in time takes one pass more, not the two of
+  the core.
 * A softmax between two products of activations works on one head while the array does the scores
   of the next and the attention x V of the last: :func:`softmax_exposed`.
 * Any other vector operation takes row tiles from the last tile column of the product before, and
   hands them to the first tile column of the product after: :func:`rows_exposed`. Only what that
   cannot hide costs time.
+* The scale unit begins when the range unit has given its last statistic; in the core, it takes them
+  as they come.
 """
-
-from dataclasses import dataclass
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, LAMBDA, Mode
 from golden.prediction.range_unit import RangeShape, range_cycles
-from golden.prediction.scale_predictor import PredictorShape
 from golden.product import mac_array
 
+from .traffic import Traffic
 from .workload import AV, HEAD, PATCH, SOFTMAX, Product, Vector
 
 PASSES = {SOFTMAX: 3, "layer norm": 2, "RMS norm": 2, "group norm": 2, "variance": 2}
@@ -99,24 +102,6 @@ def softmax_exposed(vector: int, scores: int, values: int, heads: int) -> int:
             + (heads - 2) * max(0, vector - scores - values))
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes moved: activation memory, weight buffer (both on chip), external memory."""
-
-    scratchpad: int = 0
-    buffer: int = 0
-    dram: int = 0
-
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(self.scratchpad + other.scratchpad, self.buffer + other.buffer,
-                       self.dram + other.dram)
-
-    @property
-    def sram(self) -> int:
-        """Bytes moved on chip."""
-        return self.scratchpad + self.buffer
-
-
 def product_traffic(op: Product, mode: Mode, config: AcceleratorConfig, bands: int = 1) -> Traffic:
     """Return the traffic of a product's operands, activations being on chip.
 
@@ -142,37 +127,6 @@ def vector_traffic(op: Vector) -> Traffic:
 def buffer_bytes(config: AcceleratorConfig) -> int:
     """Size of the weight buffer: two tile columns of the longest dot product."""
     return 2 * config.max_k * config.cols
-
-
-DEFAULT_CHUNK_TOKENS = 16
-
-
-def tap_shape(tokens: int, channels: int, config: AcceleratorConfig) -> RangeShape:
-    """Return how the range unit watches a tensor: in as fine groups of channels as fit.
-
-    Single channels if possible, then groups of whole words, then the whole tensor; in chunks of 16
-    tokens or, where there are too many for the range unit, more.
-    """
-    words = -(-channels // config.lanes)
-    groups = [channels, *(n for n in range(words, 1, -1)
-                          if channels % n == 0 and channels // n % config.lanes == 0), 1]
-    for group in groups:
-        entries = words if group == channels else group
-        if 2 * group <= config.max_statistics and entries <= config.range_entries:
-            break
-    chunks = config.range_entries // entries
-    return RangeShape(tokens, channels, max(DEFAULT_CHUNK_TOKENS, -(-tokens // chunks)), group)
-
-
-def predictor_shape(tap: RangeShape, sites: int, config: AcceleratorConfig) -> PredictorShape:
-    """Return the default predictor: statistics projected to 8 variables or as fit, degree 2."""
-    variables = min(8, config.max_projected, tap.statistics)
-    while True:
-        shape = PredictorShape(tap.statistics, variables, sites, degree=2,
-                               projected=variables < tap.statistics)
-        if shape.monomials <= config.max_monomials or variables == 1:
-            return shape
-        variables -= 1
 
 
 def flush_cycles(shape: RangeShape, config: AcceleratorConfig) -> int:

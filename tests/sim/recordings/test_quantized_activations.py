@@ -9,8 +9,8 @@ from PIL import Image
 from sim.cli import UserError
 from sim.inputs import images, models
 from sim.inputs.torchvision_compat import timm
-from sim.recordings import observe, recorder, recording
-from sim.recordings.recording import Choices
+from sim.recordings import observe, quantized_activations, recording_file
+from sim.recordings.recording_file import Choices
 from sim.recordings.sites import SITES
 from tests.cases.recorded import FILE
 
@@ -46,7 +46,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def made(pictures):
-    return recorder.record(small_vit(), Preprocess(), pictures, Choices(site_images=2))
+    return quantized_activations.record(small_vit(), Preprocess(), pictures, Choices(site_images=2))
 
 
 def test_observed_sites_are_the_operands_of_the_products():
@@ -88,7 +88,7 @@ def test_norms_of_queries_and_keys_are_observed():
 
 
 def test_windows_count_as_heads(pictures):
-    made = recorder.record(small_swin(), Preprocess(), pictures[:1], Choices())
+    made = quantized_activations.record(small_swin(), Preprocess(), pictures[:1], Choices())
     assert made.metadata["blocks"] == [0, 1, 3]
     assert made.tensors["residual/0"].shape == (256, 16)
     assert made.tensors["site/0/q/8/0"].shape == (16 * 2, 16, 8)
@@ -106,7 +106,7 @@ def test_models_of_other_blocks_are_refused(pictures):
 
 def test_blocks_that_do_not_exist(pictures):
     with pytest.raises(UserError, match="blocks must be below 3, not 7"):
-        recorder.record(small_vit(), Preprocess(), pictures, Choices(blocks=(0, 7)))
+        quantized_activations.record(small_vit(), Preprocess(), pictures, Choices(blocks=(0, 7)))
 
 
 def test_model_that_diverges(pictures):
@@ -114,11 +114,11 @@ def test_model_that_diverges(pictures):
     with torch.no_grad():
         model.blocks[1].mlp.fc1.bias[0] = torch.inf
     with pytest.raises(UserError, match="fc2 of block 1 is not finite"):
-        recorder.record(model, Preprocess(), pictures, Choices())
+        quantized_activations.record(model, Preprocess(), pictures, Choices())
     with torch.no_grad():
         model.blocks[0].mlp.fc2.bias[0] = torch.nan
     with pytest.raises(UserError, match="the residual stream is zero or not finite"):
-        recorder.record(model, Preprocess(), pictures, Choices())
+        quantized_activations.record(model, Preprocess(), pictures, Choices())
 
 
 def test_recorded_tensors(made):
@@ -133,14 +133,14 @@ def test_recorded_tensors(made):
 
 
 def test_scales_are_those_of_all_images(made, pictures):
-    alone = recorder.record(small_vit(), Preprocess(), pictures[:1], Choices())
+    alone = quantized_activations.record(small_vit(), Preprocess(), pictures[:1], Choices())
     assert [site["lam"] for site in alone.metadata["sites"]] != [
         site["lam"] for site in made.metadata["sites"]]
 
 
 def test_choices_limit_what_is_stored(pictures):
     choices = Choices(blocks=(1,), sites=("q", "fc2"), bits=(4,), pixel_images=0)
-    made = recorder.record(small_vit(), Preprocess(), pictures[:1], choices)
+    made = quantized_activations.record(small_vit(), Preprocess(), pictures[:1], choices)
     assert made.tensors.keys() == {"site/1/q/4/0", "site/1/fc2/4/0", "residual/0",
                                    "range/tensor/0", "range/channels/0"}
 
@@ -150,7 +150,8 @@ def test_recording_does_not_depend_on_threads(made, pictures, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        again = recorder.record(small_vit(), Preprocess(), pictures, Choices(site_images=2))
+        again = quantized_activations.record(small_vit(), Preprocess(), pictures,
+                                             Choices(site_images=2))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -161,39 +162,39 @@ def test_recording_does_not_depend_on_threads(made, pictures, threads):
 
 
 def test_file_holds_what_was_written(made, tmp_path):
-    recording.write(made, tmp_path / "a.xz")
-    read = recording.read(tmp_path / "a.xz")
-    assert recording.differences(made, read) == []
+    recording_file.write(made, tmp_path / "a.xz")
+    read = recording_file.read(tmp_path / "a.xz")
+    assert recording_file.differences(made, read) == []
     assert read.metadata == made.metadata
 
 
 def test_strided_arrays_are_stored_in_order(tmp_path):
     tensor = np.arange(12, dtype=np.int8).reshape(3, 4).T
-    recording.write(recording.Recording({"x": tensor}, {}), tmp_path / "a.xz")
-    np.testing.assert_array_equal(recording.read(tmp_path / "a.xz").tensors["x"], tensor)
+    recording_file.write(recording_file.Recording({"x": tensor}, {}), tmp_path / "a.xz")
+    np.testing.assert_array_equal(recording_file.read(tmp_path / "a.xz").tensors["x"], tensor)
 
 
 def test_content_does_not_depend_on_the_order_of_insertion(made):
-    turned = recording.Recording(dict(reversed(made.tensors.items())),
+    turned = recording_file.Recording(dict(reversed(made.tensors.items())),
                                  dict(reversed(made.metadata.items())))
     assert turned.content() == made.content()
 
 
 def test_other_version_is_refused(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "VERSION", 0)
-    recording.write(made, tmp_path / "a.xz")
+    monkeypatch.setattr(recording_file, "VERSION", 0)
+    recording_file.write(made, tmp_path / "a.xz")
     monkeypatch.undo()
     with pytest.raises(UserError, match="has version 0 of the recorded format, and this program "
                                         "reads version 1; record it again"):
-        recording.read(tmp_path / "a.xz")
+        recording_file.read(tmp_path / "a.xz")
 
 
 def test_other_format_is_refused(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(recording, "FORMAT", "pictures")
-    recording.write(made, tmp_path / "a.xz")
+    monkeypatch.setattr(recording_file, "FORMAT", "pictures")
+    recording_file.write(made, tmp_path / "a.xz")
     monkeypatch.undo()
     with pytest.raises(UserError, match="is not a file of recorded activations, but 'pictures'"):
-        recording.read(tmp_path / "a.xz")
+        recording_file.read(tmp_path / "a.xz")
 
 
 @pytest.mark.parametrize("data", [
@@ -206,18 +207,18 @@ def test_other_format_is_refused(made, tmp_path, monkeypatch):
 def test_other_files_are_refused(tmp_path, data):
     (tmp_path / "a.xz").write_bytes(data)
     with pytest.raises(UserError, match="is not a file of recorded activations, or is damaged"):
-        recording.read(tmp_path / "a.xz")
+        recording_file.read(tmp_path / "a.xz")
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*none.xz: No such file or directory"):
-        recording.read(tmp_path / "none.xz")
+        recording_file.read(tmp_path / "none.xz")
 
 
 def test_differences_are_named(made):
-    changed = recording.Recording(dict(made.tensors), {**made.metadata, "blocks": [9]})
+    changed = recording_file.Recording(dict(made.tensors), {**made.metadata, "blocks": [9]})
     changed.tensors["residual/0"] = made.tensors["residual/0"] + np.eye(17, 24, dtype=np.int16)
     del changed.tensors["pixels/0"]
-    assert recording.differences(made, changed) == [
+    assert recording_file.differences(made, changed) == [
         "blocks of the metadata differ", "pixels/0: only one has it, or its shape differs",
         "residual/0: 17 of 408 elements differ"]

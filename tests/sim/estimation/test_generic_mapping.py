@@ -1,16 +1,16 @@
 import random
-from dataclasses import replace
 
 import pytest
 
-from golden.common.config import CORES, AcceleratorConfig
+from golden.common.config import CORES
 from golden.common.formats import Mode
-from golden.prediction.range_unit import RangeShape, range_cycles
+from golden.prediction.range_unit import range_cycles
 from golden.prediction.scale_unit import cycles as scale_cycles
 from golden.product import mac_array
-from sim.estimation import timing
-from sim.estimation.timing import Traffic
+from sim.estimation import generic_mapping as mapping
+from sim.estimation.traffic import Traffic
 from sim.estimation.workload import Vector
+from sim.prediction.default_shapes import predictor_shape, tap_shape
 from tests.cases.workloads import product
 
 CONFIG = CORES["8x16"]
@@ -26,13 +26,13 @@ def vector(role, rows, length):
     ("head", Mode.W4A4, Mode.W8A8), ("patch embedding", Mode.W4A8, Mode.W8A8),
     ("attention x V", Mode.W4A4, Mode.W4A8), ("scores", Mode.W4A4, Mode.W4A4)])
 def test_precision_of_each_product(role, bits, mode):
-    assert timing.mode_of(product(1, 1, 1, role=role), bits) is mode
+    assert mapping.mode_of(product(1, 1, 1, role=role), bits) is mode
 
 
 @pytest.mark.parametrize("mode", Mode)
 def test_heads_run_one_after_the_other(mode):
     op = product(197, 64, 197, count=3)
-    assert timing.product_cycles(op, mode, CONFIG) == (
+    assert mapping.product_cycles(op, mode, CONFIG) == (
         3 * mac_array.gemm_cycles(197, 64, 197, mode, CONFIG))
 
 
@@ -41,12 +41,12 @@ def test_heads_run_one_after_the_other(mode):
     ("group norm", 2 * 22), ("mean", 22)])
 def test_vector_operations_take_passes(role, cycles):
     """10 rows of 17 elements on 8 lanes: 3 words a row, or 22 for all."""
-    assert timing.vector_cycles(vector(role, 10, 17), CONFIG) == cycles
+    assert mapping.vector_cycles(vector(role, 10, 17), CONFIG) == cycles
 
 
 def test_stream_rounds_up():
-    assert [timing.stream_cycles(size, 4.0) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
-    assert timing.stream_cycles(10, 0.4) == 25
+    assert [mapping.stream_cycles(size, 4.0) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
+    assert mapping.stream_cycles(10, 0.4) == 25
 
 
 def simulate_rows(vector, before, after, tiles):
@@ -74,7 +74,7 @@ def simulate_heads(vector, scores, values, heads):
 
 
 @pytest.mark.parametrize(("formula", "simulated"), [
-    (timing.rows_exposed, simulate_rows), (timing.softmax_exposed, simulate_heads)])
+    (mapping.rows_exposed, simulate_rows), (mapping.softmax_exposed, simulate_heads)])
 def test_exposed_cycles_are_those_of_the_schedule(formula, simulated):
     rng = random.Random(1)
     hidden = 0
@@ -87,71 +87,41 @@ def test_exposed_cycles_are_those_of_the_schedule(formula, simulated):
 
 def test_traffic_of_weights():
     op = product(17, 100, 33)  # 3 tile rows, 3 tile columns of 16
-    traffic = timing.product_traffic(op, Mode.W8A8, CONFIG)
+    traffic = mapping.product_traffic(op, Mode.W8A8, CONFIG)
     assert traffic == Traffic(scratchpad=3 * 17 * 100, buffer=3 * 1600 * (1 + 3),
-                              dram=3 * 1600 + 33 * timing.CHANNEL_BYTES)
+                              dram=3 * 1600 + 33 * mapping.CHANNEL_BYTES)
 
 
 def test_traffic_of_4_bit_weights():
     op = product(17, 100, 33)  # 2 tile rows of 16, 2 tile columns of 32
-    traffic = timing.product_traffic(op, Mode.W4A4, CONFIG)
+    traffic = mapping.product_traffic(op, Mode.W4A4, CONFIG)
     assert traffic == Traffic(2 * 17 * 50, 2 * 1600 * (1 + 2),
-                              2 * 1600 + 33 * timing.CHANNEL_BYTES)
+                              2 * 1600 + 33 * mapping.CHANNEL_BYTES)
 
 
 def test_traffic_of_two_activations_stays_on_chip():
     op = product(17, 100, 16, reads=(0, 1), right=(1,), count=3)
-    once = timing.product_traffic(op, Mode.W8A8, CONFIG)
+    once = mapping.product_traffic(op, Mode.W8A8, CONFIG)
     assert once == Traffic(3 * (1700 + 1600), 3 * 1600 * (1 + 3), 0)
-    banded = timing.product_traffic(op, Mode.W8A8, CONFIG, bands=4)
+    banded = mapping.product_traffic(op, Mode.W8A8, CONFIG, bands=4)
     assert banded == Traffic(3 * (1700 + 4 * 1600), 3 * 1600 * (4 + 3), 0)
 
 
 def test_traffic_of_a_vector_operation_grows_with_its_passes():
-    assert timing.vector_traffic(vector("softmax", 10, 17)).scratchpad == 3 * 2 * 170
-    assert timing.vector_traffic(vector("mean", 10, 17)).scratchpad == 2 * 170
-
-
-@pytest.mark.parametrize("config", [*CORES.values(), AcceleratorConfig.for_array(32, 32)],
-                         ids=str)
-@pytest.mark.parametrize(("tokens", "channels"), [(197, 192), (197, 768), (3136, 96), (1370, 384),
-                                                  (1, 7), (4096, 2048)])
-def test_the_range_unit_has_room_for_every_tap(tokens, channels, config):
-    fits = AcceleratorConfig(**{name: getattr(config, name) for name in config.__slots__} | {
-        "max_tokens": 4096, "max_channels": 2048})
-    shape = timing.tap_shape(tokens, channels, fits)
-    shape.check(fits)
-    predictor = timing.predictor_shape(shape, 78, fits)
-    predictor.check(fits)
-
-
-def test_single_channels_are_watched_where_they_fit():
-    assert timing.tap_shape(197, 192, CONFIG) == RangeShape(197, 192, 16, 192)
-    assert timing.tap_shape(197, 768, CONFIG).groups == 96  # 1536 statistics are too many
-
-
-def test_default_predictor():
-    shape = timing.predictor_shape(RangeShape(197, 192, 16, 192), 78, CONFIG)
-    assert (shape.statistics, shape.variables, shape.degree, shape.sites) == (384, 8, 2, 78)
-    assert shape.projected
-    assert not timing.predictor_shape(RangeShape(197, 192, 16), 78, CONFIG).projected
-
-
-def test_predictor_is_made_smaller_where_there_is_less_room():
-    small = replace(CONFIG, max_monomials=20)
-    assert timing.predictor_shape(RangeShape(197, 192, 16, 192), 78, small).monomials == 20
+    assert mapping.vector_traffic(vector("softmax", 10, 17)).scratchpad == 3 * 2 * 170
+    assert mapping.vector_traffic(vector("mean", 10, 17)).scratchpad == 2 * 170
 
 
 def test_prediction_of_deit_tiny_takes_a_thousandth_of_its_cycles():
-    tap = timing.tap_shape(197, 192, CONFIG)
-    predictor = timing.predictor_shape(tap, 78, CONFIG)
+    tap = tap_shape(197, 192, CONFIG)
+    predictor = predictor_shape(tap, 78, CONFIG)
     watched = 197 * 24
-    assert timing.flush_cycles(tap, CONFIG) == range_cycles(tap, CONFIG) - watched
-    total = timing.flush_cycles(tap, CONFIG) + scale_cycles(predictor, CONFIG)
+    assert mapping.flush_cycles(tap, CONFIG) == range_cycles(tap, CONFIG) - watched
+    total = mapping.flush_cycles(tap, CONFIG) + scale_cycles(predictor, CONFIG)
     assert total < 1_253_683_200 / 128 / 1000
 
 
 def test_a_measuring_pass_reads_the_tensor_again():
-    flush = timing.jit_cycles(8, CONFIG) - 1
-    assert timing.jit_cycles(197 * 192, CONFIG) == 197 * 24 + flush
+    flush = mapping.jit_cycles(8, CONFIG) - 1
+    assert mapping.jit_cycles(197 * 192, CONFIG) == 197 * 24 + flush
     assert 0 < flush < 64

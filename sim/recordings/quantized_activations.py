@@ -14,10 +14,9 @@ import torch
 from golden.common.formats import ACT16, LAMBDA
 from golden.prediction.range_unit import log_ranges
 
-from .. import quantize
 from ..cli import UserError
-from . import observe
-from .recording import Choices, Recording
+from . import mse_quantizers, observe
+from .recording_file import Choices, Recording
 from .sites import CODEBOOK, CODED, SITES
 
 TAP = 0  # block after which the residual stream is tapped
@@ -37,7 +36,7 @@ def _record_residuals(residuals: list[np.ndarray], frac: int, chunk_tokens: int,
                       ) -> dict[str, np.ndarray]:
     tensors = {}
     for number, x in enumerate(residuals):
-        residual = quantize.quantize(x, -frac * LAMBDA.one, ACT16)
+        residual = mse_quantizers.quantize(x, -frac * LAMBDA.one, ACT16)
         tensors[f"residual/{number}"] = residual
         for name, groups in ("tensor", 1), ("channels", residual.shape[1]):
             tensors[f"range/{name}/{number}"] = log_ranges(
@@ -56,16 +55,17 @@ def _record_site(block: int, name: str, values: list[np.ndarray], choices: Choic
     stored = list(enumerate(values[:choices.site_images]))
     for bits in choices.bits:
         fmt = site.format(bits)
-        lam = quantize.mse_lambda(everything, fmt)
+        lam = mse_quantizers.mse_lambda(everything, fmt)
         entries.append({"block": block, "site": name, "bits": bits, "lam": lam,
                         "signed": fmt.signed, "min": fmt.min, "max": fmt.max})
         for number, value in stored:
-            tensors[f"site/{block}/{name}/{bits}/{number}"] = quantize.quantize(value, lam, fmt)
+            key = f"site/{block}/{name}/{bits}/{number}"
+            tensors[key] = mse_quantizers.quantize(value, lam, fmt)
     if site is CODED:
-        lam = quantize.mse_lambda_codebook(everything, CODEBOOK)
+        lam = mse_quantizers.mse_lambda_codebook(everything, CODEBOOK)
         entries.append({"block": block, "site": name, "lam": lam, "codebook": list(CODEBOOK)})
         for number, value in stored:
-            tensors[f"codes/{block}/{name}/{number}"] = quantize.encode(value, lam, CODEBOOK)
+            tensors[f"codes/{block}/{name}/{number}"] = mse_quantizers.encode(value, lam, CODEBOOK)
     return entries, tensors
 
 
