@@ -71,8 +71,9 @@ def random_matrices(rng, count):
 def check(runs, *, direct=(0,), stall=0.0, busy=0.0, flip=None, seed=1):
     """Read matrices one after the other, and compare; return the cycles of the words of each.
 
-    A run begins when all words of the one before have been given. The port is not free with probability `busy`, which is for queued runs; what is at it in other
-    cycles than that after a read is garbage.
+    A run begins when all words of the one before have been given. The port is not free with
+    probability `busy`; what is at it in other cycles than that after a read is garbage, but stays
+    if `direct`.
     """
     dut, words, rng = System(), contents(seed), random.Random(seed)
     times, cycle = [], 0
@@ -222,8 +223,8 @@ class Users:
 
 
 @pytest.mark.parametrize("often", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("keeps", [(False, True, True), (True, False), (True,), (False, False, True, False)],
-                         ids=str)
+@pytest.mark.parametrize("keeps", [(False, True, True), (True, False), (True,),
+                                   (False, False, True, False)], ids=str)
 def test_first_user_that_asks_reads(keeps, often):
     users = Users(keeps, often)
     simulate(users.dut, users.use)
