@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Ports of the core, as those who connect it know them."""
 
 import pytest

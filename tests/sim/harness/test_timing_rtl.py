@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """golden.cycles.timing: the cycles that the RTL takes, instruction by instruction."""
 
 from functools import lru_cache
