@@ -26,6 +26,7 @@ from rtl.cli import Parser
 from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
 from .harness import verilator
 from .harness.checked_run import shown_progress
+from .harness.disturbance import Disturbance
 from .harness.expected import differences, golden_run
 from .harness.verilator import BANDWIDTH, LATENCY, Result
 from .inference.classes import class_names, guesses
@@ -48,6 +49,10 @@ def _parser() -> Parser:
                         help="of external memory, per cycle (default: %(default)s)")
     parser.add_argument("--ideal", action="store_true",
                         help="a request in every cycle, its response in the next")
+    parser.add_argument("--memory-seed", type=up_to((1 << 64) - 1), metavar="SEED",
+                        help="random stalls and latencies of external memory on top")
+    parser.add_argument("--refresh", type=positive, nargs=2, metavar=("INTERVAL", "PAUSE"),
+                        help="external memory does nothing for PAUSE of INTERVAL cycles")
     parser.add_argument("--check", action="store_true",
                         help="compare after each instruction, and stop at the first difference")
     parser.add_argument("--trace", type=Path, metavar="FILE",
@@ -147,6 +152,10 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(f"--latency, --bandwidth: {one_line(error)}") from None
     try:
+        disturbance = Disturbance(args.memory_seed, *(args.refresh or ()))
+    except ValueError as error:
+        raise UserError(f"--refresh: {one_line(error)}") from None
+    try:
         program = load(args.program)
         pixels = pixels_of(program, args.image, args.random)
         expected = golden_run(program, pixels)
@@ -160,8 +169,8 @@ def main(argv: list[str] | None = None) -> int:
         folder(trace.resolve().parent)
     with shown_progress(program) as progress:
         result = verilator.run(program, pixels, latency=args.latency, bandwidth=args.bandwidth,
-                               ideal=args.ideal, progress=progress, trace=trace,
-                               check=expected if trace is not None else False)
+                               ideal=args.ideal, disturbance=disturbance, progress=progress,
+                               trace=trace, check=expected if trace is not None else False)
     made = summary(program, result, expected.machine)
     if args.json:
         print(json.dumps(made, indent=2))

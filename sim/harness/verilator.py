@@ -20,6 +20,7 @@ from golden.cycles.timing import IDEAL, USUAL, MemoryModel
 
 from ..cli import UserError, one_line
 from .core_build import build
+from .disturbance import REGULAR, Disturbance
 from .expected import Difference, Expected, golden_run, locate
 
 STATUS = tuple(status.name.lower().replace("_", " ") for status in Status)
@@ -93,7 +94,7 @@ class Result:
 
 
 def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: float = BANDWIDTH,
-        ideal: bool = False, check: bool | Expected = False,
+        ideal: bool = False, disturbance: Disturbance = REGULAR, check: bool | Expected = False,
         progress: Callable[[int, int, float], None] | None = None, trace: Path | None = None,
         window: tuple[int, int] | None = None, watchdog: int | None = None,
         reset_at: int | None = None, fail_at: int | None = None, runs: int = 1,
@@ -112,6 +113,8 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         ``bus_bytes / bandwidth`` cycles on average, and never more than one per cycle.
     ideal
         A request in every cycle, and the response in the next one.
+    disturbance
+        What keeps memory from that.
     check
         Compare after each instruction with the golden machine, which is run first, or with what
         :func:`sim.harness.expected.golden_run` has recorded of it.
@@ -156,7 +159,9 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
     options = {"stream": program.stream.address if stream is None else stream,
                "stream-bytes": program.stream.size, "latency": model.latency,
                "cost": pace.numerator, "unit": pace.denominator,
-               "watchdog": watchdog or patience(program, model.latency, pace),
+               "watchdog": watchdog or disturbance.longest(
+                   patience(program, model.latency, pace)),
+               **disturbance.options(),
                "reset-at": reset_at, "fail-at": fail_at, "runs": integer("runs", runs, 1)}
     if first is not None:
         options |= {"first": first.address, "first-bytes": first.size}

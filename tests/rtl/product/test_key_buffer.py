@@ -4,13 +4,13 @@ import random
 
 import numpy as np
 import pytest
+from rtl.product.key_buffer import KeyBuffer, run_layout
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import MODES, Layout, Source
 from golden.cycles.feed import load_words
 from golden.memory.scratchpad import empty, read_operand, read_weights
-from rtl.product.key_buffer import KeyBuffer, run_layout
 from tests.benches.simulate import simulate
 from tests.benches.streams import get, held
 

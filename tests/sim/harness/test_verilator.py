@@ -18,6 +18,7 @@ from golden.memory.scratchpad import stride_of
 from sim import simulate
 from sim.cli import UserError
 from sim.harness import core_build, verilator
+from sim.harness.disturbance import REGULAR, Disturbance
 from sim.harness.expected import golden_run, locate
 from tests.cases.stand_in import StandIn
 
@@ -84,6 +85,65 @@ def test_ideal_memory_answers_in_the_next_cycle_and_takes_a_write_per_cycle():
     assert not result.scratchpad[:3].any()
     assert not result.scratchpad[8:].any()
     assert result.scratchpad.shape == (CONFIG.scratchpad_words, CONFIG.rows)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("latency", "interval", "pause"), [(1, 16, 5), (1, 50, 49), (20, 40, 13)])
+def test_nothing_passes_while_memory_is_refreshed(latency, interval, pause):
+    def passing(cycle):
+        return cycle if cycle % interval < interval - pause else cycle + -cycle % interval
+
+    def burst(first, beats):
+        """Cycle of the last response, if the first request comes at `first`."""
+        request, response = first - 1, 0
+        for _ in range(beats):
+            request = passing(request + 1)
+            response = passing(max(response + 1, request + latency))
+        return response
+
+    result = run(program_of(LOAD, LOAD), latency=latency, bandwidth=100, check=True,
+                 disturbance=Disturbance(None, interval, pause))
+    assert result.ok
+    end, ends = 1, []
+    for _ in range(2):
+        end = burst(burst(end, FETCH) + 3, 10) + 2
+        ends.append(end)
+    assert np.cumsum(result.instruction_cycles).tolist() == [*ends, burst(end, FETCH) + 3]
+    assert (result.reads, result.writes) == (3 * FETCH + 20, 0)
+
+
+@pytest.mark.verilator
+def test_random_stalls_are_those_of_the_seed_and_change_no_results():
+    program = program_of(LOAD, STORE, LOAD, STORE)
+    plain = run(program, ideal=True)
+    runs = [run(program, ideal=True, check=True, disturbance=Disturbance(seed))
+            for seed in (0, 1, 2, 3, 1)]
+    cycles = [result.cycles for result in runs]
+    assert cycles[1] == cycles[-1]
+    assert len(set(cycles)) == 4
+    assert min(cycles) > plain.cycles
+    for result in runs:
+        assert result.ok, result.message
+        assert (result.reads, result.writes) == (plain.reads, plain.writes)
+        assert (result.memory == plain.memory).all()
+        assert (result.scratchpad == plain.scratchpad).all()
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ((-1,), "seed must be within 0"), ((1 << 64,), "seed must be within 0"),
+    ((1, 10, 10), r"pause must be within 1\.\.9, not 10"),
+    ((None, 10, 0), r"pause must be within 1\.\.9, not 0"),
+    ((None, 0, 3), r"pause must be within 0\.\.0, not 3"),
+])
+def test_a_disturbance_lets_something_through(values, message):
+    with pytest.raises(ValueError, match=message):
+        Disturbance(*values)
+
+
+def test_a_disturbed_run_has_more_patience():
+    assert Disturbance(None, 100, 75).longest(1000) == 4000
+    assert Disturbance(1).longest(1000) > 10_000
+    assert REGULAR.longest(1000) == 1000
 
 
 @pytest.mark.verilator
@@ -352,11 +412,28 @@ def test_the_options_reach_the_memory(stood_in, tmp_path, capsys):
                       "--bandwidth 1": plain + 60 + 3 * (2 * (FETCH - 1) + 9)}
 
 
+@pytest.mark.verilator
+@pytest.mark.parametrize("options", ["--memory-seed 5", "--refresh 40 10",
+                                     "--memory-seed 5 --refresh 40 10"])
+def test_disturbances_reach_the_memory(options, stood_in, tmp_path, capsys):
+    program_of(LOAD).save(tmp_path / "p")
+    words = options.split()
+    seed = 5 if "--memory-seed" in words else None
+    refresh = (40, 10) if "--refresh" in words else ()
+    assert simulate.main([str(tmp_path / "p"), "--random", "1", "--json", *words]) == 0
+    wanted = run(program_of(LOAD), disturbance=Disturbance(seed, *refresh))
+    assert json.loads(capsys.readouterr().out)["cycles"] == wanted.cycles
+    assert wanted.cycles > run(program_of(LOAD)).cycles
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["--random", "1"], "cannot read .*: No such file or directory; sim.compile makes programs"),
     ([], "one of the arguments --image --random is required"),
     (["--random", "1", "--latency", "0"], "--latency: must be a positive integer, not '0'"),
     (["--random", "1", "--bandwidth", "-1"], "--bandwidth: must be a positive number, not '-1'"),
+    (["--random", "1", "--memory-seed", "-1"], "--memory-seed: must be an integer within 0"),
+    (["--random", "1", "--refresh", "9", "9"], r"--refresh: pause must be within 1\.\.8, not 9$"),
+    (["--random", "1", "--refresh", "0", "9"], "--refresh: must be a positive integer, not '0'"),
 ])
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
     try:
