@@ -21,11 +21,13 @@ from amaranth.back import rtlil
 from golden.common.config import CORES, AcceleratorConfig
 
 from .build import BuildError, MissingTool, find_tool, run_tool, step
-from .cli import Parser
+from .cli import Parser, command
 from .core.core import Core
 
 __all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
            "synthesise"]
+
+PROG = "python -m rtl.utilisation"
 
 DEVICE = {"LUT4": 83_640, "FF": 83_640, "MULT18X18D": 156, "DP16KD": 208}
 """What an LFE5U-85F has."""
@@ -190,7 +192,7 @@ def _config(text: str) -> AcceleratorConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m rtl.utilisation", description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=_config, default="8x16", metavar="NAME",
                         help=f"core: {', '.join(CORES)} (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/utilisation"), metavar="DIR",
@@ -199,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(PROG)
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
