@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
     if args.markdown is not None:
         with whole_file(args.markdown) as temporary:
-            temporary.write_text(report.as_markdown(rows, typed))
+            temporary.write_text(report.as_markdown(rows, typed), "utf-8", "backslashreplace")
     if args.plot is not None:
         from .evaluation import accuracy_plots
 

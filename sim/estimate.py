@@ -84,7 +84,8 @@ def _write(args, document: dict, rows: list[dict]):
         for name, text in ((args.json, json.dumps(document, indent=2) + "\n"),
                            (args.csv, report.as_csv(rows))):
             if name and name != STDOUT:
-                files.enter_context(whole_file(Path(name))).write_text(text)
+                files.enter_context(whole_file(Path(name))).write_text(
+                    text, "utf-8", "backslashreplace")
 
 
 def _timed(program: Program, args) -> ProgramEstimate:

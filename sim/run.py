@@ -24,12 +24,13 @@ from rich.text import Text
 from golden.common.config import CORES
 from rtl.cli import Parser
 
-from .cli import TRACE, UserError, command, core, one_line, one_of, positive, progress
+from .cli import TRACE, UserError, command, core, one_line, one_of, positive, printable, progress
 from .inference.backends import BACKENDS, CoreOptions
 from .inference.classify import Answer, classify
 from .inputs import float_model
 from .inputs.model_lookup import open_model, preprocessing_of_model
 from .inputs.quantized_model import QuantizedModel
+from .tables import show
 
 PROG = "python -m sim.run"
 def _parser() -> Parser:
@@ -79,22 +80,22 @@ def _table(answer: Answer, heads: list[str], width: int) -> Table:
                          max_width=max(4, width // len(columns) - 11))
         table.add_column("", justify="right", no_wrap=True, min_width=7)
     for row in zip(*columns, strict=True):
-        table.add_row(*(cell for guess in row
-                        for cell in (Text(guess.name), f"{100 * guess.probability:.1f} %")))
+        table.add_row(*(cell for guess in row for cell in (
+            Text(printable(guess.name)), f"{100 * guess.probability:.1f} %")))
     return table
 
 
 def _print(answers: list[Answer], title: str, heads: list[str], notes: list[str]) -> None:
     console = Console(highlight=False)
-    console.print(Text(title, style="bold green"))
+    console.print(Text(printable(title), style="bold green"))
     for answer in answers:
         console.print()
-        console.print(Text(answer.file, style="cyan"), soft_wrap=True)
-        console.print(_table(answer, heads, console.width))
+        console.print(Text(printable(answer.file), style="cyan"), soft_wrap=True)
+        show(console, _table(answer, heads, console.width))
     if notes:
         console.print()
     for note in notes:
-        console.print(Text(note), soft_wrap=True)
+        console.print(Text(printable(note)), soft_wrap=True)
 
 
 def _beside(model: QuantizedModel, weights: Path | None):

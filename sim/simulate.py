@@ -13,9 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from golden.core.machine import Machine
@@ -23,7 +21,17 @@ from golden.core.program import Program, ProgramError, load
 from golden.cycles.timing import MemoryModel
 from rtl.cli import Parser
 
-from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
+from .cli import (
+    TRACE,
+    UserError,
+    command,
+    folder,
+    one_line,
+    positive,
+    positive_float,
+    printable,
+    up_to,
+)
 from .harness import verilator
 from .harness.checked_run import shown_progress
 from .harness.disturbance import Disturbance
@@ -32,6 +40,7 @@ from .harness.verilator import BANDWIDTH, LATENCY, Result
 from .inference.classes import class_names, guesses
 from .inputs import images
 from .inputs.model_lookup import preprocessing_for
+from .tables import list_of, show
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown
@@ -116,28 +125,24 @@ def array_busy(result: Result) -> float:
 def _print(made: dict, program: Program, where: Path) -> None:
     console = Console(highlight=False)
     config = program.config
-    console.print(f"{program.about.get('model', 'network')} {program.about.get('bits', '')} on a "
-                  f"{config.rows}x{config.cols} core: {where}", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, padding=(0, 2, 0, 0), pad_edge=False,
-                  show_edge=False)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=48)
-    table.add_column(justify="right", no_wrap=True)
-    for guess in made["classes"]:
-        table.add_row(Text(guess["name"]), f"{100 * guess['probability']:.1f} %")
-    table.add_row("cycles", f"{made['cycles']:,}")
-    for name, cycles in sorted(made["cycles_by_opcode"].items(), key=lambda item: -item[1]):
-        table.add_row(f"  {name}", f"{cycles:,}")
-    table.add_row("array busy", f"{100 * made['array_busy']:.1f} %")
-    for name, value in made["counters"].items():
-        table.add_row(Text(f"  {name}"), f"{value:,}")
-    table.add_row("read from memory", f"{made['read_bytes']:,} bytes")
-    table.add_row("written to memory", f"{made['written_bytes']:,} bytes")
-    table.add_row("simulation", f"{made['cycles_per_second']:,} cycles/s")
-    console.print(table)
+    console.print(Text(printable(
+        f"{program.about.get('model', 'network')} {program.about.get('bits', '')} on a "
+        f"{config.rows}x{config.cols} core: {where}")), soft_wrap=True)
+    rows = [(printable(guess["name"]), f"{100 * guess['probability']:.1f} %")
+            for guess in made["classes"]]
+    rows.append(("cycles", f"{made['cycles']:,}"))
+    rows += [(f"  {name}", f"{cycles:,}") for name, cycles in sorted(
+        made["cycles_by_opcode"].items(), key=lambda item: -item[1])]
+    rows.append(("array busy", f"{100 * made['array_busy']:.1f} %"))
+    rows += [(f"  {name}", f"{value:,}") for name, value in made["counters"].items()]
+    rows += [("read from memory", f"{made['read_bytes']:,} bytes"),
+             ("written to memory", f"{made['written_bytes']:,} bytes"),
+             ("simulation", f"{made['cycles_per_second']:,} cycles/s")]
+    show(console, list_of(rows, console.width))
     for line in made["differs"]:
         console.print(Text(line, style="red"), soft_wrap=True)
     if made["trace"] is not None:
-        console.print(Text(f"trace: {made['trace']}"), soft_wrap=True)
+        console.print(Text(printable(f"trace: {made['trace']}")), soft_wrap=True)
     if made["equal"]:
         console.print(Text("equal to the golden machine", style="green"))
 

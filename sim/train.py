@@ -7,7 +7,6 @@ Writes the weights, beside them the training log as ``vit_cifar10.csv``, and aft
 """
 
 import csv
-import io
 import json
 import pickle
 import sys
@@ -20,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from PIL import Image
 
 from rtl.cli import Parser
 
 from .cli import UserError, command, one_line, positive, progress, whole_file
+from .inputs.decoding import decode
 from .zoo import initial_weights, training, training_images
 
 PROG = "python -m sim.train"
@@ -65,10 +64,9 @@ def read_data(path: Path | str) -> Data:
             for name in sorted(archive.namelist()):
                 parts = name.split("/")
                 if len(parts) == 3 and parts[0] in found and parts[2]:
-                    image = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+                    image = decode(archive.read(name))
                     found[parts[0]].append((parts[1], np.asarray(image)))
-    except (OSError, SyntaxError, ValueError, RuntimeError, zipfile.BadZipFile,
-            zlib.error) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(f"cannot read the images: {path}: {reason}") from None
     for split, items in found.items():
