@@ -18,7 +18,6 @@ import contextlib
 import json
 import re
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from golden.common.config import (
     core_from_table,
 )
 from golden.common.formats import Mode
+from golden.common.text import read_toml
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
 from golden.cycles.timing import USUAL, MemoryModel
@@ -139,10 +139,10 @@ def _parser() -> argparse.ArgumentParser:
 def _read_config(path: Path) -> dict:
     """Return the tables of a configuration file."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = read_toml(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not TOML: {one_line(error)}") from None
     for name, table in tables.items():
         if name not in ("accelerator", "estimate") or not isinstance(table, dict):

@@ -1,11 +1,11 @@
 """What a user chooses of an accelerator, and what follows from it."""
 
-import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from .checks import integer
 from .formats import ACC, IntFormat, Mode
+from .text import read_toml
 
 _LIMITS = {  # smallest and largest value of each choice
     "rows": (1, 256), "cols": (1, 256), "lanes": (1, 256), "scale_lanes": (1, 64),
@@ -196,7 +196,7 @@ def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> Accele
     TypeError
         If a choice is no integer.
     """
-    return config_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
+    return config_from_table(read_toml(path).get("accelerator", {}), base)
 
 
 def config_from_table(table: dict, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
@@ -215,7 +215,7 @@ def load_core(path: Path, base: AcceleratorConfig = CORES["8x16"]) -> Accelerato
 
     Raises what :func:`load_config` does, and :exc:`ValueError` if it would be no core.
     """
-    return core_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
+    return core_from_table(read_toml(path).get("accelerator", {}), base)
 
 
 def core_from_table(table: dict, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:

@@ -4,10 +4,11 @@ from functools import partial
 
 import numba
 
+from .. import CACHED
 from . import formats
 
-kernel = partial(numba.njit, cache=True)
-"""Decorator of a golden kernel: compiled once per source state (see :mod:`golden`)."""
+kernel = partial(numba.njit, cache=CACHED)
+"""Decorator of a kernel: compiled once per source state (see :mod:`golden`)."""
 
 round_shift = kernel(formats.round_shift)
 saturate = kernel(formats.saturate)
