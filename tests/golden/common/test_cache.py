@@ -112,6 +112,24 @@ def test_kernels_with_a_cache_of_numba_that_cannot_be_written_to(tmp_path):
     assert Path(place).is_relative_to(tmp_path / "tmp")
 
 
+def test_kernels_with_a_disk_that_fills(tmp_path):
+    # from the import on; numba's files are larger, and what the import itself tries is not
+    full = ("import resource\nimport golden\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))")
+    cached, place = _compiles(tmp_path, full, VERNIER_CACHE=str(tmp_path / "cache"))
+    assert (cached, Path(place).parent) == ("True", tmp_path / "cache")
+    assert not list(Path(place).rglob("*.nbc"))
+
+
+def test_compiled_kernels_are_found_again(tmp_path):
+    again = ("import numba.core.caching as caching\n"
+             "def refuse(*args): raise AssertionError\n"
+             "caching.IndexDataCacheFile.save = refuse")
+    _, place = _compiles(tmp_path, VERNIER_CACHE=str(tmp_path / "cache"))
+    assert list(Path(place).rglob("*.nbc"))
+    assert _compiles(tmp_path, again, VERNIER_CACHE=str(tmp_path / "cache"))[1] == place
+
+
 def test_kernels_with_no_place_at_all(tmp_path):
     full = f"import tempfile; tempfile.tempdir = {NOWHERE!r}"
     assert _compiles(tmp_path, full, HOME=NOWHERE) == ["False"]
