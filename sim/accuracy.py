@@ -70,8 +70,9 @@ def _parser() -> Parser:
         help="use the first N of them, where there are folders in turn from each (default: all)")
     add("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
     add("--count", type=positive, metavar="N", help="use the first N of them (default: all)")
-    add("--labels", type=Path, metavar="CSV",
-        help="their labels: a file with the columns file and label, the index of the class "
+    add("--labels", type=Path, metavar="FILE|DIR",
+        help="their labels: CSV with the columns file and label, the index of the class; or lines "
+             "of a file and a label; or a folder with a folder of images for each class "
              "(default: none; only agreement with the float model is shown)")
     add("--bits", type=_precisions, default="w8a8,w4a4", metavar="WxAy,...",
         help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8) (default: %(default)s)")

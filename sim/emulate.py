@@ -32,8 +32,9 @@ def _parser() -> Parser:
                         help="quantized model, of sim.calibrate")
     parser.add_argument("--images", required=True, type=Path, metavar="DIR",
                         help="folder of images")
-    parser.add_argument("--labels", type=Path, metavar="CSV",
-                        help="their classes: columns file and label")
+    parser.add_argument("--labels", type=Path, metavar="FILE|DIR",
+                        help="their classes: CSV with the columns file and label, lines of a file "
+                             "and a label, or a folder with a folder of images for each class")
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N images (default: all)")
     parser.add_argument("--compared", type=positive, default=32, metavar="N",

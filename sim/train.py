@@ -7,6 +7,7 @@ Writes the weights, beside them the training log as ``vit_cifar10.csv``, and aft
 """
 
 import csv
+import io
 import json
 import pickle
 import sys
@@ -184,9 +185,11 @@ class Run:
             number + 1, count, round(loss, 4), round(right, 4), len(test.labels[::every]),
             round(time.monotonic() - started, 1)), strict=True))
         self.log.append(row)
+        content = io.BytesIO()  # in a file, PyTorch makes a full disk an error of its own
+        torch.save({"recipe": asdict(self._recipe), "log": self.log,
+                    "trainer": self._trainer.state()}, content)
         with whole_file(self.checkpoint) as temporary:
-            torch.save({"recipe": asdict(self._recipe), "log": self.log,
-                        "trainer": self._trainer.state()}, temporary)
+            temporary.write_bytes(content.getbuffer())
         return row
 
     def finish(self) -> None:
@@ -196,16 +199,16 @@ class Run:
                     "std": [round(value, 4) for value in self._std.tolist()],
                     "recipe": asdict(self._recipe),
                     "test_accuracy": self.log[-1]["test_accuracy"]}
-        with whole_file(self._out.with_suffix(".csv")) as temporary, \
-                temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.log)
+        weights = {name: value.contiguous()
+                   for name, value in self._trainer.model.state_dict().items()}
+        content = safetensors.torch.save(weights, {"vernier": json.dumps(metadata)})
         with whole_file(self._out) as temporary:
-            safetensors.torch.save_file(
-                {name: value.contiguous()
-                 for name, value in self._trainer.model.state_dict().items()},
-                temporary, {"vernier": json.dumps(metadata)})
+            temporary.write_bytes(content)
+            with whole_file(self._out.with_suffix(".csv")) as log, \
+                    log.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, LOG_FIELDS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self.log)
         self.checkpoint.unlink(missing_ok=True)
 
 

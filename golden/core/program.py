@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common.checks import integer, integers
 from ..common.config import AcceleratorConfig
+from ..common.files import write_folder
 from ..common.formats import UINT8
 from ..memory.scratchpad import words_of
 from . import isa
@@ -134,18 +135,21 @@ class Program:
             yield f"{index:4} {address:08x}  {instruction}"
 
     def save(self, folder: Path) -> None:
-        """Write the two files of a program into a directory, which is made."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the two files of a program into a directory, which is made; or nothing at all.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written: a program that was there before is still there.
+        """
         about = {"format": FORMAT, "version": VERSION,
                  "sha256": hashlib.sha256(self.memory).hexdigest(),
                  "config": asdict(self.config),
                  **{name: asdict(getattr(self, name)) for name in ("stream", "image", "logits")},
                  **{name: getattr(self, name) for name in ("side", "classes", "logit_point")},
                  "tensors": [asdict(tensor) for tensor in self.tensors], "about": self.about}
-        (folder / ABOUT).unlink(missing_ok=True)  # nothing half-written is taken for whole
-        (folder / MEMORY).write_bytes(self.memory)
-        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+        write_folder(Path(folder), {MEMORY: self.memory,
+                                    ABOUT: (json.dumps(about, indent=1) + "\n").encode()})
 
 
 def load(folder: Path) -> Program:

@@ -2,11 +2,11 @@
 
 import argparse
 import re
-import tomllib
 from pathlib import Path
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
+from golden.common.text import read_toml
 from golden.cycles.timing import USUAL
 
 from ..cli import UserError, one_line, one_of, positive, positive_float
@@ -84,10 +84,10 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
 def _read_config(path: Path) -> dict:
     """Return the tables of a configuration file."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = read_toml(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not TOML: {one_line(error)}") from None
     for name, table in tables.items():
         if name not in ("accelerator", "estimate") or not isinstance(table, dict):

@@ -1,6 +1,7 @@
 """Where a long calibration has got to: one file, whole or not there."""
 
 import hashlib
+import io
 import json
 import pickle
 from pathlib import Path
@@ -49,8 +50,10 @@ class Checkpoint:
 
     def save(self, stages: dict) -> None:
         """Replace what is stored."""
+        content = io.BytesIO()  # in a file, PyTorch makes a full disk an error of its own
+        torch.save({"key": self._key, "stages": stages}, content)
         with whole_file(self.path) as temporary:
-            torch.save({"key": self._key, "stages": stages}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def remove(self) -> None:
         """Forget the run."""

@@ -6,10 +6,10 @@ sequential, so that a result does not depend on the number of threads.
 
 import math
 
-import numba
 import numpy as np
 
 from golden.common.formats import LAMBDA, IntFormat
+from golden.common.jit import kernel
 
 _RANGE = 6 * LAMBDA.one  # search from the scale that just covers the array down to 1/64 of it
 _STEPS = (LAMBDA.one // 16, LAMBDA.one // 128, 1)
@@ -37,7 +37,7 @@ def encode(x: np.ndarray, lam: int, codebook: tuple[int, ...]) -> np.ndarray:
     return (len(codebook) - 1 - below).astype(np.uint8)
 
 
-@numba.njit(cache=True)
+@kernel
 def _uniform_error(x, inverse, step, low, high):
     total = 0.0
     for value in x:
@@ -46,7 +46,7 @@ def _uniform_error(x, inverse, step, low, high):
     return total
 
 
-@numba.njit(cache=True)
+@kernel
 def _codebook_error(x, inverse, step, levels):
     total = 0.0
     for value in x:
