@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import logging
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from .. import zoo
 from ..cli import UserError, one_line
+from . import torch_files
 from .torchvision_compat import timm
 
 SHORT_NAMES = {
@@ -173,13 +173,13 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
             checkpoint = file.read(2) in {b"PK", b"\x80\x02"}  # zip, or pickle as before 1.6
         if not checkpoint:
             return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch_files.read(path)
     except OSError as error:
         raise UserError(f"cannot read the weights: {path}: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise UserError(f"cannot read the weights: {path} is neither safetensors nor a PyTorch "
                         f"checkpoint ({one_line(error)})") from None
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+    except ValueError:
         raise UserError(f"cannot read the weights: {path} is a damaged PyTorch checkpoint, "
                         "or holds more than tensors") from None
     for key in "model", "state_dict":
