@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import numba
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
@@ -220,8 +221,8 @@ def read_recording(folder: Path) -> None:
 @cache
 def _weights() -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(1)
-    return {name: torch.randn(shape, generator=draw)
-            for name, shape in (("head.weight", (3, 8)), ("head.bias", (3,)), ("norm.weight", (8,)))}
+    shapes = {"head.weight": (3, 8), "head.bias": (3,), "norm.weight": (8,)}
+    return {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
 
 
 @cache
@@ -417,6 +418,8 @@ def run(name: str, seed: int, index: int, folder: Path) -> str:
     kind = KINDS[name]
     draw = np.random.default_rng([seed, index, *name.encode()])
     kind.write(draw, folder)
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)  # starting threads takes longer than a small network does
     try:
         used = kind.read(folder)
     except kind.refusal as error:
@@ -426,4 +429,6 @@ def run(name: str, seed: int, index: int, folder: Path) -> str:
         raise Fault(f"{name} {index} of seed {seed}: {type(error).__name__}: {error} (python -m "
                     f"tests.fuzz --kind {name} --seed {seed} --first {index} --count 1)"
                     ) from error
+    finally:
+        numba.set_num_threads(threads)
     return "refused" if used is False else "used"

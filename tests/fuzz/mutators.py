@@ -7,6 +7,7 @@ and leaves what it is given as it was.
 import copy
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -207,11 +208,16 @@ def mutated_instructions(draw: np.random.Generator, program: Program) -> Program
     past the decoder.
     """
     memory = bytearray(program.memory)
-    steps = program.instructions()
+    steps = _steps(program)
     for _ in range(int(draw.integers(1, 3))):
         address, op = pick(draw, steps)
         memory[address:address + INSTRUCTION_BYTES] = _other_field(draw, op).encode()
     return replace(program, memory=bytes(memory))
+
+
+@cache
+def _steps(program: Program) -> list[tuple[int, Instruction]]:
+    return program.instructions()
 
 
 def _other_field(draw, op: Instruction) -> Instruction:
