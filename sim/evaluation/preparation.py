@@ -1,7 +1,8 @@
 """Makes what is compared: quantizes by every method and keeps the results, ready to run, in files.
 
 A file holds a line of JSON (:class:`Prepared`, and a digest of the whole) and a pickled
-:class:`~sim.ptq.contender.Contender`, which is read behind a right digest only. Its name says what it depends on, so that it is made once, and anew when anything changes.
+:class:`~sim.ptq.contender.Contender`, which is read behind a right digest only. Its name says what
+it depends on, so that it is made once, and anew when anything changes.
 """
 
 import hashlib

@@ -12,7 +12,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz.kinds import KINDS, Fault, run
+from tests.fuzz.faults import Fault
+from tests.fuzz.kinds import KINDS, run
 
 
 def run_all(names, seed: int, first: int, count: int) -> tuple[dict[str, Counter], list[str]]:

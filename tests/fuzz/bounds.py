@@ -55,16 +55,16 @@ def results(seed: int, programs: int, mutants: int) -> dict[str, np.ndarray]:
     from golden.network.vit import Vit
     from tests.cases import networks
     from tests.cases.programs import random_program
-    from tests.fuzz import kinds
+    from tests.fuzz import kinds, networks_and_programs
 
     found = {}
-    small = kinds.network()
+    small = networks_and_programs.network()
     for name, network in (("w4a4", small), ("codes", networks.network(Precision(4, 8), step=512)),
                           ("w8a8", networks.network(Precision(8, 8)))):
         made = Vit(network).run(networks.pixels(2, network.shape))
         found |= {f"{name} logits": made.logits, f"{name} scales": made.scales}
     for index in range(programs):
-        machine = Machine(random_program(seed + index, kinds.SMALL, 20))
+        machine = Machine(random_program(seed + index, networks_and_programs.SMALL, 20))
         machine.run()
         found |= {f"program {index} scratchpad": machine.scratchpad,
                   f"program {index} scales": machine.scales}

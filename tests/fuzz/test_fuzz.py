@@ -8,7 +8,7 @@ import pytest
 
 from golden.core import program as programs
 from sim.cli import UserError
-from tests.fuzz import kinds
+from tests.fuzz import faults, kinds
 from tests.fuzz.__main__ import main, run_all
 
 COUNT = 250
@@ -52,8 +52,8 @@ def test_a_message_that_is_not_one_line_is_a_fault(monkeypatch, tmp_path):
     kind = kinds.KINDS["recording"]
     monkeypatch.setitem(kinds.KINDS, "recording", kinds.Kind(kind.write, read, kind.refusal))
     assert kinds.run("recording", 1, 1, tmp_path) == "refused"  # one_line escapes it
-    monkeypatch.setattr(kinds, "one_line", str)
-    with pytest.raises(kinds.Fault, match="the message is 'red"):
+    monkeypatch.setattr(faults, "one_line", str)
+    with pytest.raises(faults.Fault, match="the message is 'red"):
         kinds.run("recording", 1, 1, tmp_path)
 
 
