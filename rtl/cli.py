@@ -73,12 +73,23 @@ def _flushed(main: Callable, argv: list[str] | None) -> int:
 
 def _complain(prog: str, error: BaseException | str) -> None:
     with contextlib.suppress(OSError):  # there is nobody left to tell
-        print(f"{prog}: error: {printable(one_line(error))}", file=sys.stderr, flush=True)
+        print(f"{prog}: error: {one_line(error)}", file=sys.stderr, flush=True)
+
+
+_LONGEST = 1000  # characters of a message: what a file says may be quoted in it
 
 
 def one_line(error: BaseException | str) -> str:
-    """Return an error's message with its line breaks and runs of blanks made single blanks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return an error's message as one line that a terminal can show.
+
+    Line breaks and runs of blanks become single blanks, and what cannot be printed (control
+    characters, lone surrogates: messages quote files) becomes an escape like ``\\x1b``. A message
+    longer than 1000 characters loses its middle.
+    """
+    text = printable(" ".join(str(error).split()))
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST // 2]} ... {text[5 - _LONGEST // 2:]}"
+    return text or type(error).__name__
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,6 @@ Writes the weights, beside them the training log as ``vit_cifar10.csv``, and aft
 import csv
 import io
 import json
-import pickle
 import sys
 import time
 import zipfile
@@ -24,6 +23,7 @@ import torch
 from rtl.cli import Parser
 
 from .cli import UserError, command, one_line, positive, progress, whole_file
+from .inputs import torch_files
 from .inputs.decoding import decode
 from .zoo import initial_weights, training, training_images
 
@@ -161,14 +161,17 @@ class Run:
         if not self.checkpoint.exists():
             return 0
         try:
-            stored = torch.load(self.checkpoint, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            stored = torch_files.read(self.checkpoint, own=True)
+            recipe, trainer, log = (stored[name] for name in ("recipe", "trainer", "log"))
+        except OSError as error:
             raise UserError(f"cannot read {self.checkpoint}: {one_line(error)}") from None
-        if stored["recipe"] != asdict(self._recipe):
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.checkpoint} is damaged; remove it to start anew") from None
+        if recipe != asdict(self._recipe):
             raise UserError(f"{self.checkpoint} is of a run with other options; "
                             "give the same ones, or remove it")
-        self._trainer.load(stored["trainer"])
-        self.log = stored["log"]
+        self._trainer.load(trainer)
+        self.log = log
         return len(self.log)
 
     def epoch(self, progress) -> dict:

@@ -186,7 +186,10 @@ def load(folder: Path) -> Program:
     except KeyError as error:
         raise ProgramError(f"{folder} is not a program, or is damaged: {ABOUT} lacks "
                            f"{error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except RecursionError:
+        raise ProgramError(f"{folder} is not a program, or is damaged: {ABOUT} is nested too "
+                           "deep") from None
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ProgramError(f"{folder} is not a program, or is damaged: {error}") from None
     return program
 
@@ -208,6 +211,8 @@ def _check_manifest(program: Program) -> None:
         if count > region.size:
             raise ValueError(f"{name} must be such that {count} bytes fit {region.size}, but it is "
                              f"{getattr(program, name)}")
+    if program.logits.size % 2:
+        raise ValueError(f"size of logits must be a multiple of 2 bytes, not {program.logits.size}")
     integer("logit_point", program.logit_point, -64, 64)
     if not isinstance(program.about, dict):
         raise TypeError(f"about must be an object, not {program.about!r}")

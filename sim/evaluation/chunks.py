@@ -7,8 +7,12 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import lzma
+import struct
 import threading
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +35,12 @@ TOP = 5
 LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
 
 _lock = threading.Lock()  # numba's threads do not stand two callers
+
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError,
+           MemoryError, RuntimeError, SyntaxError, tokenize.TokenError, struct.error, zlib.error,
+           lzma.LZMAError, zipfile.BadZipFile)
+"""What numpy and zipfile raise of damaged files."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,17 @@ class Chunk:
                 if str(stored["key"]) != self.key:
                     return None
                 scales = stored["scales"] if self.prepared.integer else None
-                return Found(stored["names"].tolist(), stored["top"], scales)
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+                found = Found(stored["names"].tolist(), stored["top"], scales)
+                return found if self._fits(found) else None
+        except _DAMAGE:
             return None
+
+    def _fits(self, found: Found) -> bool:
+        """Return whether what is in the file can be of these images."""
+        parts = [found.top] if found.scales is None else [found.top, found.scales]
+        return found.names == [image.name for image in self.images] and all(
+            part.ndim == 2 and len(part) == len(self.images) and part.dtype.kind == "i"
+            for part in parts)
 
     def store(self, found: Found) -> None:
         """Write the file, whole."""

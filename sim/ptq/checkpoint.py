@@ -3,12 +3,12 @@
 import hashlib
 import io
 import json
-import pickle
 from pathlib import Path
 
 import torch
 
-from ..cli import UserError, one_line, whole_file
+from ..cli import UserError, whole_file
+from ..inputs import torch_files
 
 
 class Checkpoint:
@@ -37,12 +37,15 @@ class Checkpoint:
         if not self.path.exists():
             return {}
         try:
-            stored = torch.load(self.path, map_location="cpu", weights_only=True)
+            stored = torch_files.read(self.path, own=True)
             key, stages = stored["key"], stored["stages"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
-                pickle.UnpicklingError) as error:
-            raise UserError(f"{self.path} is damaged; remove it to start anew "
-                            f"({one_line(error)})") from None
+            if not (isinstance(key, str) and isinstance(stages, dict)
+                    and all(isinstance(name, str) for name in stages)):
+                raise TypeError("a state is a key, and stages by name")
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror or error}") from None
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path} is damaged; remove it to start anew") from None
         if key != self._key:
             raise UserError(f"{self.path} is of a run with other options or images; "
                             "give the same ones, or remove it to start anew")

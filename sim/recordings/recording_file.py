@@ -116,13 +116,13 @@ def read(path: Path | str) -> Recording:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     try:
-        content = lzma.decompress(data)
+        content = lzma.decompress(data, lzma.FORMAT_XZ)
         tensors = safetensors.numpy.load(content)
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(json.loads(content[8:8 + size])["__metadata__"][_KEY])
         kind, version = metadata.pop("format"), metadata.pop("version")
     except (lzma.LZMAError, EOFError, safetensors.SafetensorError, ValueError, TypeError,
-            KeyError, AttributeError):
+            KeyError, AttributeError, OverflowError, RecursionError):
         raise UserError(f"{path} is not a file of recorded activations, or is damaged") from None
     if kind != FORMAT:
         raise UserError(f"{path} is not a file of recorded activations, but {kind!r}")

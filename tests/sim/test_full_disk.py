@@ -15,13 +15,13 @@ from golden.core import program
 from golden.network.network import Precision
 from sim import cli, train, zoo
 from sim import compile as command
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.evaluation import evaluation, preparation
 from sim.inputs import quantized_model
 from sim.inputs.quantized_model import QuantizedModel
 from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.contender import Integer
-from sim.recordings import recording
+from sim.recordings import recording_file as recording
 from tests.cases import networks, shipped, vits
 
 ROOM = 512  # bytes

@@ -4,7 +4,8 @@ import codecs
 
 import pytest
 
-from golden.common.config import CONFIGS, CORES, load_config, load_core
+from golden.common.config import CORES
+from golden.common.config_file import load_config, load_core
 from golden.common.text import read_text, read_toml
 
 TEXT = '[accelerator]\nsram_kib = 5 # \u00e4 \U0001f600\n'
@@ -21,7 +22,7 @@ def test_encodings_and_ends_of_lines(tmp_path, encoding, ends):
     assert read_text(path) == TEXT
     assert read_toml(path) == {"accelerator": {"sram_kib": 5}}
     assert load_config(path).sram_kib == load_core(path).sram_kib == 5
-    assert (load_config(path, CONFIGS["4x4"]).rows, load_core(path, CORES["4x4"]).rows) == (4, 4)
+    assert (load_config(path, CORES["4x4"]).rows, load_core(path, CORES["4x4"]).rows) == (4, 4)
 
 
 @pytest.mark.parametrize(("data", "message"), [

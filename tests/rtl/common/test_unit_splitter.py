@@ -7,7 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.common.unit_splitter import UNIT, UnitSplitter, units_for
+from rtl.common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
 from tests.benches.simulate import simulate
 from tests.benches.streams import get, held, latency, put, sink, source
 
@@ -16,12 +16,12 @@ WIDTHS = [1, 8, 16, 32, 64]
 
 def random_units(count, seed=1):
     rng = random.Random(seed)
-    return [0, (1 << UNIT) - 1, *(rng.getrandbits(UNIT) for _ in range(count - 2))]
+    return [0, (1 << UNIT_BITS) - 1, *(rng.getrandbits(UNIT_BITS) for _ in range(count - 2))]
 
 
 def parts(unit, width):
     """The parts of a unit, from the lowest bits up."""
-    return [unit >> low & (1 << width) - 1 for low in range(0, UNIT, width)]
+    return [unit >> low & (1 << width) - 1 for low in range(0, UNIT_BITS, width)]
 
 
 @pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.6, 0.0), (0.0, 0.5), (0.4, 0.4)])
@@ -58,7 +58,7 @@ def test_latency_is_one_cycle(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_gives_a_part_in_every_cycle(width):
     """A unit is taken with the last part of the one before, so that none is lost in between."""
-    dut, count = UnitSplitter(width), UNIT // width
+    dut, count = UnitSplitter(width), UNIT_BITS // width
     taken, given = [], []
 
     async def testbench(ctx):

@@ -6,11 +6,12 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
-from rtl.memory.scratchpad_ports import MatrixReader, SharedRead, matrix_layout
 
 from golden.common.config import AcceleratorConfig
 from golden.memory.scratchpad import empty, read_wide, write_wide
+from rtl.memory.matrix_reader import MatrixReader, matrix_layout
 from rtl.memory.row_store import RowQueue, RowStore
+from rtl.memory.shared_read import SharedRead
 from tests.benches.simulate import simulate
 from tests.benches.streams import held
 

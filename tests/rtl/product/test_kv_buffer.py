@@ -4,13 +4,13 @@ import random
 
 import numpy as np
 import pytest
-from rtl.product.key_buffer import KeyBuffer, run_layout
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import MODES, Layout, Source
 from golden.cycles.feed import load_words
 from golden.memory.scratchpad import empty, read_operand, read_weights
+from rtl.product.kv_buffer import KvBuffer, product_layout
 from tests.benches.simulate import simulate
 from tests.benches.streams import get, held
 
@@ -83,7 +83,7 @@ class Bench:
     """
 
     def __init__(self, config, *, busy=0.0, slow=0.0, flip=None, seed=1):
-        self.config, self.dut = config, KeyBuffer(config)
+        self.config, self.dut = config, KvBuffer(config)
         self._clean, self._memory = contents(config), contents(config)
         if flip:
             self._memory[flip] ^= 4
@@ -138,7 +138,7 @@ class Bench:
         One is taken as soon as the one before is free, as the operand feed does.
         """
         dut, config = self.dut, self.config
-        ctx.set(dut.run, run_layout.const(run))
+        ctx.set(dut.run, product_layout.const(run))
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -199,7 +199,7 @@ def test_offers_a_tile_column_after_the_stated_cycles(name, weights):
         first = bench.starts[0] + 1
         assert bench.reads == list(range(first, first + words * apart, apart))
         single = apart == 1 or k % 2
-        assert bench.offers == [bench.reads[-1] + KeyBuffer.LATENCY - single]
+        assert bench.offers == [bench.reads[-1] + KvBuffer.LATENCY - single]
 
 
 def test_loads_two_tile_columns_ahead_and_no_more():
@@ -213,11 +213,11 @@ def test_loads_two_tile_columns_ahead_and_no_more():
 
 def test_weights_of_the_stream_are_none_of_its_own():
     mode, run = Mode.W8A8, make(SQUARE, Source.KEYS, Mode.W8A8, 5, 4, random.Random(7))
-    dut = KeyBuffer(SQUARE)
+    dut = KvBuffer(SQUARE)
 
     async def testbench(ctx):
         ctx.set(dut.granted, 1)
-        ctx.set(dut.run, run_layout.const({**run, "weights": Source.STREAM.value}))
+        ctx.set(dut.run, product_layout.const({**run, "weights": Source.STREAM.value}))
         ctx.set(dut.start, 1)
         for _ in range(30):
             await ctx.tick()
@@ -238,6 +238,6 @@ def test_wrong_bit_is_noticed(weights):
 
 def test_refuses_wrong_configuration():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 'core'"):
-        KeyBuffer("core")
+        KvBuffer("core")
     with pytest.raises(ValueError, match="cols must be rows or twice as many in a core, not 16"):
-        KeyBuffer(AcceleratorConfig(4, 16, lanes=4))
+        KvBuffer(AcceleratorConfig(4, 16, lanes=4))
