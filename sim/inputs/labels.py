@@ -24,11 +24,12 @@ def read_labels(path: Path, names: list[str], classes: int) -> np.ndarray:
         If the file cannot be read, or does not give one class for each image.
     """
     try:
-        with path.open(newline="") as file:
+        # Names in another encoding are then what the file system says they are.
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             lines = [(line["file"], line["label"]) for line in csv.DictReader(file)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (KeyError, UnicodeDecodeError, csv.Error):
+    except (KeyError, csv.Error):
         raise UserError(f"{path} must be CSV with the columns file and label") from None
     labels = {}
     for number, (file, label) in enumerate(lines, 2):
