@@ -10,8 +10,16 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig",
 # the mark of UTF-32 starts with that of UTF-16, and comes before it
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: Path | str, *, errors: str = "strict") -> str:
     r"""Return the text of a file, its lines ended by ``\n`` whatever ends them there.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    errors
+        As :meth:`bytes.decode` takes it: ``surrogateescape`` keeps what is not UTF-8 as names of
+        files have it.
 
     Raises
     ------
@@ -23,7 +31,7 @@ def read_text(path: Path | str) -> str:
     data = Path(path).read_bytes()
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, errors if encoding == "utf-8" else "strict")
     except UnicodeDecodeError as error:
         line = data[:error.start].count(b"\n") + 1
         raise ValueError(f"text must be UTF-8, or UTF-16 with a byte order mark, not "

@@ -117,7 +117,8 @@ def _folders(path: Path, classes: int) -> dict:
 
 def _table(path: Path, classes: int) -> dict:
     try:
-        text = read_text(path)
+        # Names in another encoding are then what the file system says they are.
+        text = read_text(path, errors="surrogateescape")
     except ValueError as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from None
     synsets: dict[str, int] | None = None
