@@ -33,5 +33,8 @@ def kernel(function: Callable | None = None, **options):
     return compiled
 
 
+inlined = partial(kernel, forceinline=True)
+"""Decorator of a part of one, which costs no call there."""
+
 round_shift = kernel(formats.round_shift)
 saturate = kernel(formats.saturate)
