@@ -42,8 +42,8 @@ PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit",
 """Units that are there for scales predicted from the image."""
 
 _PARTS = ("memory_side", "program_stream", "constant_store", "product_path", "result_path",
-          "row_path")
-"""Parts of the core whose units have rows of their own."""
+          "row_path", "counters")
+"""Parts of the core that are no units: what they have beside the units in them is the core's."""
 
 _CELLS = {
     "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
@@ -198,8 +198,7 @@ def _script(text: str) -> str:
     Amaranth's wires and its own.
     """
     names = re.findall(rf"^module \\({TOP}\.\S+)", text, re.MULTILINE)
-    units = [name for name in names if name.count(".") == 1 or name[len(TOP) + 1:] in PREDICTOR
-             or (name.count(".") == 2 and name.split(".")[1] in _PARTS)]
+    units = [name for name in names if _is_unit(name.split(".")[1:])]
     return "; ".join([
         f"read_rtlil {_DESIGN}", f"hierarchy -top {TOP}",
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
@@ -207,6 +206,12 @@ def _script(text: str) -> str:
         "proc", "flatten", *["opt -full", "opt_hier"] * 2, "opt_clean", "rename -hide",
         f"scratchpad -set abc9.D {_CLOCK}", f"synth_ecp5 -top {TOP}",
         f"tee -q -o {_STATISTICS} stat -json", "rename -hide", f"write_verilog -noattr {NETLIST}"])
+
+
+def _is_unit(path: list[str]) -> bool:
+    """Whether a module, by the submodules that lead to it from the core, has a row of its own."""
+    return (".".join(path) in PREDICTOR or (len(path) == 1 and path[0] not in _PARTS)
+            or (len(path) == 2 and path[0] in _PARTS))
 
 
 def _config(text: str) -> AcceleratorConfig:

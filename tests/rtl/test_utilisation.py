@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import pytest
@@ -35,6 +36,15 @@ def test_table_has_units_limits_and_the_share_of_the_predictor():
     assert table["scale prediction"] == ["260", "0", "5", "3", "26.0%"]
     assert table["all of LFE5U-85F"][-4:] == ["1.2%", "1.0%", "85.3%", "1.4%"]
     assert table["limit"][-4:] == ["62,730", "62,730", "156", "200"]
+
+
+def test_parts_of_the_core_are_no_units_but_what_is_in_them():
+    modules = ("scratchpad", "row_path", "row_path.softmax", "row_path.softmax.rows", "counters",
+               "prediction", "prediction.range_unit", "prediction.range_unit.log2",
+               "prediction.coefficients")
+    script = utilisation._script("\n".join(rf"module \core.{name}" for name in modules))
+    assert re.findall(r"keep_hierarchy 1 \\core\.([\w.]+)", script) == [
+        "scratchpad", "row_path.softmax", "prediction", "prediction.range_unit"]
 
 
 @pytest.mark.parametrize(("change", "message"), [
