@@ -82,10 +82,28 @@ def _command_line(args: argparse.Namespace, choices: Choices) -> str:
     return " ".join(filter(None, [*words, choices.options(), "--out", args.out.name]))
 
 
+_ORIGIN = {"weights": dict, "images": list, "model": str, "choices": dict, "command": str,
+           "libraries": dict}
+
+
+def _check_origin(path: Path, about: dict) -> None:
+    """Raise :exc:`UserError` unless metadata say where a recording comes from."""
+    for name, kind in _ORIGIN.items():
+        if not isinstance(about.get(name), kind):
+            raise UserError(f"{path} does not say what it was recorded from: {name} is missing, or "
+                            "of another type")
+    if not ({"file", "sha256"} <= about["weights"].keys()
+            and all(isinstance(image, dict) and "file" in image for image in about["images"])
+            and about["choices"].keys() <= {field.name for field in fields(Choices)}):
+        raise UserError(f"{path} does not say what it was recorded from: weights, images or "
+                        "choices are of another form")
+
+
 def _rebuild(args: argparse.Namespace) -> int:
     """Record again what a file holds, and say whether it comes out the same."""
     old = recording_file.read(args.rebuild)
     about = old.metadata
+    _check_origin(args.rebuild, about)
     wanted = about["weights"]
     if args.weights is None and wanted["file"] is not None:
         raise UserError(f"name {wanted['file']} with --weights")

@@ -119,7 +119,8 @@ def read(path: Path | str) -> Recording:
         content = lzma.decompress(data, lzma.FORMAT_XZ)
         tensors = safetensors.numpy.load(content)
         size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(json.loads(content[8:8 + size])["__metadata__"][_KEY])
+        metadata = json.loads(json.loads(content[8:8 + size])["__metadata__"][_KEY],
+                              parse_constant=_no_constant)
         kind, version = metadata.pop("format"), metadata.pop("version")
     except (lzma.LZMAError, EOFError, safetensors.SafetensorError, ValueError, TypeError,
             KeyError, AttributeError, OverflowError, RecursionError):
@@ -130,6 +131,10 @@ def read(path: Path | str) -> Recording:
         raise UserError(f"{path} has version {version} of the recorded format, and this program "
                         f"reads version {VERSION}; record it again with python -m sim.record")
     return Recording(tensors, metadata)
+
+
+def _no_constant(name: str):
+    raise ValueError(f"{name} is no JSON")  # NaN would differ from itself
 
 
 def differences(old: Recording, new: Recording) -> list[str]:

@@ -160,3 +160,21 @@ def test_folder_with_a_broken_image(arguments, tmp_path, folder, capsys):
     broken.mkdir()
     fails(capsys, [*arguments, "--images", str(broken)], "has no images")
     assert not (tmp_path / "a.xz").exists()
+
+
+@pytest.mark.parametrize("change", [
+    {"weights": None}, {"weights": {}}, {"images": ["a.png"]}, {"images": [{}]}, {"model": 1},
+    {"choices": {"speed": 1}}, {"command": []}, {"libraries": None},
+], ids=str)
+def test_a_recording_of_unknown_origin_is_not_recorded_again(change, tmp_path, capsys):
+    about = {"weights": {"file": "w", "sha256": "0"}, "images": [], "model": "vit", "choices": {},
+             "command": "x", "libraries": {}}
+    path = tmp_path / "a.xz"
+    recording.write(recording.Recording({}, about), path)
+    assert record.main(["--rebuild", str(path)]) == 2
+    assert "name w with --weights" in capsys.readouterr().err
+    recording.write(recording.Recording({}, about | change), path)
+    assert record.main(["--rebuild", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"python -m sim.record: error: {path} does not say what it was recorded")
+    assert err.count("\n") == 1

@@ -173,7 +173,7 @@ def edit(folder, *path, value):
     (("config", "rows"), 3, r"lanes must be rows \(3\) in a core, not 4"),
     (("config", "bus_bytes"), "a", "bus_bytes must be an integer, not 'a'"),
     (("stream", "size"), 1 << 30, "stream must end at 0x"),
-    (("logits", "size"), 2 * 5 + 1, "size of logits must be a multiple of 2 bytes, not 11"),
+    (("logits", "size"), 23, "size of logits must be a multiple of 2 bytes, not 23"),
     (("image", "address"), 1 << 30, "image must end at 0x"),
     (("logits", "address"), -1, "logits must be 0 or more, not -1"),
     (("side",), 31, "side must be such that 2883 bytes fit 768, but it is 31"),
