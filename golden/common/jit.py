@@ -1,6 +1,7 @@
 """Compiled forms of the shared arithmetic, and the decorator of every kernel."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numba
 from numba.core.caching import FunctionCache

@@ -170,10 +170,10 @@ def test_a_recording_of_unknown_origin_is_not_recorded_again(change, tmp_path, c
     about = {"weights": {"file": "w", "sha256": "0"}, "images": [], "model": "vit", "choices": {},
              "command": "x", "libraries": {}}
     path = tmp_path / "a.xz"
-    recording.write(recording.Recording({}, about), path)
+    recording_file.write(recording_file.Recording({}, about), path)
     assert record.main(["--rebuild", str(path)]) == 2
     assert "name w with --weights" in capsys.readouterr().err
-    recording.write(recording.Recording({}, about | change), path)
+    recording_file.write(recording_file.Recording({}, about | change), path)
     assert record.main(["--rebuild", str(path)]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"python -m sim.record: error: {path} does not say what it was recorded")
