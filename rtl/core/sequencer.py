@@ -104,7 +104,6 @@ class Sequencer(wiring.Component):
                 with m.If(self.constants):
                     m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), asked.eq(0)]
             with m.Case(Phase.RUN):
-                self._predictor(m, op, asked)
                 m.d.comb += carried_out.eq(self.finished & ~self.run & ~self.error)
                 with m.If(carried_out):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
@@ -113,6 +112,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
                 with m.If(self.error):
                     m.d.sync += self.status.eq(Status.BUS_ERROR)
+        self._predictor(m, op, asked)
         m.d.comb += here.eq(self._collect(m, op))
         with m.If(self.busy & (self.phase != Phase.DRAIN)):
             with m.If(self.error):
@@ -160,7 +160,7 @@ class Sequencer(wiring.Component):
     def _predictor(self, m, op, asked):
         """Ask for both parts that PREDICT has, one after the other."""
         second = Signal()  # the first has been asked for
-        with m.If(op.opcode == Opcode.PREDICT):
+        with m.If((self.phase == Phase.RUN) & (op.opcode == Opcode.PREDICT)):
             m.d.comb += [
                 self.take.valid.eq(~asked),
                 self.take.payload.eq(Mux(second, op.words, units_for(op.statistics, PAIRS))),

@@ -157,7 +157,7 @@ def _load_checkpoint(path: Path, protocol: int):
             raise
         except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
             found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-            if found is None or found[1] in inert:
+            if found is None or found[1] in inert or "\0" in found[1]:
                 raise _refusal(path, _why(error, protocol)) from None
             module, _, name = found[1].rpartition(".")
             inert[found[1]] = type(name, (_Inert,), {"__module__": module, "__qualname__": name})

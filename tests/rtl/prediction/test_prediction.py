@@ -43,7 +43,7 @@ class System(wiring.Component):
         connect(m, flipped(self.units), prediction.units)
         m.d.comb += [getattr(prediction, name).eq(getattr(self, name))
                      for name in ("tap", "watch", "run", "start")]
-        m.d.comb += [self.o.valid.eq(prediction.o.valid), self.last.eq(prediction.last),
+        m.d.comb += [self.o.valid.eq(prediction.o.valid), self.done.eq(prediction.done),
                      self.o.payload.eq(prediction.o.payload)]
         return m
 
@@ -114,9 +114,10 @@ def check(config, every, *, idle=0.0, pause=0, flip=None):
 
     async def watch(ctx):
         while True:
-            *_, valid, value, last = await ctx.tick().sample(dut.o.valid, dut.o.payload, dut.last)
+            *_, valid, value, done = await ctx.tick().sample(dut.o.valid, dut.o.payload, dut.done)
             if valid:
-                given.append((value, last))
+                assert not done, "there is a scale after the last one"
+                given.append(value)
 
     def garbage(layout):
         return layout.from_bits(rng.getrandbits(layout.size))
@@ -145,12 +146,13 @@ def check(config, every, *, idle=0.0, pause=0, flip=None):
             expected = each.expected()
             while len(given) < len(expected):
                 await ctx.tick()
-            want = [(value, int(at == len(expected) - 1)) for at, value in enumerate(expected)]
-            assert given == want, f"image {index}: {given} != {want} (expected)"
+            assert given == expected, f"image {index}: {given} != {expected} (expected)"
+            assert ctx.get(dut.done)
             ctx.set(dut.run, garbage(predict_layout))
             for _ in range(rng.randint(0, pause)):
                 await ctx.tick()
             assert len(given) == len(expected), "there is a scale too many"
+            assert ctx.get(dut.done)
             given.clear()
 
     simulate(dut, control, monitors=[watch], max_cycles=30_000)

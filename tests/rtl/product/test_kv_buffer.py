@@ -120,7 +120,7 @@ class Bench:
 
     async def read(self, ctx, address, expected, what):
         """Read a word, which stays until the next read."""
-        keys = self.dut.keys
+        keys = self.dut.words
         ctx.set(keys.enable, 1)
         ctx.set(keys.address, address)
         await ctx.tick()
