@@ -22,7 +22,7 @@ from amaranth.lib.wiring import Component
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.config_file import load_config
 
-from .cli import Parser
+from .cli import Parser, command
 from .common.exp2 import Exp2
 from .core.core import Core
 from .fpga.files import write_whole
@@ -33,6 +33,8 @@ from .results.gelu import Gelu
 from .results.requant import Requant
 from .rows.layernorm import LayerNorm
 from .rows.softmax import Softmax
+
+PROG = "python -m rtl.export"
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit,
@@ -104,7 +106,7 @@ def _unit(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m rtl.export", description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("units", nargs="*", type=_unit, metavar="UNIT",
                         help=f"what to write, among {', '.join(UNITS)} (all)")
     parser.add_argument("--config", type=_config, default="8x16", metavar="NAME|FILE",
@@ -115,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(PROG)
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
@@ -123,12 +126,9 @@ def main(argv: list[str] | None = None) -> int:
                    for unit in args.units or UNITS}
     except ValueError as error:
         parser.error(f"cannot make the units of this configuration: {error}")
-    try:
-        for path, source in sources.items():
-            write_whole(path, source)
-            print(f"{path}  {len(source):,} bytes")
-    except OSError as error:
-        parser.error(f"cannot write to {args.out}: {error.strerror}")
+    for path, source in sources.items():
+        write_whole(path, source)
+        print(f"{path}  {len(source):,} bytes")
     return 0
 
 

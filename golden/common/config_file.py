@@ -1,10 +1,10 @@
 """The accelerator of a TOML file: its table ``[accelerator]`` names what differs from a core."""
 
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 from .config import CORES, LIMITS, AcceleratorConfig
+from .text import read_toml
 
 
 def load_config(path: Path, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:
@@ -21,7 +21,7 @@ def load_config(path: Path, base: AcceleratorConfig = CORES["8x16"]) -> Accelera
     TypeError
         If a choice is no integer.
     """
-    table = tomllib.loads(Path(path).read_text()).get("accelerator", {})
+    table = read_toml(path).get("accelerator", {})
     return config_from_table(_with_lanes(table, base), base)
 
 

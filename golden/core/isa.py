@@ -67,6 +67,7 @@ from itertools import accumulate
 from ..common import formats
 from ..common.checks import integer
 from ..common.formats import EXPONENT, IntFormat, Mode
+from ..prediction import range_unit
 from ..product.mac_array import CODES, Activation
 from ..rows import layernorm, softmax
 
@@ -162,7 +163,6 @@ _ADDRESS = _up(20)
 _STRIDE = _up(16)
 _SLOT = _up(12)
 _EXPONENT = IntFormat(20)
-_RANGE = _up(16)
 
 FIELDS: dict[str, IntFormat] = {
     "opcode": _up(4),
@@ -181,12 +181,9 @@ FIELDS: dict[str, IntFormat] = {
     "step": softmax.STEP, "factor": softmax.RECIPROCAL, "shift": _up(5),
     "address": _up(32), "words": _up(20),
     "run_bytes": _up(12), "grid": _up(8), "image_row_bytes": _up(16), "patch_row_bytes": _up(20),
-    # The run of the range unit, golden.prediction.range_unit.RangeShape.registers.
-    "last_token": _RANGE, "last_chunk_token": _RANGE, "last_word": _RANGE, "last_tile_word": _RANGE,
-    "last_group_word": _RANGE, "last_lane": _up(8), "last_chunk": _RANGE, "chunk_entries": _RANGE,
-    "per_channel": _FLAG, "log2_chunks": formats.LOG2,
+    **range_unit.REGISTERS,
     # The predictor, golden.prediction.scale_predictor.PredictorShape.registers.
-    "statistics": _RANGE, "variables": _up(8), "monomials": _RANGE, "sites": _SLOT,
+    "statistics": _up(16), "variables": _up(8), "monomials": _up(16), "sites": _SLOT,
     "degree": _up(2), "projected": _FLAG,
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
@@ -200,8 +197,7 @@ POSITIONS = dict(zip(FIELDS, accumulate((fmt.bits for fmt in FIELDS.values()), i
                      strict=False))
 """Lowest bit of each field."""
 
-RANGE_FIELDS = ("last_token", "last_chunk_token", "last_word", "last_tile_word", "last_group_word",
-                "last_lane", "last_chunk", "chunk_entries", "per_channel", "log2_chunks")
+RANGE_FIELDS = tuple(range_unit.REGISTERS)
 PREDICTOR_FIELDS = ("statistics", "variables", "monomials", "sites", "degree", "projected")
 
 _MULTIPLIER = ("exponent", "scale_a", "scale_b", "subtract_b")
@@ -311,6 +307,11 @@ class Instruction:
         shown = (f"{name}={_shown(name, self.fields[name])}" for name in FIELDS
                  if name in self.fields)
         return " ".join([f"{self.opcode.name:<8}", *shown]).rstrip()
+
+
+def header_words(mode: Mode) -> int:
+    """Return the stream words of the column units of a tile column, in an array of any size."""
+    return UNIT_BYTES * mode.col_slots
 
 
 def fields_of(opcode: Opcode) -> tuple[str, ...]:

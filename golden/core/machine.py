@@ -68,8 +68,8 @@ class Machine:
     def logits(self) -> np.ndarray:
         """What is where the logits go: int16 (classes,)."""
         region = self.program.logits
-        data = self.memory[region.address:region.address + region.size]
-        return data.view("<i2")[:self.program.classes].astype(np.int16)
+        size = 2 * min(self.program.classes, region.size // 2)
+        return self.memory[region.address:][:size].view("<i2").astype(np.int16)
 
     def run(self, stop_after: int | None = None) -> None:
         """Execute up to END, or up to an instruction, it included."""

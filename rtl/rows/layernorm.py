@@ -10,12 +10,12 @@ from golden.common.formats import ACT16
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
 from ..common.shapes import shape_of
 from ..memory.row_store import store_signature
-from .norm_lanes import Affine, Normalize, affine_layout, constants_layout
+from .norm_lanes import Affine, Normalize, affine_layout, channel_layout
 from .norm_root import Root, Variance
 from .norm_rows import Intake, RowBuffer, norm_shape_layout
 from .norm_sums import RowSums
 
-__all__ = ["LayerNorm", "affine_layout", "constants_layout", "norm_shape_layout"]
+__all__ = ["LayerNorm", "affine_layout", "channel_layout", "norm_shape_layout"]
 
 
 class LayerNorm(wiring.Component):
@@ -51,7 +51,7 @@ class LayerNorm(wiring.Component):
     load : ``In(1)``
         Take constants, from the first channel on, and no rows. May rise when all results of the
         run before have been taken; must fall between two runs.
-    constants : ``In(stream.Signature(constants_layout))``
+    constants : ``In(stream.Signature(channel_layout))``
         `gamma` and `beta` of one channel after the other; none beyond the last is taken.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Rows one after the other, the words of a row in order.
@@ -74,7 +74,7 @@ class LayerNorm(wiring.Component):
         super().__init__({
             "shape": In(norm_shape_layout(config)),
             "load": In(1),
-            "constants": In(stream.Signature(constants_layout)),
+            "constants": In(stream.Signature(channel_layout)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(affine_layout(config))),
             **(borrowed if borrows else {}),

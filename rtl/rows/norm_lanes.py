@@ -11,17 +11,17 @@ from golden.rows.layernorm import BETA, CHANNELS, DEVIATION, GAMMA, NORMALIZED, 
 from ..common.multiplier import lent_signature
 from ..common.shapes import saturated, shape_of
 from ..memory.scratchpad import UNCHECKED
-from .norm_root import scale_layout
+from .norm_root import row_scale_layout
 from .norm_rows import replay_layout, word_index
 
-__all__ = ["Affine", "Normalize", "affine_layout", "constants_layout", "normalized_layout"]
+__all__ = ["Affine", "Normalize", "affine_layout", "channel_layout", "normalized_layout"]
 
 _LIFT = SCALED.frac + 1  # one bit more, for the rounding
 _TWICE = IntFormat(SCALED.bits + 1)
 _PRODUCT = IntFormat(NORMALIZED.bits + SCALED.frac + ROOT.frac - NORMALIZED.frac)
 _SUM = IntFormat(ACC.bits + 1)
 
-constants_layout = data.StructLayout({"gamma": shape_of(GAMMA), "beta": shape_of(BETA)})
+channel_layout = data.StructLayout({"gamma": shape_of(GAMMA), "beta": shape_of(BETA)})
 """Factor and offset of a channel."""
 
 
@@ -91,7 +91,7 @@ class Normalize(wiring.Component):
             m.d.sync += Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids))
             for stage in "xpdtsm":
                 stage_place = Signal(len(place), name=f"{stage}_place")
-                stage_scale = Signal(scale_layout, name=f"{stage}_scale")
+                stage_scale = Signal(row_scale_layout, name=f"{stage}_scale")
                 m.d.sync += [stage_place.eq(place), stage_scale.eq(scale)]
                 place, scale = stage_place, stage_scale
                 scales.append(scale)
@@ -130,7 +130,7 @@ class Affine(wiring.Component):
         Take constants, from the first channel on; only while no word is inside.
     last_word : ``In(word_index(config))``
         Stable while constants are loaded.
-    constants : ``In(stream.Signature(constants_layout))``
+    constants : ``In(stream.Signature(channel_layout))``
         One channel after the other; none beyond the last is taken.
     i : ``In(stream.Signature(normalized_layout(config)))``
     o : ``Out(stream.Signature(affine_layout(config)))``
@@ -145,7 +145,7 @@ class Affine(wiring.Component):
         super().__init__({
             "load": In(1),
             "last_word": In(word_index(config)),
-            "constants": In(stream.Signature(constants_layout)),
+            "constants": In(stream.Signature(channel_layout)),
             "i": In(stream.Signature(normalized_layout(config))),
             "o": Out(stream.Signature(affine_layout(config))),
             "products": Out(lent_signature).array(config.lanes),
@@ -156,7 +156,7 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         valids = Signal(self.LATENCY - 1)
         advance = self.i.ready
-        constants = data.ArrayLayout(constants_layout, lanes)
+        constants = data.ArrayLayout(channel_layout, lanes)
         m.submodules.constants = store = memory.Memory(
             shape=constants, depth=len(word_index(self._config)), init=[], attrs=UNCHECKED)
         read = store.read_port()
@@ -213,7 +213,7 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         word, lane, full = Signal(word_index(self._config)), Signal(range(lanes)), Signal()
         taken = Signal()
-        gathered = Signal((lanes - 1) * constants_layout.size)
+        gathered = Signal((lanes - 1) * channel_layout.size)
         values = Cat(gathered, self.constants.payload)
         m.d.comb += [
             self.constants.ready.eq(self.load & ~full),
@@ -223,7 +223,7 @@ class Affine(wiring.Component):
             write.en.eq(taken & (lane == lanes - 1)),
         ]
         with m.If(taken):
-            m.d.sync += [gathered.eq(values[constants_layout.size:]), lane.eq(lane + 1)]
+            m.d.sync += [gathered.eq(values[channel_layout.size:]), lane.eq(lane + 1)]
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1), full.eq(word == self.last_word)]
         with m.If(~self.load):

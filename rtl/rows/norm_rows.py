@@ -10,8 +10,8 @@ from golden.rows.layernorm import CHANNELS, EPSILON, HIGHEST_CHANNELS, LATENCY
 
 from ..common.shapes import shape_of
 from ..memory.row_store import RowStore, store_lent_to, store_signature
-from .norm_root import scale_layout
-from .norm_sums import word_layout
+from .norm_root import row_scale_layout
+from .norm_sums import norm_word_layout
 
 __all__ = ["Intake", "RowBuffer", "norm_shape_layout", "replay_layout", "word_index"]
 
@@ -38,7 +38,7 @@ def replay_layout(config: AcceleratorConfig) -> data.StructLayout:
     """A word of a row with the scale of the row, its number, and whether it is the last."""
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(ACT16), config.lanes),
-        "scale": scale_layout,
+        "scale": row_scale_layout,
         "word": word_index(config),
         "last": 1,
     })
@@ -54,7 +54,7 @@ class Intake(wiring.Component):
         Stable from the first word of a row to its last.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Words; each is taken when both outputs take it.
-    sums : ``Out(stream.Signature(word_layout(lanes)))``
+    sums : ``Out(stream.Signature(norm_word_layout(lanes)))``
     buffer : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
     """
 
@@ -65,7 +65,7 @@ class Intake(wiring.Component):
             "closed": In(1),
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(values)),
-            "sums": Out(stream.Signature(word_layout(config.lanes))),
+            "sums": Out(stream.Signature(norm_word_layout(config.lanes))),
             "buffer": Out(stream.Signature(values)),
         })
 
@@ -102,7 +102,7 @@ class RowBuffer(wiring.Component):
         Stable while a row is inside.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Words of the rows.
-    scales : ``In(stream.Signature(scale_layout))``
+    scales : ``In(stream.Signature(row_scale_layout))``
         Scale of each row, not before its last word.
     o : ``Out(stream.Signature(replay_layout(config)))``
         The same words with their scales.
@@ -119,7 +119,7 @@ class RowBuffer(wiring.Component):
         super().__init__({
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(self._values)),
-            "scales": In(stream.Signature(scale_layout)),
+            "scales": In(stream.Signature(row_scale_layout)),
             "o": Out(stream.Signature(replay_layout(config))),
             **(store if borrows else {}),
         })
@@ -143,10 +143,10 @@ class RowBuffer(wiring.Component):
 
         # Stage h: a row of which words are being read.
         h_valid, h_last = Signal(), Signal()
-        h_scale, h_word = Signal(scale_layout), Signal(words)
+        h_scale, h_word = Signal(row_scale_layout), Signal(words)
 
         # Stage o: the word read. Beside the memory's own register:
-        o_scale, o_word, o_last = Signal(scale_layout), Signal(words), Signal()
+        o_scale, o_word, o_last = Signal(row_scale_layout), Signal(words), Signal()
 
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),

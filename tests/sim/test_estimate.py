@@ -12,7 +12,8 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from sim import estimate as command
 from sim.estimation.costs import SCALES, Options
-from sim.estimation.estimator import estimate, fitted
+from sim.estimation.estimate_options import DEFAULTS
+from sim.estimation.generic_estimator import estimate, fitted
 from sim.estimation.workload import Vector
 from tests.cases.workloads import DEIT_T_MACS, made_of, product, traced
 
@@ -31,7 +32,7 @@ def run(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     monkeypatch.setattr(command, "workload_of", traced)
-    monkeypatch.setitem(command.DEFAULTS, "mapping", "generic")
+    monkeypatch.setitem(DEFAULTS, "mapping", "generic")
     monkeypatch.setenv("COLUMNS", "80")
     return call
 

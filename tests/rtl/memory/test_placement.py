@@ -12,7 +12,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
 from rtl.memory import placement as module
-from rtl.memory.placement import Placement, placed_layout, run_layout
+from rtl.memory.placement import Placement, destination_layout, placed_layout
 from rtl.memory.scratchpad import Scratchpad
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
@@ -32,7 +32,7 @@ class Store(wiring.Component):
         self.placement = Placement(config)
         self.scratchpad = Scratchpad(config)
         super().__init__({
-            "run": In(run_layout),
+            "run": In(destination_layout),
             "i": In(stream.Signature(placed_layout(config))),
             "idle": Out(1),
         })

@@ -13,7 +13,7 @@ from golden.common.config import CORES
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
 from rtl.memory import scratchpad as module
-from rtl.memory.scratchpad import Scratchpad, operand_turn, read_signature, word_layout
+from rtl.memory.scratchpad import Scratchpad, operand_turn, read_signature, scratchpad_word_layout
 from tests.benches.simulate import simulate
 
 CONFIGS = {name: replace(config, sram_kib=4) for name, config in
@@ -137,7 +137,7 @@ class Reader(wiring.Component):
         self.scratchpad = Scratchpad(config)
         super().__init__({
             "read": In(read_signature(config)),
-            "turned": Out(word_layout(config)),
+            "turned": Out(scratchpad_word_layout(config)),
         })
 
     def elaborate(self, platform):

@@ -1,0 +1,124 @@
+"""Whether the tests notice a mutant: applied to a copy of the sources, tests run from near to far.
+
+The tests of the unit itself come first, then those of its folder, those of what is built on it, and
+those of whole cores. What noticed a mutant must pass without it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutation.mutants import Mutant
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 1200
+"""Seconds after which tests that went on are taken to hang, and to have noticed."""
+
+_COPIED = ("golden", "rtl", "sim", "tests", "benchmarks", "docs", "pyproject.toml", "README.md",
+           "Makefile", "constraints.txt")
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: the test that noticed it, None if it survives."""
+
+    mutant: Mutant
+    noticed: str | None
+    seconds: float
+
+    def __str__(self):
+        return (f"{'caught  ' if self.noticed else 'SURVIVES'} {self.seconds:5.0f} s  {self.mutant}"
+                + (f"  [{self.noticed}]" if self.noticed else ""))
+
+
+def stages(path: str, root: Path = ROOT) -> Iterator[list[str]]:
+    """Yield the tests that should notice a change of a file, near ones first.
+
+    Parameters
+    ----------
+    path
+        Of a file of golden or rtl, from the root.
+    root
+        Where the tests are.
+    """
+    package, *folders, name = Path(path).with_suffix("").parts
+    place = "/".join(("tests", package, *folders))
+    seen: set[str] = set()
+    steps = [[f"{place}/test_{name}.py"], [place],
+             ["tests/golden"] if package == "golden" else [],
+             ["tests/rtl"], ["tests/sim/harness", "tests/sim/compiler"],
+             ["tests/sim/estimation", "tests/sim/test_estimate.py"] if package == "golden" else []]
+    for step in steps:
+        new = [one for one in step if one not in seen and (root / one).exists()]
+        seen.update(new)
+        if new:
+            yield new
+
+
+class Copy:
+    """A copy of the sources in a folder of its own, in which one mutant at a time is tried."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in _COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, folder / name,
+                                ignore=shutil.ignore_patterns("__pycache__"))
+            elif (ROOT / name).exists():
+                shutil.copy(ROOT / name, folder / name)
+        self._sound: dict[str, bool] = {}
+
+    def noticed(self, mutant: Mutant) -> str | None:
+        """Return the test that fails with a mutant in the sources, None if there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If a test fails without the mutant, too.
+        """
+        file = self.folder / mutant.path
+        sound = file.read_text()
+        file.write_text(mutant.apply(sound))
+        try:
+            test = next((found for step in stages(mutant.path, self.folder)
+                         if (found := self._failing(step)) is not None), None)
+        finally:
+            file.write_text(sound)
+        if test is not None and "::" in test and not self._passes(test):
+            raise RuntimeError(f"{test} fails without {mutant}, too")
+        return test
+
+    def _failing(self, tests: list[str]) -> str | None:
+        with tempfile.TemporaryDirectory(dir=self.folder) as cache:
+            # A mutant's kernels and cores are never wanted again.
+            environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+            if self._changes_golden():
+                environment |= {"NUMBA_CACHE_DIR": cache}
+            environment |= {"VERNIER_CACHE": cache}
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not long", "-rfE",
+                       "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests]
+            try:
+                done = subprocess.run(command, cwd=self.folder, env=environment, check=False,
+                                      capture_output=True, text=True, timeout=LIMIT_S)
+            except subprocess.TimeoutExpired:
+                return f"{tests[0]} does not end"
+        if done.returncode == 0:
+            return None
+        found = _FAILED.search(done.stdout)
+        return found[1] if found else f"{tests[0]} cannot be run"
+
+    def _changes_golden(self) -> bool:
+        return any((self.folder / "golden" / file.relative_to(ROOT / "golden")).read_bytes()
+                   != file.read_bytes() for file in (ROOT / "golden").rglob("*.py"))
+
+    def _passes(self, test: str) -> bool:
+        if test not in self._sound:
+            self._sound[test] = self._failing([test]) is None
+        return self._sound[test]
