@@ -16,7 +16,7 @@ from golden.cycles.timing import IDEAL, MemoryModel, cycles
 from golden.prediction import range_unit, scale_unit
 from golden.prediction.range_unit import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
-from golden.product.mac_array import drain_cycles
+from golden.product.tiling import drain_cycles
 from golden.rows import layernorm, softmax
 
 SMALL, LARGE = CORES["4x4"], CORES["8x16"]
