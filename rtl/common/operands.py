@@ -66,10 +66,10 @@ class OperandEdge(wiring.Component):
     valid : ``In(1)``
     mode, activation : ``In(TileMode)``, ``In(TileActivation)``
     activation_bytes : ``In(ArrayLayout(8, rows))``
-        Of each PE row, as :func:`golden.product.mac_array.pack_activations` gives them.
+        Of each PE row, as :func:`golden.product.operand_bytes.pack_activations` gives them.
     weight_bytes : ``In(ArrayLayout(8, cols))``
-        Of each PE column, as :func:`golden.product.mac_array.pack_weights` gives them: no nibble is
-        -8.
+        Of each PE column, as :func:`golden.product.operand_bytes.pack_weights` gives them: no
+        nibble is -8.
     codebook : ``In(codebook_layout)``
         Operand of each code, one cycle later than the bytes.
     activations : ``Out(ACTIVATION_PORT).array(rows)``

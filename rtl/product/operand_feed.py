@@ -34,7 +34,7 @@ def step_layout(config: AcceleratorConfig) -> data.StructLayout:
 class OperandFeed(wiring.Component):
     """Read the operands of one product and give them to the array in the order of its tiles.
 
-    Tile columns are outermost, as in :func:`golden.product.mac_array.tiles`. A tile column starts
+    Tile columns are outermost, as in :func:`golden.product.tiling.tiles`. A tile column starts
     when all of its weights are there; from then on a beat is given in every cycle in which the
     array takes one, from tile to tile, and from tile column to tile column if the weights are
     there. Weights are those of the stream, in the ring of a :class:`WeightBuffer`, or keys or

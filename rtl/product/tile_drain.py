@@ -9,8 +9,8 @@ from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.cycles.product_cycles import DRAIN, RESULTS
-from golden.product.mac_array import drain_cycles
 from golden.product.packing import slot
+from golden.product.tiling import drain_cycles
 
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of

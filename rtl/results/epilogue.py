@@ -92,7 +92,7 @@ class Epilogue(wiring.Component):
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
     i : ``In(stream.Signature(accumulators_layout(config)))``
         Accumulators; with start values added they keep within ``ACC``. By tiles, as
-        :func:`golden.product.mac_array.tiles` orders them: whole tiles, of which all beats beyond
+        :func:`golden.product.tiling.tiles` orders them: whole tiles, of which all beats beyond
         `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
     residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `residual`, one per beat inside, in the order of the beats.

@@ -14,7 +14,7 @@ from ..common.soft_multiplier import SoftMultiplier
 __all__ = ["OFFSET", "Rescale"]
 
 OFFSET = 1 << (formats.UINT4.bits - 1)
-"""Taken off unsigned 4-bit results, see :mod:`golden.product.mac_array`."""
+"""Taken off unsigned 4-bit results, see :mod:`golden.product.operand_bytes`."""
 
 PRODUCT = IntFormat(ACT16.bits + formats.MANTISSA.bits)
 

@@ -85,7 +85,7 @@ class ResultOrder(wiring.Component):
     start : ``In(1)``
         The first beat in the next cycle.
     by_tiles : ``In(1)``
-        Order of :func:`golden.product.mac_array.tiles`, in a tile by logical rows, in a row by
+        Order of :func:`golden.product.tiling.tiles`, in a tile by logical rows, in a row by
         columns, whole tiles; otherwise row by row, and no beats beyond `n`.
     mode, m, n : ``In(TileMode)``, ``In(SIZE)``, ``In(SIZE)``
         The run, stable from `start` on.
