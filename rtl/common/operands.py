@@ -11,6 +11,7 @@ from golden.core import isa
 from golden.product.mac_array import CODES, Activation
 from golden.product.packing import ACTIVATION_PORT, WEIGHT_PORT, packed_activation, packed_weight
 
+from .checks import check_config
 from .shapes import shape_of
 
 __all__ = ["BYTE", "OperandEdge", "TileActivation", "TileMode", "by_mode", "codebook_layout"]
@@ -79,6 +80,7 @@ class OperandEdge(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         super().__init__({
             "valid": In(1),
             "mode": In(TileMode),

@@ -82,6 +82,7 @@ class Sequencer(wiring.Component):
         m.d.sync += self.run.eq(0)
         with m.If(self.take.valid & self.take.ready):
             m.d.sync += asked.eq(1)
+        self._predictor(m, op, asked)
 
         here = Signal()  # all of the instruction is, and its exponents have been added up
         carried_out = Signal()
@@ -121,7 +122,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0), self.status.eq(
                     Mux(legal, Status.FINE, Status.ILLEGAL_INSTRUCTION))]
             with m.Elif(self.starved):
-                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL_INSTRUCTION)]
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0),
+                             self.status.eq(Status.ILLEGAL_INSTRUCTION)]
         return m
 
     def _collect(self, m, op):

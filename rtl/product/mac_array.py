@@ -4,9 +4,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.product.tiling import FILL
 
+from ..common.checks import check_config
 from ..common.multiplier import Multiplier, lent_signature
 from ..common.operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
 from .processing_element import ProcessingElement
@@ -68,9 +70,9 @@ class MacArray(wiring.Component):
     LATENCY = FILL
 
     def __init__(self, config: AcceleratorConfig, lends: int = 0):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config, self._lends = config, lends
+        check_config(config)
+        self._config = config
+        self._lends = integer("lends", lends, 0, config.multipliers)
         borrower = {"lend": In(1), "lent": In(lent_signature).array(lends)}
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),

@@ -10,6 +10,7 @@ from golden.common.formats import Mode
 from golden.core.isa import FIELDS, header_words
 from golden.cycles import feed
 
+from ..common.checks import check_config
 from ..common.operands import BYTE, by_mode
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
@@ -78,9 +79,7 @@ class OperandFeed(wiring.Component):
     LATENCY = feed.LATENCY
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "run": In(product_layout),

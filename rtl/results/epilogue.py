@@ -10,6 +10,7 @@ from golden.common.formats import ACT16
 from golden.core.isa import Path
 from golden.cycles.product_cycles import EPILOGUE
 
+from ..common.checks import check_config
 from ..common.operands import TileMode
 from ..common.shapes import shape_of
 from ..common.unit_splitter import UNIT_BITS
@@ -109,9 +110,7 @@ class Epilogue(wiring.Component):
     LATENCY = EPILOGUE
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
         super().__init__({

@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import FIELDS
 
+from ..common.checks import check_config
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
 
@@ -44,6 +45,7 @@ class RowOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "start": In(1),
@@ -105,6 +107,7 @@ class ResultOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "start": In(1),

@@ -10,6 +10,7 @@ import contextlib
 import pickle
 import re
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
