@@ -3,34 +3,28 @@
 
 import ast
 import re
-import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Fragment
 
 from golden.common.config import CORES
 from golden.common.formats import GAIN
 from golden.core.isa import GOLDEN_ONLY, Opcode
 from golden.core.machine import Machine
-from golden.cycles.timing import timing
 from golden.network.network import Precision, Tap, VitShape
 from golden.prediction.scale_predictor import ScalePredictor
 from rtl.core.core import Core
 from sim.compiler.compiler import compile_network
 from sim.inputs.model_lookup import open_model
+from tests.benches.files_at_work import executed, inside, parts_of, priced
 from tests.cases.networks import network
 from tests.test_imports import import_graph, modules
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "walk.md"
-MACHINE = "golden/core/machine.py"
 TEXT = PAGE.read_text()
-UNITS = {"golden/common/exp2.py", "golden/common/log2.py"}
-"""What the page names of golden/common; the rest of it, and golden/core, all instructions pass."""
 SMALL = VitShape(image=12, patch=4, dim=16, depth=2, heads=2, hidden=32, classes=5)
 
 
@@ -72,67 +66,6 @@ def files_in(text, package="golden|rtl|sim|tests"):
     return re.findall(rf"\]\(\.\./((?:{package})/[\w/]+\.(?:py|cpp))\)", text)
 
 
-def is_unit(file):
-    folder = str(Path(file).parent)
-    return file in UNITS or (file.startswith("golden/")
-                             and folder not in ("golden", "golden/common", "golden/core"))
-
-
-@cache
-def relative(name):
-    path = Path(name)
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
-
-
-def watched(function, note):
-    """Call a function, and another with the frame of every call and return within it."""
-    before = sys.getprofile()
-    sys.setprofile(lambda frame, event, _: note(frame, event))
-    try:
-        return function()
-    finally:
-        sys.setprofile(before)
-
-
-def forget_results():
-    """Have functions that remember their results called again."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("golden."):
-            for value in vars(module).values():
-                if hasattr(value, "cache_clear"):
-                    value.cache_clear()
-
-
-def steps_of(machine):
-    """Execute an instruction; return the units that the machine calls, in order, and those that
-    each calls itself."""
-    steps = []
-
-    def note(frame, event):
-        file = relative(frame.f_code.co_filename)
-        if event != "call" or not is_unit(file):
-            return
-        while frame.f_back and relative(frame.f_back.f_code.co_filename) != MACHINE:
-            frame = frame.f_back
-        first = relative(frame.f_code.co_filename)
-        if not frame.f_back or not is_unit(first):
-            return  # a rule, which looks at sizes
-        if not steps or steps[-1][0] != first:
-            steps.append((first, set()))
-        steps[-1][1].update({file} - {first})
-
-    watched(machine.step, note)
-    return steps
-
-
-def inside(file, other):
-    """Whether functions or tables of another file are used in one, compiled into it maybe."""
-    module, wanted = (sys.modules[each.removesuffix(".py").replace("/", ".")]
-                      for each in (file, other))
-    return any(value is wanted or getattr(value, "__module__", None) == wanted.__name__
-               for value in vars(module).values())
-
-
 def check_steps(title, steps, text):
     told = [files_in(part) for part in said(text, "Golden").split("→")]
     told = [files for files in told if files]
@@ -141,34 +74,6 @@ def check_steps(title, steps, text):
         assert called <= set(others), f"{title}: {first} calls {called - set(others)}, too"
         for other in set(others) - called:
             assert any(inside(file, other) for file in {first, *called}), f"{title}: {other}"
-
-
-def executed(program, image=None):
-    """Yield opcode and steps of each instruction."""
-    machine = Machine(program, image)
-    for _, op in program.instructions():
-        forget_results()
-        yield op.opcode, steps_of(machine)
-
-
-def priced(program):
-    """Return opcode and files of each instruction whose code gives its cycles."""
-    found = []
-
-    def note(frame, event):
-        code = frame.f_code
-        if code.co_name == "_execute":
-            if event == "call":
-                found.append((frame.f_locals["op"].opcode, set()))
-                note.inside = True
-            note.inside = event == "call"
-        file = relative(code.co_filename)
-        if note.inside and event == "call" and is_unit(file):
-            found[-1][1].add(file)
-
-    note.inside = False
-    watched(lambda: timing(program), note)
-    return found
 
 
 def told_of(index, opcode, with_tap):
@@ -193,7 +98,7 @@ def test_the_program_is_the_one_shown(shipped):
     gaps = sum(b - a > 1 for a, b in zip(numbers, numbers[1:], strict=False))
     assert shown.count("...") == gaps
     titles = [(opcodes_in(title), indexes_in(title)) for title in sections()]
-    assert {number for _, each in titles for number in each} <= set(numbers)
+    assert sorted(number for _, each in titles for number in each) == numbers
     for opcodes, each in titles:
         assert {made[number].split()[2] for number in each} <= {one.name for one in opcodes}
 
@@ -268,21 +173,32 @@ def test_files_of_cycles_are_those_that_tell_them(shipped, tapped):
     assert seen == set(sections())
 
 
-def test_rtl_files_are_those_of_the_core():
-    built = set()
+@pytest.fixture(scope="module")
+def parts():
+    return parts_of(Core(CORES["8x16"]))
 
-    def note(frame, event):
-        if event == "call" and frame.f_code.co_name == "elaborate":
-            built.add(relative(frame.f_code.co_filename))
 
-    watched(lambda: Fragment.get(Core(CORES["8x16"]), None), note)
-    built.discard("")
-    assert len(built) > 40
-    assert not built - set(files_in(TEXT)), "the core has files that the page does not name"
+def test_rtl_files_are_those_of_the_core(parts):
+    assert not parts.keys() - set(files_in(TEXT)), "the core has files that the page does not name"
     for title, text in sections().items():
         named = files_in(said(text, "RTL"))
         assert named, title
-        assert set(named) <= built, title
+        assert set(named) <= parts.keys(), title
+
+
+@pytest.mark.parametrize(("opcode", "file"), [
+    ("NORM", "rtl/rows/layernorm.py"), ("SOFTMAX", "rtl/rows/softmax.py"),
+    ("PREDICT", "rtl/prediction/prediction.py"), ("GEMM", "rtl/core/product_path.py"),
+    ("GEMM", "rtl/core/result_path.py")])
+def test_the_parts_that_carry_an_instruction_out_are_told_with_it(parts, opcode, file):
+    inner = {part for part in parts[file] if not part.startswith("rtl/common/")}
+    own, others = set(), set()
+    for title, text in sections().items():
+        side = own if Opcode[opcode] in opcodes_in(title) else others
+        side.update(files_in(said(text, "RTL")))
+    assert inner <= own
+    if opcode != "GEMM":  # whose parts lend multipliers, and store what others have made
+        assert not {part for part in inner if not part.startswith("rtl/memory/")} & others
 
 
 def test_every_kind_of_instruction_of_a_core_is_told():
