@@ -113,7 +113,6 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
                 with m.If(self.error):
                     m.d.sync += self.status.eq(Status.BUS_ERROR)
-        self._predictor(m, op, asked)
         m.d.comb += here.eq(self._collect(m, op))
         with m.If(self.busy & (self.phase != Phase.DRAIN)):
             with m.If(self.error):
