@@ -39,8 +39,7 @@ def stream(encoding, monkeypatch):
 @pytest.fixture
 def call(monkeypatch):
     """Run sim.run, its model replaced by two classes, on a stdout of some encoding."""
-    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8"),
-                            preprocessing=lambda: SimpleNamespace(pixels=np.asarray))
+    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8"))
 
     def classify(model, pixels, files, floating, **options):
         found = [run.Guess(index, name, 1.0, 0.5) for index, name in enumerate(CLASSES)]
@@ -53,6 +52,8 @@ def call(monkeypatch):
         return status, out.buffer.getvalue().decode(encoding)
 
     monkeypatch.setattr(run, "open_model", lambda text: model)
+    monkeypatch.setattr(run, "preprocessing_of_model",
+                        lambda model: SimpleNamespace(pixels=np.asarray))
     monkeypatch.setattr(run, "_beside", lambda model, weights: (None, []))
     monkeypatch.setattr(run, "classify", classify)
     return start
