@@ -100,6 +100,18 @@ def test_rebuild_names_other_library_versions(rebuild, monkeypatch, capsys):
     assert "only the versions in the metadata differ" in out
 
 
+def test_rebuild_shows_no_control_characters_of_the_file(rebuild, tmp_path, capsys):
+    old = recording_file.read(tmp_path / "a.xz")
+    tensors = old.tensors | {"a\x1b[2J": np.zeros(1)}
+    about = old.metadata | {"libraries": old.metadata["libraries"] | {"numpy": "1\x1b[2J"}}
+    recording_file.write(recording_file.Recording(tensors, about), tmp_path / "a.xz")
+    assert record.main(rebuild) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"was recorded with numpy 1\x1b[2J, here" in out
+    assert r"a\x1b[2J: only one has it" in out
+
+
 def test_rebuild_says_when_only_the_compression_differs(rebuild, monkeypatch, capsys):
     monkeypatch.setattr(recording_file, "compress", lzma.compress)
     assert record.main(rebuild) == 0
