@@ -1,7 +1,7 @@
 import pytest
 
 from golden.common.config import CORES, AcceleratorConfig
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from sim.prediction.default_shapes import predictor_shape, tap_shape
 
 CONFIG = CORES["8x16"]
