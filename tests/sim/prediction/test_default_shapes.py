@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from golden.common.config import CORES, AcceleratorConfig
@@ -33,5 +35,5 @@ def test_default_predictor():
 
 
 def test_predictor_is_made_smaller_where_there_is_less_room():
-    small = AcceleratorConfig(max_monomials=20)
+    small = replace(CONFIG, max_monomials=20)
     assert predictor_shape(RangeShape(197, 192, 16, 192), 78, small).monomials == 20
