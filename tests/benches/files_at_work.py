@@ -110,8 +110,10 @@ def parts_of(component):
     found = {}
 
     def visit(fragment, around):
-        own = {relative(sys.modules[type(origin).__module__].__file__)
-               for origin in fragment.origins or ()} - {""}
+        own = {file
+               for origin in fragment.origins or ()
+               if (file := relative(sys.modules[type(origin).__module__].__file__))
+               .startswith("rtl/")}
         around = around | own
         for file in around:
             found.setdefault(file, set()).update(own)
