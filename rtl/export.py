@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Write the Verilog of the accelerator's units.
 
     python -m rtl.export --config 8x16 --out build/verilog

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Synthesise the core for an ECP5 and say how much of an LFE5U-85F each of its units takes.
 
     python -m rtl.utilisation --config 8x16

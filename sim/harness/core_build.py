@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Compiles the RTL of a core with Verilator, once for each core that there is.
 
 The core's Verilog and ``verilator_main.cpp``, which has external memory and the checks in it,
