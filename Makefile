@@ -20,9 +20,11 @@ test: $(VENV)/.test ## Run the tests (about 20 minutes on two cores)
 test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
 	@$(BIN)/python -m pytest -q -m long
 
-nightly: $(VENV)/.test ## Run new random programs and resets on the RTL, and show what they cover
+nightly: $(VENV)/.test ## Run new random programs, resets and damaged files, and show what they cover
 	@seed=$${VERNIER_SEED:-$$(date +%s)}; $(BIN)/python -m tests.random_runs --seed $$seed && \
-		VERNIER_SEED=$$seed $(BIN)/python -m pytest -q tests/sim/harness/test_core_reset.py
+		VERNIER_SEED=$$seed $(BIN)/python -m pytest -q tests/sim/harness/test_core_reset.py && \
+		$(BIN)/python -m tests.fuzz --seed $$seed --count 10000 && \
+		$(BIN)/python -m tests.fuzz.bounds --checked --seed $$seed --programs 20 --mutants 2000
 
 mutation: $(VENV)/.test ## Try one-line mutants of golden and rtl, and show which the tests miss (hours)
 	@mkdir -p build && $(BIN)/python -m tests.mutation --out build/mutants.jsonl

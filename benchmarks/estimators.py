@@ -26,7 +26,7 @@ from golden.core.program import Program
 from golden.cycles import feed, timing
 from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
 from sim.cli import UserError, command, one_of, precision, whole_file
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.estimation import workload as names
 from sim.estimation.scalesim import product_cycles
 from sim.harness import verilator

@@ -1,7 +1,8 @@
 """Bit-accurate integer model of the accelerator: the specification the RTL is held to.
 
 Compiled kernels are cached in a directory named by a hash of this package's sources: numba
-notices an edit of a kernel's own file only, so any edit here starts a fresh cache.
+notices an edit of a kernel's own file only, so any edit here starts a fresh cache. Where there is
+no place for a cache, kernels are compiled at every start.
 """
 
 import hashlib
@@ -9,6 +10,8 @@ import os
 from pathlib import Path
 
 import numba
+
+from .common.cache import kernel_folder, usable
 
 
 def source_digest(folder: Path) -> str:
@@ -20,10 +23,15 @@ def source_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vernier" / f"numba-{source_digest(Path(__file__).parent)[:16]}"
+def _use_cache() -> bool:
+    """Tell numba where to keep compiled kernels; return whether there is such a place."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named and usable(Path(named)):
+        return True
+    folder = kernel_folder(f"numba-{source_digest(Path(__file__).parent)[:16]}")
+    numba.config.CACHE_DIR = str(folder or "")
+    return folder is not None
 
 
-if "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(_cache_dir())
+CACHED = _use_cache()
+"""Whether compiled kernels are kept."""

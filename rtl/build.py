@@ -23,10 +23,11 @@ from golden.selftest import self_test
 
 from .boards import BOARDS, Board
 from .boards.board import BAUD
-from .cli import Parser
+from .cli import Parser, command
 from .fpga.build_report import BuildReport, parse
 from .fpga.files import write_whole
 
+PROG = "python -m rtl.build"
 INSTALL = "python -m pip install 'vernier[fpga]'"
 
 _DESIGN = "top"
@@ -152,7 +153,7 @@ def _seed(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m rtl.build", description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--board", type=_board, metavar="NAME",
                         help=f"board: {', '.join(BOARDS)}")
     parser.add_argument("--out", type=Path, metavar="DIR",
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(PROG)
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)

@@ -11,7 +11,7 @@ synchronous active-high ``rst``, and for each stream ``S`` of the unit ``S__payl
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from amaranth.back import verilog
 from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Component
 
-from golden.common.config import CONFIGS, CORES, AcceleratorConfig, load_config, load_core
+from golden.common.config import CORES, AcceleratorConfig
+from golden.common.config_file import load_config
 
-from .cli import Parser
+from .cli import Parser, command
 from .common.exp2 import Exp2
 from .core.core import Core
 from .fpga.files import write_whole
@@ -32,6 +33,8 @@ from .results.gelu import Gelu
 from .results.requant import Requant
 from .rows.layernorm import LayerNorm
 from .rows.softmax import Softmax
+
+PROG = "python -m rtl.export"
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit,
@@ -49,29 +52,13 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
 PREFIX = "vernier_"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is exported: configurations of the units and of the core, or why there is no core."""
-
-    units: AcceleratorConfig
-    core: AcceleratorConfig | ValueError
-
-    def of(self, unit: str) -> AcceleratorConfig:
-        """Return the configuration of a unit in :data:`UNITS`."""
-        if unit != "core":
-            return self.units
-        if isinstance(self.core, ValueError):
-            raise self.core
-        return self.core
-
-
 def unit_verilog(unit: str, config: AcceleratorConfig) -> str:
     """Return the Verilog of a unit in :data:`UNITS`; its top module is ``vernier_UNIT``.
 
     Raises
     ------
     ValueError
-        If there is no core of this configuration (see :data:`golden.common.config.CORES`).
+        If there is no core of this configuration (see :meth:`AcceleratorConfig.check_core`).
     """
     text = verilog.convert(UNITS[unit](config), name=PREFIX + unit, emit_src=False,
                            strip_internal_attrs=True)
@@ -99,21 +86,17 @@ def _header(unit: str, config: AcceleratorConfig) -> str:
                         for at in range(0, len(choices), 5)), ""])
 
 
-def _config(text: str) -> Choice:
-    if text in CONFIGS:
-        return Choice(CONFIGS[text], CORES[text])
+def _config(text: str) -> AcceleratorConfig:
+    if text in CORES:
+        return CORES[text]
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(
-            f"must be one of {', '.join(CONFIGS)} or a TOML file, not {text!r}")
+            f"must be one of {', '.join(CORES)} or a TOML file, not {text!r}")
     try:
-        units = load_config(Path(text))
+        return load_config(Path(text))
     except (OSError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())
         raise argparse.ArgumentTypeError(f"cannot use {text}: {message}") from None
-    try:
-        return Choice(units, load_core(Path(text)))
-    except ValueError as error:
-        return Choice(units, error)
 
 
 def _unit(text: str) -> str:
@@ -123,31 +106,29 @@ def _unit(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m rtl.export", description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("units", nargs="*", type=_unit, metavar="UNIT",
                         help=f"what to write, among {', '.join(UNITS)} (all)")
     parser.add_argument("--config", type=_config, default="8x16", metavar="NAME|FILE",
-                        help=f"configuration: {', '.join(CONFIGS)}, or a TOML file with a table "
+                        help=f"configuration: {', '.join(CORES)}, or a TOML file with a table "
                              "[accelerator] (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/verilog"), metavar="DIR",
                         help="directory to write to (%(default)s)")
     return parser
 
 
+@command(PROG)
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config.of(unit)).encode()
+        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config).encode()
                    for unit in args.units or UNITS}
     except ValueError as error:
         parser.error(f"cannot make the units of this configuration: {error}")
-    try:
-        for path, source in sources.items():
-            write_whole(path, source)
-            print(f"{path}  {len(source):,} bytes")
-    except OSError as error:
-        parser.error(f"cannot write to {args.out}: {error.strerror}")
+    for path, source in sources.items():
+        write_whole(path, source)
+        print(f"{path}  {len(source):,} bytes")
     return 0
 
 

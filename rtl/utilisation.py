@@ -11,6 +11,7 @@ takes two. Exit status 1 if the core takes more than it may.
 import argparse
 import json
 import re
+import shutil
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from amaranth.back import rtlil
 from golden.common.config import CORES, AcceleratorConfig
 
 from .build import BuildError, MissingTool, find_tool, run_tool, step
-from .cli import Parser
+from .cli import Parser, command
 from .core.core import Core
 
 __all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
            "synthesise"]
+
+PROG = "python -m rtl.utilisation"
 
 DEVICE = {"LUT4": 83_640, "FF": 83_640, "MULT18X18D": 156, "DP16KD": 208}
 """What an LFE5U-85F has."""
@@ -34,8 +37,13 @@ LIMITS = {"LUT4": DEVICE["LUT4"] * 3 // 4, "FF": DEVICE["FF"] * 3 // 4, "MULT18X
           "DP16KD": 200}
 """What the core may take, so that it can be routed and a memory controller fits beside it."""
 
-PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit", "scales")
+PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit",
+             "constant_store.scales")
 """Units that are there for scales predicted from the image."""
+
+_PARTS = ("memory_side", "program_stream", "constant_store", "product_path", "result_path",
+          "row_path", "counters")
+"""Parts of the core that are no units: what they have beside the units in them is the core's."""
 
 _CELLS = {
     "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
@@ -43,6 +51,9 @@ _CELLS = {
     "MULT18X18D": {"MULT18X18D": 1},
     "DP16KD": {"DP16KD": 1, "PDPW16KD": 1},
 }
+_SPARE = (2, 4, 3)
+"""Columns of the table that go where the terminal is narrow: FF, DP16KD, MULT18X18D."""
+
 TOP = "core"
 """Name of the core in its netlist; that of a unit in it is ``core.UNIT``."""
 
@@ -85,36 +96,50 @@ class Utilisation:
         total = self.total()
         return [resource for resource, limit in LIMITS.items() if total[resource] > limit]
 
-    def table(self) -> str:
-        """Return a table of all units, of the predictor, and of the device."""
-        total = self.total()
+    def table(self, width: int = 80) -> str:
+        """Return a table of all units, of the predictor, and of the device.
+
+        Where `width` is less than the 80 columns it takes, blanks go, then resources; of LUTs it
+        always tells.
+        """
+        total, predictor = self.total(), self.total(PREDICTOR)
 
         def line(name, used, share=None):
-            cells = "".join(f"{used[resource]:>12,}" for resource in _CELLS)
-            return f"{name:24}{cells}" + (f"{100 * share:>7.1f}%" if share is not None else "")
+            return [name, *(f"{used[resource]:,}" for resource in _CELLS),
+                    "" if share is None else f"{100 * share:.1f}%"]
 
         def of_luts(used):
             return used["LUT4"] / total["LUT4"]
 
-        head = f"{'':24}" + "".join(f"{resource:>12}" for resource in _CELLS) + f"{'of LUTs':>8}"
-        rule = "-" * len(head)
-        predictor = self.total(PREDICTOR)
-        shares = "".join(f"{100 * total[resource] / DEVICE[resource]:>11.1f}%"
-                         for resource in _CELLS)
-        return "\n".join([
-            head, rule,
-            *(line(row.unit, row.used, of_luts(row.used)) for row in self.rows),
-            rule,
+        return _laid_out([
+            ["", *_CELLS, "of LUTs"], None,
+            *(line(row.unit, row.used, of_luts(row.used)) for row in self.rows), None,
             line("all", total, 1), line("limit", LIMITS), line("LFE5U-85F", DEVICE),
-            f"{'all of LFE5U-85F':24}{shares}",
-            rule,
-            line("scale prediction", predictor, of_luts(predictor)),
-        ])
+            ["all of LFE5U-85F", *(f"{100 * total[resource] / DEVICE[resource]:.1f}%"
+                                   for resource in _CELLS), ""],
+            None, line("scale prediction", predictor, of_luts(predictor))], width)
 
     def as_dict(self) -> dict:
         """Return all of it for JSON."""
         return {"units": {row.unit: row.used for row in self.rows}, "total": self.total(),
                 "prediction": self.total(PREDICTOR), "limits": LIMITS, "device": DEVICE}
+
+
+def _laid_out(rows: list[list[str] | None], width: int) -> str:
+    """Return rows of cells as lines within `width`, None as a rule; numbers are never cut."""
+    cells = [row for row in rows if row is not None]
+    widths = [24, *[12] * len(_CELLS), 8]
+    if width < sum(widths):
+        widths = [max(map(len, column)) + (2 if at else 0)
+                  for at, column in enumerate(zip(*cells, strict=True))]
+    shown = list(range(len(widths)))
+    for number in _SPARE:
+        if sum(widths[at] for at in shown) > width:
+            shown.remove(number)
+    rule = "-" * sum(widths[at] for at in shown)
+    return "\n".join(rule if row is None else "".join(
+        row[at].rjust(widths[at]) if at else row[at].ljust(widths[at]) for at in shown).rstrip()
+        for row in rows)
 
 
 def parse(statistics: dict) -> Utilisation:
@@ -173,7 +198,7 @@ def _script(text: str) -> str:
     Amaranth's wires and its own.
     """
     names = re.findall(rf"^module \\({TOP}\.\S+)", text, re.MULTILINE)
-    units = [name for name in names if name.count(".") == 1 or name[len(TOP) + 1:] in PREDICTOR]
+    units = [name for name in names if _is_unit(name.split(".")[1:])]
     return "; ".join([
         f"read_rtlil {_DESIGN}", f"hierarchy -top {TOP}",
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
@@ -183,6 +208,12 @@ def _script(text: str) -> str:
         f"tee -q -o {_STATISTICS} stat -json", "rename -hide", f"write_verilog -noattr {NETLIST}"])
 
 
+def _is_unit(path: list[str]) -> bool:
+    """Whether a module, by the submodules that lead to it from the core, has a row of its own."""
+    return (".".join(path) in PREDICTOR or (len(path) == 1 and path[0] not in _PARTS)
+            or (len(path) == 2 and path[0] in _PARTS))
+
+
 def _config(text: str) -> AcceleratorConfig:
     if text not in CORES:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(CORES)}, not {text!r}")
@@ -190,7 +221,7 @@ def _config(text: str) -> AcceleratorConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m rtl.utilisation", description=__doc__.partition("\n")[0])
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--config", type=_config, default="8x16", metavar="NAME",
                         help=f"core: {', '.join(CORES)} (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/utilisation"), metavar="DIR",
@@ -199,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command(PROG)
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
@@ -212,7 +244,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         parser.error(f"cannot write to {args.out}: {error.strerror}")
-    print(json.dumps(found.as_dict(), indent=2) if args.json else found.table())
+    print(json.dumps(found.as_dict(), indent=2) if args.json
+          else found.table(shutil.get_terminal_size().columns))
     for resource in found.exceeded:
         print(f"{parser.prog}: error: {found.total()[resource]:,} {resource}, more than "
               f"{LIMITS[resource]:,}", file=sys.stderr)

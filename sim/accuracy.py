@@ -25,8 +25,8 @@ from rich.console import Console
 
 from rtl.cli import Parser
 
-from .calibrate import FloatModel
 from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
+from .inputs.float_model import FloatModel
 from .inputs.labels import read_labels
 from .prediction import predictor_options
 
@@ -70,8 +70,9 @@ def _parser() -> Parser:
         help="use the first N of them, where there are folders in turn from each (default: all)")
     add("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
     add("--count", type=positive, metavar="N", help="use the first N of them (default: all)")
-    add("--labels", type=Path, metavar="CSV",
-        help="their labels: a file with the columns file and label, the index of the class "
+    add("--labels", type=Path, metavar="FILE|DIR",
+        help="their labels: CSV with the columns file and label, the index of the class; or lines "
+             "of a file and a label; or a folder with a folder of images for each class "
              "(default: none; only agreement with the float model is shown)")
     add("--bits", type=_precisions, default="w8a8,w4a4", metavar="WxAy,...",
         help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8) (default: %(default)s)")
@@ -124,13 +125,13 @@ def _note(text: str) -> None:
 
 def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, dict]:
     """Run what the options say; return rows, answers, and what identifies the run."""
-    from .evaluation import comparison, evaluation, preparation
+    from .evaluation import chunks, comparison, evaluation, preparation
     from .inputs import images
 
     known = preparation.candidates()
     methods = _methods(args.methods, known)
     images.files(args.calibration)  # before the weights are loaded or downloaded
-    shown = evaluation.listed(args.images, args.count, progress)
+    shown = chunks.listed(args.images, args.count, progress)
     floating = FloatModel.create(args.model, args.weights)
     shape = floating.source().shape
     labels = None
@@ -171,14 +172,14 @@ def main(argv: list[str] | None = None) -> int:
         folder(args.plot)
 
     from .evaluation import accuracy_report as report
-    from .evaluation import evaluation
+    from .evaluation import dask_cluster
 
     workers = args.workers or len(os.sched_getaffinity(0))
-    rows, answers, about = compare(args, partial(evaluation.cluster, args.dask, workers))
+    rows, answers, about = compare(args, partial(dask_cluster.cluster, args.dask, workers))
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
     if args.markdown is not None:
         with whole_file(args.markdown) as temporary:
-            temporary.write_text(report.as_markdown(rows, typed))
+            temporary.write_text(report.as_markdown(rows, typed), "utf-8", "backslashreplace")
     if args.plot is not None:
         from .evaluation import accuracy_plots
 

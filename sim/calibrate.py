@@ -7,11 +7,10 @@ Needs no labels. An interrupted run goes on where it was when it is started agai
 """
 
 import argparse
-import hashlib
 import importlib.metadata
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,62 +20,12 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, positive, precision, progress, up_to
 from .code_digest import digest
+from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
 from .prediction import predictor_options
 
 PROG = "python -m sim.calibrate"
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
-
-
-@dataclass(frozen=True)
-class FloatModel:
-    """A model to quantize, by its name; its timm model, and what makes its pixels."""
-
-    name: str
-    model: object
-    preprocessing: object
-
-    @classmethod
-    def create(cls, name: str, weights: Path | str | None = None) -> "FloatModel":
-        """Build a model with the weights of a file, of the package, or as timm downloads them.
-
-        Raises
-        ------
-        UserError
-            If there is no such model, or its weights cannot be had.
-        """
-        from .inputs import models  # seconds of imports, which --help and bad options do not need
-
-        model = models.create(name, weights, pretrained=weights is None)
-        return cls(name, model, models.preprocessing(model))
-
-    def source(self):
-        """Return the weights as :func:`sim.ptq.source.read` does."""
-        from .ptq import source
-
-        return source.read(self.model, self.preprocessing, self.name)
-
-    def identify(self, pixels: np.ndarray) -> dict[str, str]:
-        """Return what tells results of this model and these calibration images from others."""
-        return {"model": self.name, "weights": weights_digest(self.source()),
-                "images": hashlib.sha256(pixels.tobytes()).hexdigest()}
-
-    def describe(self) -> dict:
-        """Return what a quantized model says about the float one."""
-        from .inputs import models
-
-        about = {"model": self.name, "weights": weights_digest(self.source()),
-                 "preprocessing": self.preprocessing.config}
-        classes = models.class_names(self.model)
-        return about if classes is None else about | {"classes": classes}
-
-
-def weights_digest(source) -> str:
-    """Return the SHA-256 of the weights of a :class:`sim.ptq.source.FloatVit`."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(source.tensors().items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,

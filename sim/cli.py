@@ -1,54 +1,20 @@
 """What the command lines share: one-line errors, argument types, whole-file writes."""
 
 import argparse
-import contextlib
-import functools
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
+from rtl.cli import UserError, command, one_line, printable
+from rtl.fpga.files import whole_file
+
+__all__ = ["TRACE", "UserError", "command", "core", "folder", "one_line", "one_of", "positive",
+           "positive_float", "precision", "printable", "progress", "up_to", "whole_file"]
+
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
-
-
-class UserError(Exception):
-    """Something the user can mend; the message is one line and needs no traceback."""
-
-
-def command(prog: str) -> Callable:
-    """Decorate a ``main(argv=None) -> int``: a :class:`UserError` ends it with exit status 2.
-
-    The message goes to stderr as ``prog: error: message``, as argparse prints its own. An
-    interrupt ends with 130, a closed output pipe (``... | head``) with 141, both in silence.
-    """
-    def decorate(main):
-        @functools.wraps(main)
-        def wrapped(argv: list[str] | None = None) -> int:
-            try:
-                status = main(argv)
-                sys.stdout.flush()
-            except UserError as error:
-                print(f"{prog}: error: {one_line(error)}", file=sys.stderr)
-                return 2
-            except KeyboardInterrupt:
-                return 130
-            except BrokenPipeError:
-                # Python flushes stdout once more at exit; give it somewhere to go.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                return 141
-            return status
-        return wrapped
-    return decorate
-
-
-def one_line(error: BaseException | str) -> str:
-    """Return an error's message with its line breaks and runs of blanks made single blanks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def positive(text: str) -> int:
@@ -91,7 +57,8 @@ def precision(text: str):
 
 def core(text: str):
     """Argument type: a core by name, or a TOML file with a table ``[accelerator]``."""
-    from golden.common.config import CORES, load_core  # numba's import, as below
+    from golden.common.config import CORES  # numba's import, as below
+    from golden.common.config_file import load_core
 
     if text in CORES:
         return CORES[text]
@@ -133,33 +100,3 @@ def folder(path: Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from None
     return path
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and put that file in its place at a clean exit.
-
-    Whatever goes wrong before leaves `path` as it was.
-
-    Raises
-    ------
-    UserError
-        If the directory cannot be written to.
-    """
-    path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,7 +15,15 @@ def digest(*modules: str) -> str:
     """Return the SHA-256 of modules of this program and of all that they import of it.
 
     Comments, docstrings and layout do not count; Python's version and other packages neither.
+
+    Raises
+    ------
+    ValueError
+        If this program has no such module: it would have the digest of nothing.
     """
+    for name in modules:
+        if name.partition(".")[0] in _PACKAGES and _file(name) is None:
+            raise ValueError(f"modules must be those of this program, not {name!r}")
     found, wanted = {}, list(modules)
     while wanted:
         name = wanted.pop()

@@ -13,17 +13,17 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from golden.common.config import CORES
 from golden.core.program import Program
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_line
-from .compiler.compiler import DoesNotFit, compile_network
-from .run import open_model
+from .cli import UserError, command, core, one_line, printable
+from .compiler import DoesNotFit, compile_network
+from .inputs.model_lookup import open_model
+from .tables import list_of, show
 
 PROG = "python -m sim.compile"
 
@@ -57,20 +57,17 @@ def summary(program: Program) -> dict:
 def _print(made: dict, program: Program, folder: Path) -> None:
     console = Console(highlight=False)
     config = program.config
-    console.print(f"{program.about.get('model', 'network')} {program.about['bits']} on a "
-                  f"{config.rows}x{config.cols} core: {folder}", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, padding=(0, 2, 0, 0), pad_edge=False,
-                  show_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
+    console.print(Text(printable(
+        f"{program.about.get('model', 'network')} {program.about['bits']} on a "
+        f"{config.rows}x{config.cols} core: {folder}")), soft_wrap=True)
     counts = made["instructions"]
-    table.add_row("instructions", str(sum(counts.values())))
-    for name, count in counts.items():
-        table.add_row(f"  {name}", str(count))
-    table.add_row("stream", f"{made['stream_bytes']:,} bytes")
-    table.add_row("external memory", f"{made['memory_bytes']:,} bytes")
-    table.add_row("scratchpad", f"{made['scratchpad_bytes'] / 1024:.1f} of {config.sram_kib} KiB")
-    console.print(table)
+    show(console, list_of([
+        ("instructions", str(sum(counts.values()))),
+        *((f"  {name}", str(count)) for name, count in counts.items()),
+        ("stream", f"{made['stream_bytes']:,} bytes"),
+        ("external memory", f"{made['memory_bytes']:,} bytes"),
+        ("scratchpad", f"{made['scratchpad_bytes'] / 1024:.1f} of {config.sram_kib} KiB"),
+    ], console.width))
 
 
 @command(PROG)

@@ -20,9 +20,7 @@ import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rtl.cli import Parser
-
-from .cli import UserError, command
+from rtl.cli import Parser, UserError, command
 
 PROG = "python -m sim.doctor"
 ROOT = Path(__file__).parents[1]
@@ -191,8 +189,8 @@ def examine(root: Path, *, run_tools: bool = False) -> list[Item]:
         If `root` is not a checkout of the project.
     """
     try:
-        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-        tested = tested_versions((root / "constraints.txt").read_text())
+        project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+        tested = tested_versions((root / "constraints.txt").read_text("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; "
                         "run this in a checkout of the project") from None

@@ -17,8 +17,8 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, positive, progress
 from .inputs import images
-from .recordings import recording
-from .recordings.recording import Choices, Recording
+from .recordings import recording_file
+from .recordings.recording_file import Choices, Recording
 from .recordings.sites import SITES
 
 PROG = "python -m sim.record"
@@ -50,12 +50,12 @@ def make(name: str, weights: Path | None, pictures: list, choices: Choices, comm
     name, weights
         As for :func:`sim.inputs.models.create`; without a file, the weights are downloaded.
     pictures, choices, progress
-        As for :func:`sim.recordings.recorder.record`.
+        As for :func:`sim.recordings.quantized_activations.record`.
     command_line
         The command to name in the metadata.
     """
     from .inputs import models  # seconds of imports, which --help and bad options do not need
-    from .recordings import recorder
+    from .recordings import quantized_activations
 
     origin = {
         "command": command_line,
@@ -65,7 +65,8 @@ def make(name: str, weights: Path | None, pictures: list, choices: Choices, comm
         "weights": {"file": weights and weights.name, "sha256": weights and _digest(weights)},
     }
     model = models.create(name, weights, pretrained=weights is None)
-    made = recorder.record(model, models.preprocessing(model), pictures, choices, progress)
+    made = quantized_activations.record(model, models.preprocessing(model), pictures, choices,
+                                        progress)
     return Recording(made.tensors, made.metadata | origin)
 
 
@@ -81,10 +82,28 @@ def _command_line(args: argparse.Namespace, choices: Choices) -> str:
     return " ".join(filter(None, [*words, choices.options(), "--out", args.out.name]))
 
 
+_ORIGIN = {"weights": dict, "images": list, "model": str, "choices": dict, "command": str,
+           "libraries": dict}
+
+
+def _check_origin(path: Path, about: dict) -> None:
+    """Raise :exc:`UserError` unless metadata say where a recording comes from."""
+    for name, kind in _ORIGIN.items():
+        if not isinstance(about.get(name), kind):
+            raise UserError(f"{path} does not say what it was recorded from: {name} is missing, or "
+                            "of another type")
+    if not ({"file", "sha256"} <= about["weights"].keys()
+            and all(isinstance(image, dict) and "file" in image for image in about["images"])
+            and about["choices"].keys() <= {field.name for field in fields(Choices)}):
+        raise UserError(f"{path} does not say what it was recorded from: weights, images or "
+                        "choices are of another form")
+
+
 def _rebuild(args: argparse.Namespace) -> int:
     """Record again what a file holds, and say whether it comes out the same."""
-    old = recording.read(args.rebuild)
+    old = recording_file.read(args.rebuild)
     about = old.metadata
+    _check_origin(args.rebuild, about)
     wanted = about["weights"]
     if args.weights is None and wanted["file"] is not None:
         raise UserError(f"name {wanted['file']} with --weights")
@@ -98,7 +117,7 @@ def _rebuild(args: argparse.Namespace) -> int:
     new = make(about["model"], args.weights, pictures, Choices.from_metadata(about["choices"]),
                about["command"], progress)
     if args.out is not None:
-        recording.write(new, args.out)
+        recording_file.write(new, args.out)
     return _report(args.rebuild, old, new)
 
 
@@ -108,13 +127,13 @@ def _report(path: Path, old: Recording, new: Recording) -> int:
              if now[name] != then.get(name)]
     if other:
         print(f"{path} was recorded with {'; '.join(other)}")
-    lines = recording.differences(old, new)
+    lines = recording_file.differences(old, new)
     if lines:
         print(f"{path} does not come out the same:", *lines, sep="\n  ")
         return 1
     if other:
         print("all numbers come out the same; only the versions in the metadata differ")
-    elif recording.compress(new.content()) == path.read_bytes():
+    elif recording_file.compress(new.content()) == path.read_bytes():
         print(f"{path} comes out the same, bit for bit")
     else:
         print(f"{path} comes out the same, but this liblzma compresses it differently")
@@ -207,7 +226,7 @@ def main(argv: list[str] | None = None) -> int:
     choices = Choices(**given)
     pictures = _pictures(args.images, args.count)
     made = make(args.model, args.weights, pictures, choices, _command_line(args, choices), progress)
-    recording.write(made, args.out)
+    recording_file.write(made, args.out)
     print(f"{args.out}: {len(made.tensors)} tensors of {len(pictures)} images, "
           f"{args.out.stat().st_size:,} bytes")
     return 0

@@ -12,8 +12,7 @@ for a core; `rtl` that core under Verilator, compared with the golden machine.
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,196 +21,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from golden.common.config import CORES, AcceleratorConfig
-from golden.network.network import Network
+from golden.common.config import CORES
 from rtl.cli import Parser
 
-from . import zoo
-from .cli import TRACE, UserError, command, core, one_line, one_of, positive, progress
-from .inputs.quantized_model import QuantizedModel, load
+from .cli import TRACE, UserError, command, core, one_line, one_of, positive, printable, progress
+from .inference.backends import BACKENDS, CoreOptions
+from .inference.classify import Answer, classify
+from .inputs import float_model
+from .inputs.model_lookup import open_model, preprocessing_of_model
+from .inputs.quantized_model import QuantizedModel
+from .tables import show
 
 PROG = "python -m sim.run"
-IMAGENET = 1000
-"""So many classes without names of their own are taken for those of ImageNet-1k."""
-
-
-@dataclass(frozen=True, slots=True)
-class CoreOptions:
-    """What the backends that run a program are told.
-
-    Attributes
-    ----------
-    core
-        Of a core.
-    check
-        Whether the RTL is compared with the golden machine after every instruction, and not only
-        at the end.
-    trace
-        File for a trace of the cycles around whatever goes wrong; None: no trace.
-    """
-
-    core: AcceleratorConfig = CORES["8x16"]
-    check: bool = False
-    trace: Path | None = None
-
-
-def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from golden.network.vit import Vit
-
-    made = Vit(network)
-    return lambda pixels: made.run(pixels).logits
-
-
-def _program(network: Network, options: CoreOptions):
-    from .compiler.compiler import DoesNotFit, compile_network
-
-    try:
-        return compile_network(network, options.core)
-    except DoesNotFit as error:
-        raise UserError(f"the model does not fit the core: {one_line(error)}") from None
-
-
-def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from golden.core.machine import Machine
-
-    program = _program(network, options)
-
-    def run(pixels):
-        machines = [Machine(program, image) for image in pixels]
-        for machine in machines:
-            machine.run()
-        return np.stack([machine.logits for machine in machines])
-    return run
-
-
-def _rtl(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from .simulate import compared
-
-    program = _program(network, options)
-    return lambda pixels: np.stack([
-        compared(program, image, check=options.check, trace=options.trace) for image in pixels])
-
-
-BACKENDS = {"golden": _golden, "machine": _machine, "rtl": _rtl}
-"""What runs the integers: from a network and :class:`CoreOptions`, a function of uint8
-(images, side, side, 3) that returns integer logits (images, classes).
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A class with its logit as a real number and its probability, 0..1."""
-
-    index: int
-    name: str
-    logit: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The likeliest classes of an image; `torch` is None where there is no float model."""
-
-    file: str
-    quantized: list[Guess]
-    torch: list[Guess] | None
-
-
-def open_model(text: str) -> QuantizedModel:
-    """Read the model of a file, or of a name like ``vit_cifar10:w4a4`` in the package.
-
-    Raises
-    ------
-    UserError
-        If there is neither, or the file is damaged.
-    """
-    path = Path(text)
-    if path.suffix == ".safetensors" or path.parent != Path() or path.exists():
-        return load(path)
-    return zoo.quantized(text)
-
-
-def class_names(count: int, given=None) -> list[str]:
-    """Return names of `count` classes: those that are given, ImageNet's, or else numbers."""
-    if isinstance(given, list | tuple) and len(given) == count:
-        return [str(name) for name in given]
-    if count == IMAGENET:
-        from .inputs.torchvision_compat import timm
-
-        return timm.data.ImageNetInfo().label_descriptions()
-    return [f"class {index}" for index in range(count)]
-
-
-def float_model(model: QuantizedModel, weights: Path | None = None):
-    """Return the :class:`sim.calibrate.FloatModel` beside a quantized one, and a note or None.
-
-    Its weights are those of a file, of the package, or what timm downloads.
-
-    Raises
-    ------
-    UserError
-        If they are not to be had.
-    """
-    from .calibrate import FloatModel, weights_digest
-    from .inputs import models
-
-    name = model.name or (weights and weights.stem)
-    if name is None:
-        raise UserError("the quantized model does not name its float model")
-    if weights is None and not models.is_known(name):
-        raise UserError(f"{name!r} is neither a model of timm's nor of the package; name its "
-                        "weights with --weights")
-    made = FloatModel.create(name, weights)
-    source = made.source()
-    if source.shape != model.network.shape:
-        raise UserError(f"{name} is of another shape than the quantized model")
-    known = model.metadata.get("weights")
-    other = known is not None and known != weights_digest(source)
-    return made, "PyTorch runs other weights than the model was quantized from" if other else None
-
-
-def guesses(logits: np.ndarray, names: list[str], top: int) -> list[Guess]:
-    """Return the `top` likeliest classes, the likeliest first."""
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    order = np.argsort(-logits, kind="stable")[:top]
-    return [Guess(int(index), names[index], float(logits[index]), float(shares[index]))
-            for index in order]
-
-
-def classify(model: QuantizedModel, pixels: np.ndarray, files: list[str], floating=None, *,
-             top: int = 5, backend: str = "golden", options: CoreOptions | None = None,
-             progress: Callable = lambda steps, what: steps) -> list[Answer]:
-    """Classify images.
-
-    Parameters
-    ----------
-    model
-        The quantized model.
-    pixels : uint8 array, shape (images, side, side, 3)
-        As the preprocessing of `model` makes them.
-    files
-        Name of each image.
-    floating
-        A :class:`sim.calibrate.FloatModel` to run beside it.
-    top
-        Classes to return.
-    backend, options
-        One of :data:`BACKENDS`, and what it is told.
-    """
-    run = BACKENDS[backend](model.network, options or CoreOptions())
-    names = class_names(model.network.shape.classes, model.classes)
-    unit, answers = 2.0**model.network.logit_point, []
-    for file, image in progress(list(zip(files, pixels, strict=True)), "Classifying"):
-        found = guesses(run(image[None])[0] / unit, names, top)
-        beside = None
-        if floating is not None:
-            logits = floating.model(floating.preprocessing.tensor(image))[0]
-            beside = guesses(logits.double().numpy(), names, top)
-        answers.append(Answer(file, found, beside))
-    return answers
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file")
@@ -259,28 +80,28 @@ def _table(answer: Answer, heads: list[str], width: int) -> Table:
                          max_width=max(4, width // len(columns) - 11))
         table.add_column("", justify="right", no_wrap=True, min_width=7)
     for row in zip(*columns, strict=True):
-        table.add_row(*(cell for guess in row
-                        for cell in (Text(guess.name), f"{100 * guess.probability:.1f} %")))
+        table.add_row(*(cell for guess in row for cell in (
+            Text(printable(guess.name)), f"{100 * guess.probability:.1f} %")))
     return table
 
 
 def _print(answers: list[Answer], title: str, heads: list[str], notes: list[str]) -> None:
     console = Console(highlight=False)
-    console.print(Text(title, style="bold green"))
+    console.print(Text(printable(title), style="bold green"))
     for answer in answers:
         console.print()
-        console.print(Text(answer.file, style="cyan"), soft_wrap=True)
-        console.print(_table(answer, heads, console.width))
+        console.print(Text(printable(answer.file), style="cyan"), soft_wrap=True)
+        show(console, _table(answer, heads, console.width))
     if notes:
         console.print()
     for note in notes:
-        console.print(Text(note), soft_wrap=True)
+        console.print(Text(printable(note)), soft_wrap=True)
 
 
 def _beside(model: QuantizedModel, weights: Path | None):
     """Return the float model or None, and notes; weights that are named must do."""
     try:
-        made, note = float_model(model, weights)
+        made, note = float_model.beside(model, weights)
     except UserError as error:
         if weights is not None:
             raise
@@ -298,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     from .inputs import images
 
     pictures = [images.read(path)[1] for path in args.images]
-    preprocessing = model.preprocessing()
+    preprocessing = preprocessing_of_model(model)
     with Console(stderr=True).status("Getting the float model"):  # a download may take its time
         floating, notes = _beside(model, args.weights)
     answers = classify(model, np.stack([preprocessing.pixels(one) for one in pictures]),

@@ -9,15 +9,11 @@ if anything differs or the core does not come to its end.
 
 import json
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from golden.core.machine import Machine
@@ -25,11 +21,26 @@ from golden.core.program import Program, ProgramError, load
 from golden.cycles.timing import MemoryModel
 from rtl.cli import Parser
 
-from .cli import TRACE, UserError, command, folder, one_line, positive, positive_float, up_to
+from .cli import (
+    TRACE,
+    UserError,
+    command,
+    folder,
+    one_line,
+    positive,
+    positive_float,
+    printable,
+    up_to,
+)
 from .harness import verilator
-from .harness.expected import differences, record
+from .harness.checked_run import shown_progress
+from .harness.disturbance import Disturbance
+from .harness.expected import differences, golden_run
 from .harness.verilator import BANDWIDTH, LATENCY, Result
-from .run import class_names, guesses
+from .inference.classes import class_names, guesses
+from .inputs import images
+from .inputs.model_lookup import preprocessing_for
+from .tables import list_of, show
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown
@@ -47,6 +58,10 @@ def _parser() -> Parser:
                         help="of external memory, per cycle (default: %(default)s)")
     parser.add_argument("--ideal", action="store_true",
                         help="a request in every cycle, its response in the next")
+    parser.add_argument("--memory-seed", type=up_to((1 << 64) - 1), metavar="SEED",
+                        help="random stalls and latencies of external memory on top")
+    parser.add_argument("--refresh", type=positive, nargs=2, metavar=("INTERVAL", "PAUSE"),
+                        help="external memory does nothing for PAUSE of INTERVAL cycles")
     parser.add_argument("--check", action="store_true",
                         help="compare after each instruction, and stop at the first difference")
     parser.add_argument("--trace", type=Path, metavar="FILE",
@@ -67,18 +82,10 @@ def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
     if image is None:
         return np.random.default_rng(seed).integers(0, 256, (program.side, program.side, 3),
                                                     dtype=np.uint8)
-    from .inputs import images, models  # seconds of imports
-
     config = program.about.get("preprocessing")
     if config is None:
         raise UserError("the program does not say how its images are prepared; use --random")
-    try:
-        preprocessing = models.preprocessing_of(config)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the program's preprocessing is unusable: {one_line(error)}") from None
-    if preprocessing.size != (program.side, program.side):
-        raise UserError(f"the program takes images of {program.side} x {program.side}, but its "
-                        f"preprocessing makes {preprocessing.size[0]} x {preprocessing.size[1]}")
+    preprocessing = preprocessing_for(config, program.side, "program")
     return preprocessing.pixels(images.read(image)[1])
 
 
@@ -110,88 +117,32 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
     }
 
 
-def compared(program: Program, pixels: np.ndarray, *, check: bool = False,
-             trace: Path | None = None) -> np.ndarray:
-    """Run an image on the RTL, and return its logits, which are those of the golden machine.
-
-    Parameters
-    ----------
-    program, pixels
-        As :func:`sim.harness.verilator.run` takes them.
-    check
-        Compare after every instruction, and not only memory and scratchpad at the end.
-    trace
-        File for a trace of the cycles around whatever goes wrong; its directory is made.
-
-    Returns
-    -------
-    int16 array, shape (classes,)
-
-    Raises
-    ------
-    UserError
-        If the core does not come to its end, or anything differs: where, and what has a trace.
-    """
-    expected = record(program, pixels)
-    if trace is not None:
-        folder(trace.resolve().parent)
-    with _progress(program) as progress:
-        result = verilator.run(program, pixels, progress=progress, trace=trace,
-                               check=expected if check else False)
-    if not result.ok:
-        traced = "" if result.trace is None else f"; trace: {result.trace}"
-        raise UserError(f"{result.message}{traced}")
-    for one in differences(program, expected.machine, result.memory, result.scratchpad):
-        raise UserError(str(one))
-    return expected.machine.logits
-
-
 def array_busy(result: Result) -> float:
     """Return the share of cycles in which the array multiplies."""
     return result.counters["array"] / max(result.cycles, 1)
 
 
-@contextmanager
-def _progress(program: Program):
-    """Give a callback that shows how far a run is, on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    total = len(program.instructions())
-    columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True,
-                  disable=not console.is_terminal) as shown:
-        task = shown.add_task("Compiling the core", total=total)
-
-        def update(index: int, cycles: int, speed: float) -> None:
-            shown.update(task, completed=index, description=(
-                f"{index}/{total} {cycles:,} cycles, {speed:,.0f}/s"))
-        yield update
-
-
 def _print(made: dict, program: Program, where: Path) -> None:
     console = Console(highlight=False)
     config = program.config
-    console.print(f"{program.about.get('model', 'network')} {program.about.get('bits', '')} on a "
-                  f"{config.rows}x{config.cols} core: {where}", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, padding=(0, 2, 0, 0), pad_edge=False,
-                  show_edge=False)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=48)
-    table.add_column(justify="right", no_wrap=True)
-    for guess in made["classes"]:
-        table.add_row(Text(guess["name"]), f"{100 * guess['probability']:.1f} %")
-    table.add_row("cycles", f"{made['cycles']:,}")
-    for name, cycles in sorted(made["cycles_by_opcode"].items(), key=lambda item: -item[1]):
-        table.add_row(f"  {name}", f"{cycles:,}")
-    table.add_row("array busy", f"{100 * made['array_busy']:.1f} %")
-    for name, value in made["counters"].items():
-        table.add_row(Text(f"  {name}"), f"{value:,}")
-    table.add_row("read from memory", f"{made['read_bytes']:,} bytes")
-    table.add_row("written to memory", f"{made['written_bytes']:,} bytes")
-    table.add_row("simulation", f"{made['cycles_per_second']:,} cycles/s")
-    console.print(table)
+    console.print(Text(printable(
+        f"{program.about.get('model', 'network')} {program.about.get('bits', '')} on a "
+        f"{config.rows}x{config.cols} core: {where}")), soft_wrap=True)
+    rows = [(printable(guess["name"]), f"{100 * guess['probability']:.1f} %")
+            for guess in made["classes"]]
+    rows.append(("cycles", f"{made['cycles']:,}"))
+    rows += [(f"  {name}", f"{cycles:,}") for name, cycles in sorted(
+        made["cycles_by_opcode"].items(), key=lambda item: -item[1])]
+    rows.append(("array busy", f"{100 * made['array_busy']:.1f} %"))
+    rows += [(f"  {name}", f"{value:,}") for name, value in made["counters"].items()]
+    rows += [("read from memory", f"{made['read_bytes']:,} bytes"),
+             ("written to memory", f"{made['written_bytes']:,} bytes"),
+             ("simulation", f"{made['cycles_per_second']:,} cycles/s")]
+    show(console, list_of(rows, console.width))
     for line in made["differs"]:
         console.print(Text(line, style="red"), soft_wrap=True)
     if made["trace"] is not None:
-        console.print(Text(f"trace: {made['trace']}"), soft_wrap=True)
+        console.print(Text(printable(f"trace: {made['trace']}")), soft_wrap=True)
     if made["equal"]:
         console.print(Text("equal to the golden machine", style="green"))
 
@@ -206,9 +157,13 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(f"--latency, --bandwidth: {one_line(error)}") from None
     try:
+        disturbance = Disturbance(args.memory_seed, *(args.refresh or ()))
+    except ValueError as error:
+        raise UserError(f"--refresh: {one_line(error)}") from None
+    try:
         program = load(args.program)
         pixels = pixels_of(program, args.image, args.random)
-        expected = record(program, pixels)
+        expected = golden_run(program, pixels)
     except OSError as error:
         raise UserError(f"cannot read {args.program}: {error.strerror}; sim.compile makes "
                         "programs") from None
@@ -217,10 +172,10 @@ def main(argv: list[str] | None = None) -> int:
     trace = args.trace or (TRACE if args.check else None)
     if trace is not None:
         folder(trace.resolve().parent)
-    with _progress(program) as progress:
+    with shown_progress(program) as progress:
         result = verilator.run(program, pixels, latency=args.latency, bandwidth=args.bandwidth,
-                               ideal=args.ideal, progress=progress, trace=trace,
-                               check=expected if trace is not None else False)
+                               ideal=args.ideal, disturbance=disturbance, progress=progress,
+                               trace=trace, check=expected if trace is not None else False)
     made = summary(program, result, expected.machine)
     if args.json:
         print(json.dumps(made, indent=2))

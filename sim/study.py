@@ -111,8 +111,8 @@ def _parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
-    from .calibrate import FloatModel
     from .inputs import images
+    from .inputs.float_model import FloatModel
     from .ptq import export, methods, train
 
     floating = FloatModel.create(args.model, args.weights)

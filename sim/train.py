@@ -9,7 +9,6 @@ Writes the weights, beside them the training log as ``vit_cifar10.csv``, and aft
 import csv
 import io
 import json
-import pickle
 import sys
 import time
 import zipfile
@@ -20,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from PIL import Image
 
 from rtl.cli import Parser
 
 from .cli import UserError, command, one_line, positive, progress, whole_file
-from .zoo import training
+from .inputs import torch_files
+from .inputs.decoding import decode
+from .zoo import initial_weights, training, training_images
 
 PROG = "python -m sim.train"
 SPLITS = ("train", "test")
@@ -65,10 +65,9 @@ def read_data(path: Path | str) -> Data:
             for name in sorted(archive.namelist()):
                 parts = name.split("/")
                 if len(parts) == 3 and parts[0] in found and parts[2]:
-                    image = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+                    image = decode(archive.read(name))
                     found[parts[0]].append((parts[1], np.asarray(image)))
-    except (OSError, SyntaxError, ValueError, RuntimeError, zipfile.BadZipFile,
-            zlib.error) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(f"cannot read the images: {path}: {reason}") from None
     for split, items in found.items():
@@ -141,9 +140,9 @@ class Run:
         self._mean, self._std = (
             torch.tensor(np.round(value / 255, 4), dtype=torch.float32)
             for value in (pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))))
-        sample = training.normalise(torch.from_numpy(pixels[::25]), self._mean, self._std)
-        self._trainer = training.Trainer(training.build(ARCHITECTURE, sample, recipe.seed), recipe,
-                                         self._mean, self._std, compiled=compiled)
+        sample = training_images.normalise(torch.from_numpy(pixels[::25]), self._mean, self._std)
+        model = initial_weights.build(ARCHITECTURE, sample, recipe.seed)
+        self._trainer = training.Trainer(model, recipe, self._mean, self._std, compiled=compiled)
         self.log: list[dict] = []
 
     @property
@@ -162,21 +161,24 @@ class Run:
         if not self.checkpoint.exists():
             return 0
         try:
-            stored = torch.load(self.checkpoint, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            stored = torch_files.read(self.checkpoint, own=True)
+            recipe, trainer, log = (stored[name] for name in ("recipe", "trainer", "log"))
+        except OSError as error:
             raise UserError(f"cannot read {self.checkpoint}: {one_line(error)}") from None
-        if stored["recipe"] != asdict(self._recipe):
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.checkpoint} is damaged; remove it to start anew") from None
+        if recipe != asdict(self._recipe):
             raise UserError(f"{self.checkpoint} is of a run with other options; "
                             "give the same ones, or remove it")
-        self._trainer.load(stored["trainer"])
-        self.log = stored["log"]
+        self._trainer.load(trainer)
+        self.log = log
         return len(self.log)
 
     def epoch(self, progress) -> dict:
         """Train one more epoch, measure, write the checkpoint; return the row of the log."""
         started, number, padded = time.monotonic(), len(self.log), self._recipe.padding
         count, loss = self._trainer.epoch(
-            number, training.pad(self._data.train.pixels, padded),
+            number, training_images.pad(self._data.train.pixels, padded),
             torch.from_numpy(self._data.train.labels), progress)
         every = 1 if number + 1 == self._recipe.epochs else SAMPLE
         test = self._data.test
@@ -186,9 +188,11 @@ class Run:
             number + 1, count, round(loss, 4), round(right, 4), len(test.labels[::every]),
             round(time.monotonic() - started, 1)), strict=True))
         self.log.append(row)
+        content = io.BytesIO()  # in a file, PyTorch makes a full disk an error of its own
+        torch.save({"recipe": asdict(self._recipe), "log": self.log,
+                    "trainer": self._trainer.state()}, content)
         with whole_file(self.checkpoint) as temporary:
-            torch.save({"recipe": asdict(self._recipe), "log": self.log,
-                        "trainer": self._trainer.state()}, temporary)
+            temporary.write_bytes(content.getbuffer())
         return row
 
     def finish(self) -> None:
@@ -198,16 +202,16 @@ class Run:
                     "std": [round(value, 4) for value in self._std.tolist()],
                     "recipe": asdict(self._recipe),
                     "test_accuracy": self.log[-1]["test_accuracy"]}
-        with whole_file(self._out.with_suffix(".csv")) as temporary, \
-                temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.log)
+        weights = {name: value.contiguous()
+                   for name, value in self._trainer.model.state_dict().items()}
+        content = safetensors.torch.save(weights, {"vernier": json.dumps(metadata)})
         with whole_file(self._out) as temporary:
-            safetensors.torch.save_file(
-                {name: value.contiguous()
-                 for name, value in self._trainer.model.state_dict().items()},
-                temporary, {"vernier": json.dumps(metadata)})
+            temporary.write_bytes(content)
+            with whole_file(self._out.with_suffix(".csv")) as log, \
+                    log.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, LOG_FIELDS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self.log)
         self.checkpoint.unlink(missing_ok=True)
 
 

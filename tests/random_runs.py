@@ -13,6 +13,7 @@ import numpy as np
 
 from golden.common.config import CORES, AcceleratorConfig
 from sim.harness import verilator
+from sim.harness.disturbance import REGULAR, Disturbance
 from tests.cases.coverage import Coverage
 from tests.cases.programs import random_program
 
@@ -38,6 +39,17 @@ def memory_of(seed: int) -> dict:
     return {"latency": int(draw.choice(LATENCIES)), "bandwidth": float(draw.choice(BANDWIDTHS))}
 
 
+def disturbance_of(seed: int) -> Disturbance:
+    """Return what disturbs external memory for the program of a seed: nothing, every other time."""
+    draw = np.random.default_rng([seed, 2])
+    if draw.random() < 0.5:
+        return REGULAR
+    interval = int(draw.integers(20, 400))
+    refresh = (interval, int(draw.integers(1, interval // 2)))
+    return [Disturbance(seed), Disturbance(None, *refresh),
+            Disturbance(seed, *refresh)][draw.integers(3)]
+
+
 def run(name: str, seed: int, coverage: Coverage, instructions: int = INSTRUCTIONS) -> int:
     """Run the program of a seed on a core; return its instructions.
 
@@ -48,8 +60,10 @@ def run(name: str, seed: int, coverage: Coverage, instructions: int = INSTRUCTIO
     """
     program = random_program(seed, CONFIGS[name], instructions)
     memory = memory_of(seed)
-    result = verilator.run(program, check=True, **memory)
-    assert result.ok, f"seed {seed} on {name}, {memory}: {result.message or result.outcome}"
+    disturbance = disturbance_of(seed)
+    result = verilator.run(program, check=True, disturbance=disturbance, **memory)
+    assert result.ok, (f"seed {seed} on {name}, {memory}, {disturbance}: "
+                       f"{result.message or result.outcome}")
     coverage.add(program, result, **memory)
     return len(program.instructions())
 

@@ -16,7 +16,7 @@ from golden.cycles.feed import first_beat
 from golden.network.network import Precision
 from golden.product.mac_array import gemm_cycles
 from sim.cli import UserError
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.estimation.scalesim import product_cycles
 from sim.harness import verilator
 from tests.cases.workloads import traced

@@ -59,3 +59,116 @@ def test_a_forbidden_import_is_noticed(tmp_path):
 def test_every_folder_with_sources_is_a_package(package):
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+def modules(root: Path, packages=tuple(FORBIDDEN)) -> dict[str, Path]:
+    """File of every module of the packages by its full name; a package's is its __init__."""
+    found = {}
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def import_graph(root: Path, packages=tuple(FORBIDDEN)) -> dict[str, list[str]]:
+    """What each module imports of the packages, within functions, too; not what only types need.
+
+    A submodule does not count as its package: ``from .package import submodule`` is an import of
+    the submodule alone, ``from .package import name`` one of the package.
+    """
+    known = modules(root, packages)
+    return {name: sorted(_imports(path.relative_to(root), path.read_text(), known) - {name})
+            for name, path in known.items()}
+
+
+def _imports(path: Path, text: str, known) -> set[str]:
+    tree = ast.parse(text)
+    typing = {id(part) for node in ast.walk(tree) if isinstance(node, ast.If)
+              and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+              for branch in node.body for part in ast.walk(branch)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in typing:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.parent.parts
+            before = package[:len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*before, *filter(None, [node.module])))
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            found.update(name if name in known else base for name in names)
+    return found & known.keys()
+
+
+def cycle(graph: dict[str, list[str]]) -> list[str]:
+    """A cycle of a graph, its first node again at the end; empty if there is none."""
+    finished, way = set(), []
+
+    def visit(name):
+        if name in way:
+            return [*way[way.index(name):], name]
+        if name in finished:
+            return []
+        way.append(name)
+        for other in graph[name]:
+            found = visit(other)
+            if found:
+                return found
+        finished.add(way.pop())
+        return []
+    return next(filter(None, map(visit, graph)), [])
+
+
+def test_no_module_imports_itself_through_others():
+    graph = import_graph(ROOT)
+    assert "sim.inputs.quantized_model" in graph["sim.run"]  # not of an empty graph
+    found = cycle(graph)
+    assert not found, f"modules import each other in a circle: {' -> '.join(found)}"
+
+
+@pytest.mark.parametrize(("files", "found"), [
+    ({"a": "from .b import f", "b": "def f():\n    from . import c", "c": "import p.a"},
+     ["p.a", "p.b", "p.c", "p.a"]),
+    ({"__init__": "from .a import f", "a": "from . import g"}, ["p", "p.a", "p"]),
+    ({"__init__": "from .a import f", "a": "from .b import f", "b": "from . import c", "c": ""},
+     []),
+    ({"a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import b",
+      "b": "from . import a"}, []),
+    ({"a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n"
+           "    from . import b", "b": "from . import a"}, ["p.a", "p.b", "p.a"]),
+], ids=["lazy", "package", "submodules", "types", "not for types"])
+def test_a_cycle_is_found(tmp_path, files, found):
+    (tmp_path / "p").mkdir()
+    for name, text in ({"__init__": ""} | files).items():
+        (tmp_path / "p" / f"{name}.py").write_text(text)
+    assert cycle(import_graph(tmp_path, ("p",))) == found
+
+
+MOST = 16
+"""Python files of a folder, besides its __init__: what a reader takes in at a glance."""
+
+
+def folders(root: Path, package: str) -> dict[Path, list[Path]]:
+    """Python files of each folder of a package, besides __init__."""
+    return {folder: sorted(set(folder.glob("*.py")) - {folder / "__init__.py"})
+            for folder in {path.parent for path in (root / package).rglob("*.py")}}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_folders_are_small_and_say_what_they_hold(package):
+    for folder, files in folders(ROOT, package).items():
+        assert len(files) <= MOST, f"{folder} has {len(files)} files, more than {MOST}"
+        said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        first = said.partition("\n")[0]
+        assert first.endswith((".", ":")), (
+            f"{folder}/__init__.py must say in the first line what lives there, not {first!r}")
+
+
+def test_files_of_a_folder_are_counted(tmp_path):
+    inner = tmp_path / "p" / "inner"
+    inner.mkdir(parents=True)
+    for path in tmp_path / "p" / "__init__.py", inner / "__init__.py", inner / "a.py":
+        path.write_text("")
+    assert folders(tmp_path, "p") == {tmp_path / "p": [], inner: [inner / "a.py"]}

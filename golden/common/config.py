@@ -1,19 +1,18 @@
 """What a user chooses of an accelerator, and what follows from it."""
 
-import tomllib
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 from .checks import integer
 from .formats import ACC, IntFormat, Mode
 
-_LIMITS = {  # smallest and largest value of each choice
+LIMITS = {
     "rows": (1, 256), "cols": (1, 256), "lanes": (1, 256), "scale_lanes": (1, 64),
     "sram_kib": (1, 1 << 20), "bus_bytes": (1, 1024), "max_k": (1, 1 << 16),
     "max_tokens": (1, 1 << 16), "max_channels": (1, 1 << 14), "range_entries": (1, 1 << 16),
     "max_statistics": (1, 1 << 14), "max_projected": (1, 64), "max_monomials": (1, 1 << 12),
     "max_sites": (1, 1 << 12), "stream_words": (1, 1 << 16), "key_words": (1, 1 << 13),
 }
+"""Smallest and largest value of each choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,8 @@ class AcceleratorConfig:
         tile columns of that many words of `cols` bytes.
     """
 
-    rows: int = 8
-    cols: int = 16
+    rows: int
+    cols: int
     lanes: int = 8
     scale_lanes: int = 4
     sram_kib: int = 384
@@ -68,7 +67,7 @@ class AcceleratorConfig:
 
     def __post_init__(self):
         for field in fields(self):
-            integer(field.name, getattr(self, field.name), *_LIMITS[field.name])
+            integer(field.name, getattr(self, field.name), *LIMITS[field.name])
         if self.cols % self.lanes:
             raise ValueError(f"lanes must divide cols, but {self.lanes} does not divide "
                              f"{self.cols}")
@@ -163,68 +162,15 @@ def _power_of_two(value: int) -> bool:
     return value & (value - 1) == 0
 
 
-CONFIGS = {
-    "4x4": AcceleratorConfig(4, 4, lanes=2, scale_lanes=1, sram_kib=128, max_k=1024,
-                             max_tokens=1024, max_channels=256, range_entries=256,
-                             max_statistics=256, max_projected=8, max_monomials=64,
-                             max_sites=128),
-    "8x16": AcceleratorConfig(),
-    "16x16": AcceleratorConfig.for_array(16, 16),
-    "16x32": AcceleratorConfig.for_array(16, 32),
-}
-"""Named configurations; ``8x16`` is the default."""
-
 CORES = {
-    "4x4": replace(CONFIGS["4x4"], lanes=4, key_words=128, max_projected=16),
-    "8x16": replace(CONFIGS["8x16"], sram_kib=304, max_k=2048, max_tokens=1024, max_channels=1024),
-    "16x16": CONFIGS["16x16"],
-    "16x32": replace(CONFIGS["16x32"], lanes=16),
+    "4x4": AcceleratorConfig(4, 4, lanes=4, scale_lanes=1, sram_kib=128, max_k=1024,
+                             max_tokens=1024, max_channels=256, range_entries=256,
+                             max_statistics=256, max_projected=16, max_monomials=64,
+                             max_sites=128, key_words=128),
+    "8x16": AcceleratorConfig(8, 16, sram_kib=304, max_k=2048, max_tokens=1024,
+                              max_channels=1024),
+    "16x16": AcceleratorConfig.for_array(16, 16),
+    "16x32": AcceleratorConfig.for_array(16, 32, lanes=16),
 }
-"""Named configurations of a whole core: ``lanes`` as many as ``rows``. ``8x16`` fits an LFE5U-85F,
+"""Named configurations, all of them of whole cores; ``8x16`` is the default: it fits an LFE5U-85F,
 and its scratchpad DeiT-Tiny."""
-
-
-def load_config(path: Path, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
-    """Return `base` changed by the ``[accelerator]`` table of the TOML file `path`.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no TOML, or names a choice that does not exist or makes no sense.
-    TypeError
-        If a choice is no integer.
-    """
-    return config_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
-
-
-def config_from_table(table: dict, base: AcceleratorConfig = CONFIGS["8x16"]) -> AcceleratorConfig:
-    """Return `base` with the choices named in `table` replaced."""
-    if not isinstance(table, dict):
-        raise ValueError(f"accelerator must be a table, not {table!r}")
-    unknown = sorted(set(table) - set(_LIMITS))
-    if unknown:
-        raise ValueError(f"accelerator choices must be among {', '.join(_LIMITS)}, "
-                         f"not {unknown[0]!r}")
-    return replace(base, **table)
-
-
-def load_core(path: Path, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:
-    """Return the core `base` changed by the ``[accelerator]`` table of the TOML file `path`.
-
-    Raises what :func:`load_config` does, and :exc:`ValueError` if it would be no core.
-    """
-    return core_from_table(tomllib.loads(Path(path).read_text()).get("accelerator", {}), base)
-
-
-def core_from_table(table: dict, base: AcceleratorConfig = CORES["8x16"]) -> AcceleratorConfig:
-    """Return the core `base` with the choices named in `table` replaced.
-
-    A core has as many lanes as rows, so that these need not be named.
-    """
-    if isinstance(table, dict):
-        table = {"lanes": table.get("rows", base.rows), **table}
-    made = config_from_table(table, base)
-    made.check_core()
-    return made

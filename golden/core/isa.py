@@ -9,7 +9,7 @@ stream passes through the weight buffer in words of ``cols`` bytes. An instructi
 What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from bit 0 up:
 
     column     exponent (20, signed), bias (16, signed), start (28, signed)
-    channel    gamma (16, signed), 16 bits of zero, beta (32, signed)
+    channel    gamma (16, signed), coarse (1), 15 bits of zero, beta (32, signed)
     scales     4 lambdas (16, signed)
     codebook   8 operands (8, unsigned)
     statistics 2 times mean (16, signed) and gain (16, unsigned)
@@ -29,7 +29,8 @@ PATCHES     The patches of an image at `address`, as an 8-bit operand matrix (m,
 LOAD        `words` words of the scratchpad from external memory at `address`.
 STORE       `words` words of the scratchpad at `source` to external memory at `address`.
 NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc * multiplier))`` with
-            ``low, high``, where acc is what :func:`golden.rows.layernorm.layer_norm` gives.
+            ``low, high``, where acc is what :func:`golden.rows.layernorm.layer_norm` gives;
+            `coarse` channels of the matrix have less fractional bits than the others.
                                                                      Payload: channels.
 GEMM        Operands (m, k) times weights (k, n), `start` of each column added, then by `path`:
               WIDE    ``y = clip(clip(round(acc * multiplier)) + bias + residual)``, 16 bits
@@ -67,6 +68,7 @@ from itertools import accumulate
 from ..common import formats
 from ..common.checks import integer
 from ..common.formats import EXPONENT, IntFormat, Mode
+from ..prediction import range_unit
 from ..product.mac_array import CODES, Activation
 from ..rows import layernorm, softmax
 
@@ -162,7 +164,6 @@ _ADDRESS = _up(20)
 _STRIDE = _up(16)
 _SLOT = _up(12)
 _EXPONENT = IntFormat(20)
-_RANGE = _up(16)
 
 FIELDS: dict[str, IntFormat] = {
     "opcode": _up(4),
@@ -181,12 +182,9 @@ FIELDS: dict[str, IntFormat] = {
     "step": softmax.STEP, "factor": softmax.RECIPROCAL, "shift": _up(5),
     "address": _up(32), "words": _up(20),
     "run_bytes": _up(12), "grid": _up(8), "image_row_bytes": _up(16), "patch_row_bytes": _up(20),
-    # The run of the range unit, golden.prediction.range_unit.RangeShape.registers.
-    "last_token": _RANGE, "last_chunk_token": _RANGE, "last_word": _RANGE, "last_tile_word": _RANGE,
-    "last_group_word": _RANGE, "last_lane": _up(8), "last_chunk": _RANGE, "chunk_entries": _RANGE,
-    "per_channel": _FLAG, "log2_chunks": formats.LOG2,
+    **range_unit.REGISTERS,
     # The predictor, golden.prediction.scale_predictor.PredictorShape.registers.
-    "statistics": _RANGE, "variables": _up(8), "monomials": _RANGE, "sites": _SLOT,
+    "statistics": _up(16), "variables": _up(8), "monomials": _up(16), "sites": _SLOT,
     "degree": _up(2), "projected": _FLAG,
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
@@ -200,8 +198,7 @@ POSITIONS = dict(zip(FIELDS, accumulate((fmt.bits for fmt in FIELDS.values()), i
                      strict=False))
 """Lowest bit of each field."""
 
-RANGE_FIELDS = ("last_token", "last_chunk_token", "last_word", "last_tile_word", "last_group_word",
-                "last_lane", "last_chunk", "chunk_entries", "per_channel", "log2_chunks")
+RANGE_FIELDS = tuple(range_unit.REGISTERS)
 PREDICTOR_FIELDS = ("statistics", "variables", "monomials", "sites", "degree", "projected")
 
 _MULTIPLIER = ("exponent", "scale_a", "scale_b", "subtract_b")
@@ -229,7 +226,7 @@ _HAS = {
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(28)}
 """Fields of a column unit."""
 
-CHANNEL = {"gamma": formats.ACT16, "zero": IntFormat(16), "beta": formats.ACC}
+CHANNEL = {"gamma": formats.ACT16, "coarse": _up(1), "zero": IntFormat(15), "beta": formats.ACC}
 """Fields of a channel unit."""
 
 SCALES = {f"scale{index}": formats.LAMBDA for index in range(4)}
@@ -311,6 +308,11 @@ class Instruction:
         shown = (f"{name}={_shown(name, self.fields[name])}" for name in FIELDS
                  if name in self.fields)
         return " ".join([f"{self.opcode.name:<8}", *shown]).rstrip()
+
+
+def header_words(mode: Mode) -> int:
+    """Return the stream words of the column units of a tile column, in an array of any size."""
+    return UNIT_BYTES * mode.col_slots
 
 
 def fields_of(opcode: Opcode) -> tuple[str, ...]:

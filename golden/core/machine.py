@@ -68,8 +68,8 @@ class Machine:
     def logits(self) -> np.ndarray:
         """What is where the logits go: int16 (classes,)."""
         region = self.program.logits
-        data = self.memory[region.address:region.address + region.size]
-        return data.view("<i2")[:self.program.classes].astype(np.int16)
+        size = 2 * min(self.program.classes, region.size // 2)
+        return self.memory[region.address:][:size].view("<i2").astype(np.int16)
 
     def run(self, stop_after: int | None = None) -> None:
         """Execute up to END, or up to an instruction, it included."""
@@ -159,9 +159,10 @@ class Machine:
 
     def _norm(self, op):
         channels = self._units(op.n, isa.CHANNEL)
-        gamma, beta = ([unit[name] for unit in channels] for name in ("gamma", "beta"))
+        gamma, beta, coarse = ([unit[name] for unit in channels]
+                               for name in ("gamma", "beta", "coarse"))
         x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
-        acc = layer_norm(x, gamma, beta, op.epsilon)
+        acc = layer_norm(x, gamma, beta, op.epsilon, coarse)
         mantissa, shift = _multipliers(np.full(op.n, self._base(op)))
         self._place(op, requant(acc, mantissa, shift, op.low, op.high))
 

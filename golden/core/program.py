@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common.checks import integer, integers
 from ..common.config import AcceleratorConfig
+from ..common.files import write_folder
 from ..common.formats import UINT8
 from ..memory.scratchpad import words_of
 from . import isa
@@ -134,18 +135,21 @@ class Program:
             yield f"{index:4} {address:08x}  {instruction}"
 
     def save(self, folder: Path) -> None:
-        """Write the two files of a program into a directory, which is made."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the two files of a program into a directory, which is made; or nothing at all.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written: a program that was there before is still there.
+        """
         about = {"format": FORMAT, "version": VERSION,
                  "sha256": hashlib.sha256(self.memory).hexdigest(),
                  "config": asdict(self.config),
                  **{name: asdict(getattr(self, name)) for name in ("stream", "image", "logits")},
                  **{name: getattr(self, name) for name in ("side", "classes", "logit_point")},
                  "tensors": [asdict(tensor) for tensor in self.tensors], "about": self.about}
-        (folder / ABOUT).unlink(missing_ok=True)  # nothing half-written is taken for whole
-        (folder / MEMORY).write_bytes(self.memory)
-        (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+        write_folder(Path(folder), {MEMORY: self.memory,
+                                    ABOUT: (json.dumps(about, indent=1) + "\n").encode()})
 
 
 def load(folder: Path) -> Program:
@@ -182,7 +186,10 @@ def load(folder: Path) -> Program:
     except KeyError as error:
         raise ProgramError(f"{folder} is not a program, or is damaged: {ABOUT} lacks "
                            f"{error}") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except RecursionError:
+        raise ProgramError(f"{folder} is not a program, or is damaged: {ABOUT} is nested too "
+                           "deep") from None
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ProgramError(f"{folder} is not a program, or is damaged: {error}") from None
     return program
 
@@ -204,6 +211,8 @@ def _check_manifest(program: Program) -> None:
         if count > region.size:
             raise ValueError(f"{name} must be such that {count} bytes fit {region.size}, but it is "
                              f"{getattr(program, name)}")
+    if program.logits.size % 2:
+        raise ValueError(f"size of logits must be a multiple of 2 bytes, not {program.logits.size}")
     integer("logit_point", program.logit_point, -64, 64)
     if not isinstance(program.about, dict):
         raise TypeError(f"about must be an object, not {program.about!r}")
@@ -271,10 +280,9 @@ def payload_bytes(instruction: Instruction, config: AcceleratorConfig) -> int:
     return size
 
 
-def tile_column_words(instruction: Instruction, config: AcceleratorConfig) -> int:
+def tile_column_words(instruction: Instruction) -> int:
     """Return the stream words of one tile column of a product: its columns, then its weights."""
-    return (align(UNIT_BYTES * config.tile_cols(instruction.mode_of), config) // config.cols
-            + instruction.k)
+    return isa.header_words(instruction.mode_of) + instruction.k
 
 
 def check_range(name: str, address: int, size: int, limit: int) -> None:

@@ -179,9 +179,9 @@ def _check_gemm(op, config, memory_size):
     if op.activation_of is Activation.CODE and mode is Mode.W4A4:
         raise ValueError("activation must be signed or unsigned in w4a4, not code")
     if op.weights == Source.STREAM:
-        if tile_column_words(op, config) > config.stream_words:
+        if tile_column_words(op) > config.stream_words:
             raise ValueError(f"a tile column must have {config.stream_words} stream words or "
-                             f"fewer, not {tile_column_words(op, config)}")
+                             f"fewer, not {tile_column_words(op)}")
     elif op.k > config.key_words:
         raise ValueError(f"k must be {config.key_words} or less with weights of the scratchpad, "
                          f"not {op.k}")

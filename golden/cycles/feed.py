@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..common.config import AcceleratorConfig
 from ..common.formats import Mode
-from ..core.isa import UNIT_BYTES, Source
+from ..core.isa import UNIT_BYTES, Source, header_words
 from ..product.mac_array import FILL, SHORTEST, drain_cycles, gemm_cycles
 
 LATENCY = 3
@@ -42,11 +42,6 @@ def cycles(m: int, k: int, n: int, mode: Mode, weights: Source, config: Accelera
     if hidden(m, k, n, mode, weights, config):
         return first_beat(k, mode, weights, config) + total
     return _stepped(m, k, n, mode, weights, config)
-
-
-def header_words(mode: Mode) -> int:
-    """Words of the ring that the column units of a tile column take."""
-    return UNIT_BYTES * mode.col_slots
 
 
 def first_beat(k: int, mode: Mode, weights: Source, config: AcceleratorConfig) -> int:
@@ -131,7 +126,7 @@ class _Cursor:
 
 
 class _Loader:
-    """Loads of keys or values, cycle by cycle; see :mod:`rtl.product.key_buffer`."""
+    """Loads of keys or values, cycle by cycle; see :mod:`rtl.product.kv_buffer`."""
 
     def __init__(self, k, columns, weights, config):
         self._words, self._apart = load_words(k, weights, config)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common import formats
 from ..common.checks import integer, integers
+from ..common.config import CORES
 from ..common.formats import IntFormat, Mode
 from ..prediction.scale_predictor import ScalePredictor
 from ..product.mac_array import Activation, start_limit
@@ -31,6 +32,8 @@ UNSIGNED = ("fc2",)
 
 POINT_LIMIT = 16
 """Binary points of a network lie within -16..16."""
+
+_LARGEST = max(CORES.values(), key=lambda core: core.max_k)  # of its products, some core must do
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +332,7 @@ class Network:
 
 def _linear(name: str, layer: Linear, inputs: int, outputs: int, precision: Precision,
             activation: Activation = Activation.SIGNED) -> Linear:
-    start_limit(inputs, precision.mode, activation)
+    start_limit(inputs, precision.mode, activation, _LARGEST)
     fmt, wide = precision.weight, formats.EXPONENT
     return Linear(
         integers(f"{name}.weight", layer.weight, fmt.min, fmt.max, shape=(inputs, outputs),
@@ -352,8 +355,8 @@ def _norm(name: str, norm: Norm, channels: int) -> Norm:
 
 def _block(name: str, block: Block, shape: VitShape, precision: Precision) -> Block:
     dim, hidden = shape.dim, shape.hidden
-    start_limit(shape.head_dim, precision.score_mode, Activation.SIGNED)
-    start_limit(shape.tokens, precision.value_mode, Activation.UNSIGNED)
+    start_limit(shape.head_dim, precision.score_mode, Activation.SIGNED, _LARGEST)
+    start_limit(shape.tokens, precision.value_mode, Activation.UNSIGNED, _LARGEST)
     return Block(
         _norm(f"{name}.norm1", block.norm1, dim),
         _linear(f"{name}.qkv", block.qkv, dim, 3 * dim, precision),

@@ -132,14 +132,40 @@ def sum_format(config: AcceleratorConfig) -> IntFormat:
     return IntFormat((chunks * ACT16.magnitude).bit_length() + 1)
 
 
+def _up(bits: int) -> IntFormat:
+    return IntFormat(bits, signed=False)
+
+
+REGISTERS: dict[str, IntFormat] = {
+    "last_token": _up(16),
+    "last_chunk_token": _up(16),
+    "last_word": _up(16),
+    "last_tile_word": _up(16),
+    "last_group_word": _up(16),
+    "last_lane": _up(8),
+    "last_chunk": _up(16),
+    "chunk_entries": _up(16),
+    "per_channel": _up(1),
+    "log2_chunks": formats.LOG2,
+}
+"""What an instruction tells the hardware of a run, :meth:`RangeShape.registers`: as many bits as
+the largest configuration needs."""
+
+
 def register_formats(config: AcceleratorConfig) -> dict[str, IntFormat]:
-    """Formats of :meth:`RangeShape.registers`, by name."""
+    """Formats of :data:`REGISTERS` in the hardware of a configuration, none of them wider.
+
+    Raises
+    ------
+    ValueError
+        If one would have to be.
+    """
     def up_to(limit: int) -> IntFormat:
-        return IntFormat(max(limit.bit_length(), 1), signed=False)
+        return _up(max(limit.bit_length(), 1))
 
     last_token = up_to(config.max_tokens - 1)
     last_word = up_to(-(-config.max_channels // config.lanes) - 1)
-    return {
+    needed = {
         "last_token": last_token,
         "last_chunk_token": last_token,
         "last_word": last_word,
@@ -151,6 +177,10 @@ def register_formats(config: AcceleratorConfig) -> dict[str, IntFormat]:
         "per_channel": up_to(1),
         "log2_chunks": formats.LOG2,
     }
+    for name, fmt in REGISTERS.items():
+        if needed[name].bits > fmt.bits:
+            raise ValueError(f"{name} must fit {fmt.bits} bits, not {needed[name].bits}")
+    return {name: needed[name] for name in REGISTERS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from numba import get_num_threads
 
 from ..common import formats
 from ..common.checks import integer, integers
-from ..common.config import CONFIGS, AcceleratorConfig
+from ..common.config import CORES, AcceleratorConfig
 from ..common.formats import IntFormat, Mode
 from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
 
@@ -30,7 +30,7 @@ CODES = formats.CODE.max + 1
 """Entries of a codebook."""
 
 _OFFSET = 1 << (Mode.W4A4.activation_bits - 1)  # taken off unsigned 4-bit activations
-_DEFAULT = CONFIGS["8x16"]
+_DEFAULT = CORES["8x16"]
 _SERIAL = 1 << 19  # products in the time that starting the threads would take
 
 

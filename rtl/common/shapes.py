@@ -50,6 +50,28 @@ def narrowed(value: Value, amount: Value, bits: int) -> tuple[Value, Value]:
     return value, beyond
 
 
+def joined(target: data.View, source: data.View, *names: str) -> list:
+    """Return the assignments of the fields of `source` to those of `target` with the same names.
+
+    `names` of `target`, or all that it has. One may be narrower than in `source`, if what is
+    assigned is known to fit, but never wider.
+
+    Raises
+    ------
+    KeyError
+        If `source` has no such field.
+    ValueError
+        If a field of `source` cannot hold what the one of `target` can.
+    """
+    updates = []
+    for name in names or target.shape().members:
+        wanted, given = (Shape.cast(each.shape()[name].shape) for each in (target, source))
+        if wanted.signed != given.signed or wanted.width > given.width:
+            raise ValueError(f"{name} must be {wanted!r} or wider, not {given!r}")
+        updates.append(Value.cast(target[name]).eq(source[name]))
+    return updates
+
+
 def rom(values, index: Value, fmt: IntFormat) -> Value:
     """Constant of `values` at `index`, in `fmt`."""
     return Array(Const(value, shape_of(fmt)) for value in values)[index]

@@ -9,9 +9,10 @@ from golden.core.isa import UNIT_BYTES
 
 from .operands import BYTE
 
-__all__ = ["UNIT", "UnitSplitter", "units_for"]
+__all__ = ["UNIT_BITS", "UnitSplitter", "units_for"]
 
-UNIT = BYTE * UNIT_BYTES
+UNIT_BITS = BYTE * UNIT_BYTES
+"""Bits of a unit of the stream, :data:`golden.core.isa.UNIT_BYTES`."""
 
 
 def units_for(count: Value, each: int) -> Value:
@@ -38,17 +39,17 @@ class UnitSplitter(wiring.Component):
     """
 
     def __init__(self, width: int):
-        self._parts = UNIT // width
+        self._parts = UNIT_BITS // width
         super().__init__({
-            "i": In(stream.Signature(UNIT)),
+            "i": In(stream.Signature(UNIT_BITS)),
             "o": Out(stream.Signature(width)),
             "clear": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        unit, left = Signal(UNIT), Signal(range(self._parts + 1))
-        width = UNIT // self._parts
+        unit, left = Signal(UNIT_BITS), Signal(range(self._parts + 1))
+        width = UNIT_BITS // self._parts
         taken = self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(left != 0),

@@ -1,13 +1,12 @@
 """Sequencer: fetches instructions from the stream, and has the parts of the core do them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.core.isa import (
     CODEBOOK_UNITS,
     FIELD_UNITS,
-    FIELDS,
     GOLDEN_ONLY,
     INSTRUCTION_UNITS,
     PAIRS,
@@ -17,30 +16,13 @@ from golden.core.isa import (
     Status,
 )
 
-from ..common.shapes import shape_of
-from ..common.unit_splitter import UNIT, units_for
+from ..common.unit_splitter import UNIT_BITS, units_for
 from ..memory.weight_buffer import take_layout
+from .instruction import Phase, instruction_layout
 
 __all__ = ["Phase", "Sequencer", "instruction_layout"]
 
-instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
-"""An instruction, as :mod:`golden.core.isa` encodes it."""
-
 _OPCODES = set(Opcode) - GOLDEN_ONLY
-
-
-class Phase(enum.Enum, shape=3):
-    """What the core is doing."""
-
-    IDLE = 0
-    FETCH = 1
-    """Taking an instruction, and adding up its exponents."""
-    CONSTANTS = 2
-    """Taking the constants of SCALES, NORM, SOFTMAX, before anything else."""
-    RUN = 3
-    """All the rest of an instruction."""
-    DRAIN = 4
-    """Waiting for responses that are still to come, at the end."""
 
 
 class Sequencer(wiring.Component):
@@ -82,7 +64,7 @@ class Sequencer(wiring.Component):
     phase: Out(Phase)
     instruction: Out(instruction_layout)
     take: Out(stream.Signature(take_layout["units"].shape))
-    units: In(stream.Signature(UNIT))
+    units: In(stream.Signature(UNIT_BITS))
     resolve: Out(1)
     resolved: In(1)
     constants: In(1)
@@ -95,89 +77,98 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         op = self.instruction
-        opcode = op.opcode
-        count = Signal(range(INSTRUCTION_UNITS + 1))
-        asked = Signal()  # this phase's units have been asked for
-        second = Signal()  # PREDICT: the second part has been asked for
-        tapped = Signal()  # a product has been watched, and PREDICT has not come yet
-        taps, predicts, legal = Signal(), Signal(), Signal()
-        m.d.comb += [
-            self.busy.eq(self.phase != Phase.IDLE),
-            taps.eq((opcode == Opcode.GEMM) & op.tap),
-            predicts.eq(opcode == Opcode.PREDICT),
-            legal.eq((opcode >= min(_OPCODES)) & (opcode <= max(_OPCODES))
-                     & ~(taps & tapped) & ~(predicts & ~tapped)),
-        ]
-        kept, shifted = Signal(UNIT * FIELD_UNITS), Signal(UNIT * FIELD_UNITS)
-        finish = Signal()
-        status = Signal(STATUS_BITS)
+        asked = Signal()  # the units that the phase takes have been asked for
+        m.d.comb += self.busy.eq(self.phase != Phase.IDLE)
         m.d.sync += self.run.eq(0)
+        with m.If(self.take.valid & self.take.ready):
+            m.d.sync += asked.eq(1)
 
+        here = Signal()  # all of the instruction is, and its exponents have been added up
+        carried_out = Signal()
+        legal = self._legal(m, op, carried_out)
+        finish = here & (~legal | (op.opcode == Opcode.END))
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
                 m.d.sync += [self.phase.eq(Phase.FETCH), self.done.eq(0), self.index.eq(0),
-                             self.status.eq(Status.FINE), count.eq(0), asked.eq(0),
-                             tapped.eq(0)]
+                             self.status.eq(Status.FINE), asked.eq(0)]
             with m.Case(Phase.FETCH):
-                m.d.comb += [
-                    self.take.valid.eq(~asked),
-                    self.take.payload.eq(INSTRUCTION_UNITS),
-                    self.units.ready.eq(count != INSTRUCTION_UNITS),
-                ]
-                with m.If(self.take.valid & self.take.ready):
-                    m.d.sync += asked.eq(1)
-                with m.If(self.units.valid & self.units.ready):
-                    m.d.sync += count.eq(count + 1)
-                    with m.If(count < FIELD_UNITS):
-                        m.d.comb += shifted.eq(Cat(kept[UNIT:], self.units.payload))
-                        m.d.sync += kept.eq(shifted)
-                        with m.If(count == FIELD_UNITS - 1):
-                            m.d.sync += op.as_value().eq(shifted)
-                    # All fields are there: add the exponents up while the rest goes by.
-                    m.d.comb += self.resolve.eq(count == FIELD_UNITS)
-                with m.If((count == INSTRUCTION_UNITS) & self.resolved):
+                m.d.comb += [self.take.valid.eq(~asked), self.take.payload.eq(INSTRUCTION_UNITS)]
+                with m.If(here):
                     m.d.sync += asked.eq(0)
-                    with m.If(~legal):
-                        m.d.comb += [finish.eq(1), status.eq(Status.ILLEGAL_INSTRUCTION)]
-                    with m.Elif(opcode == Opcode.END):
-                        m.d.comb += [finish.eq(1), status.eq(Status.FINE)]
-                    with m.Elif(self._has_constants(op)):
+                    with m.If(self._has_constants(op)):
                         m.d.sync += self.phase.eq(Phase.CONSTANTS)
                     with m.Else():
-                        m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), second.eq(0)]
+                        m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1)]
             with m.Case(Phase.CONSTANTS):
-                m.d.comb += [
-                    self.take.valid.eq(~asked),
-                    self.take.payload.eq(self._constants(op)),
-                ]
-                with m.If(self.take.valid & self.take.ready):
-                    m.d.sync += asked.eq(1)
+                m.d.comb += [self.take.valid.eq(~asked), self.take.payload.eq(self._constants(op))]
                 with m.If(self.constants):
                     m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), asked.eq(0)]
             with m.Case(Phase.RUN):
-                with m.If(predicts):
-                    m.d.comb += [
-                        self.take.valid.eq(~asked),
-                        self.take.payload.eq(Mux(second, op.words,
-                                                  units_for(op.statistics, PAIRS))),
-                    ]
-                    with m.If(self.take.valid & self.take.ready):
-                        m.d.sync += [second.eq(1), asked.eq(second)]
-                with m.If(self.finished & ~self.run & ~self.error):
+                self._predictor(m, op, asked)
+                m.d.comb += carried_out.eq(self.finished & ~self.run & ~self.error)
+                with m.If(carried_out):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
-                                 count.eq(0), asked.eq(0), tapped.eq((tapped | taps) & ~predicts)]
+                                 asked.eq(0)]
             with m.Case(Phase.DRAIN), m.If(self.drained):
                 m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
                 with m.If(self.error):
                     m.d.sync += self.status.eq(Status.BUS_ERROR)
+        m.d.comb += here.eq(self._collect(m, op))
         with m.If(self.busy & (self.phase != Phase.DRAIN)):
             with m.If(self.error):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0)]
             with m.Elif(finish):
-                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(status)]
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0), self.status.eq(
+                    Mux(legal, Status.FINE, Status.ILLEGAL_INSTRUCTION))]
             with m.Elif(self.starved):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL_INSTRUCTION)]
         return m
+
+    def _collect(self, m, op):
+        """Take the units of an instruction; return whether it is there, exponents added up."""
+        count = Signal(range(INSTRUCTION_UNITS + 1))
+        kept, shifted = Signal(UNIT_BITS * FIELD_UNITS), Signal(UNIT_BITS * FIELD_UNITS)
+        fetch = self.phase == Phase.FETCH
+        m.d.comb += [
+            self.units.ready.eq(fetch & (count != INSTRUCTION_UNITS)),
+            shifted.eq(Cat(kept[UNIT_BITS:], self.units.payload)),
+            # All fields are there: add the exponents up while the rest goes by.
+            self.resolve.eq(fetch & (count == FIELD_UNITS) & self.units.valid),
+        ]
+        with m.If(~fetch):
+            m.d.sync += count.eq(0)
+        with m.Elif(self.units.valid & self.units.ready):
+            m.d.sync += count.eq(count + 1)
+            with m.If(count < FIELD_UNITS):
+                m.d.sync += kept.eq(shifted)
+            with m.If(count == FIELD_UNITS - 1):
+                m.d.sync += op.as_value().eq(shifted)
+        return fetch & (count == INSTRUCTION_UNITS) & self.resolved
+
+    def _legal(self, m, op, carried_out):
+        """Return whether the core has the instruction, and a tap and PREDICT come in turn."""
+        tapped = Signal()  # a product has been watched, and PREDICT has not come yet
+        taps = (op.opcode == Opcode.GEMM) & op.tap
+        predicts = op.opcode == Opcode.PREDICT
+        with m.If(self.phase == Phase.IDLE):
+            m.d.sync += tapped.eq(0)
+        with m.Elif(carried_out):
+            m.d.sync += tapped.eq((tapped | taps) & ~predicts)
+        return ((op.opcode >= min(_OPCODES)) & (op.opcode <= max(_OPCODES))
+                & ~(taps & tapped) & ~(predicts & ~tapped))
+
+    def _predictor(self, m, op, asked):
+        """Ask for both parts that PREDICT has, one after the other."""
+        second = Signal()  # the first has been asked for
+        with m.If(op.opcode == Opcode.PREDICT):
+            m.d.comb += [
+                self.take.valid.eq(~asked),
+                self.take.payload.eq(Mux(second, op.words, units_for(op.statistics, PAIRS))),
+            ]
+            with m.If(self.take.valid & self.take.ready):
+                m.d.sync += [second.eq(1), asked.eq(second)]
+        with m.If(self.phase != Phase.RUN):
+            m.d.sync += second.eq(0)
 
     @staticmethod
     def _has_constants(op):

@@ -15,11 +15,11 @@ from ..common.shapes import shape_of
 from ..common.soft_multiplier import SoftMultiplier
 from .scratchpad import UNCHECKED, turned, write_signature
 
-__all__ = ["Placement", "placed_layout", "run_layout"]
+__all__ = ["Placement", "destination_layout", "placed_layout"]
 
 _BYTE, _NIBBLE = 8, 4
 
-run_layout = data.StructLayout({name: shape_of(FIELDS[name])
+destination_layout = data.StructLayout({name: shape_of(FIELDS[name])
                                 for name in ("layout", "dest", "dest_stride", "m", "n")})
 """A matrix of `m` rows and `n` columns; `dest` and `dest_stride` in words."""
 
@@ -49,7 +49,7 @@ class Placement(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(destination_layout)``
         The matrix; stable from its first beat until `idle`.
     i : ``In(stream.Signature(placed_layout(config)))``
         Beats, always taken; `column` is a multiple of ``config.rows``. Those of the same columns
@@ -73,7 +73,7 @@ class Placement(wiring.Component):
         self._tile_bits = ceil_log2(config.cols // config.rows)
         self._beats = -(-config.max_k // config.rows)
         super().__init__({
-            "run": In(run_layout),
+            "run": In(destination_layout),
             "i": In(stream.Signature(placed_layout(config), always_ready=True)),
             "write": Out(write_signature(config)),
             "idle": Out(1),
@@ -81,77 +81,92 @@ class Placement(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.waiting = waiting = memory.Memory(
-            shape=_NIBBLE * self._rows, depth=self._beats, init=[], attrs=UNCHECKED)
-        waiting_read, waiting_write = waiting.read_port(), waiting.write_port()
         run, beat = self.run, self.i.p
-        operand4 = run.layout == Layout.OPERAND4
+        lanes = self._lanes()
 
-        # Stage a: place counted in strides, words and banks; lanes of the matrix.
+        # Stage a: lanes of the matrix; beats of an even row of OPERAND4 wait.
         a_valid, a_waits = Signal(), Signal()
         a_odd = Signal()
         a_lanes = Signal(self._rows)
         a_values = Signal.like(beat.values)
         a_beat = Signal(len(beat.column) - self._row_bits)
-        a_index = Signal.like(beat.row)
-        a_offset = Signal.like(beat.row)
-        a_bank = Signal(self._row_bits)
 
-        # Stage p: product of the index and the stride; nibbles of the row before.
+        # Stage p: nibbles of the row before.
         p_valid, p_odd = Signal(), Signal()
         p_lanes = Signal(self._rows)
         p_values = Signal.like(a_values)
-        p_product = Signal.like(run.dest)
-        p_offset = Signal.like(run.dest)
-        p_bank = Signal.like(a_bank)
 
-        # Stage s: address of the first word; parts of it from bank 0 on.
+        # Stage s: parts of the first word from bank 0 on.
         s_valid = Signal()
         s_words = Signal(self._rows * BANK_BITS)
         s_parts = Signal(self._rows)
-        s_address = Signal.like(run.dest)
-        s_bank = Signal.like(a_bank)
+        s_address, s_bank = self._address(m)
 
         # Stage w: turned to their banks. The write port itself is the stage register.
-        lanes = self._lanes()
-        index, offset, bank = self._place(m)
-        m.submodules.multiplier = multiplier = SoftMultiplier(*(
-            IntFormat(len(each), signed=False) for each in (a_index, run.dest_stride)))
-        m.d.comb += [multiplier.a.eq(a_index), multiplier.b.eq(run.dest_stride)]
-        words, parts = self._words(m, p_values, p_lanes, p_odd, waiting_read.data)
-        m.d.comb += [
-            waiting_read.addr.eq(a_beat),
-            waiting_write.addr.eq(a_beat),
-            waiting_write.data.eq(Cat(value[:_NIBBLE] for value in a_values)),
-            waiting_write.en.eq(a_valid & a_waits),
-            self.idle.eq(~(a_valid | p_valid | s_valid | self.write.enable.any())),
-        ]
+        waiting = self._waiting(m, a_beat, a_values, a_valid & a_waits)
+        words, parts = self._words(m, p_values, p_lanes, p_odd, waiting)
+        m.d.comb += self.idle.eq(~(a_valid | p_valid | s_valid | self.write.enable.any()))
         m.d.sync += [
             a_valid.eq(self.i.valid & (beat.row < run.m) & lanes[0]),
-            a_waits.eq(operand4 & ~beat.row[0] & (beat.row + 1 != run.m)),
+            a_waits.eq((run.layout == Layout.OPERAND4) & ~beat.row[0] & (beat.row + 1 != run.m)),
             a_odd.eq(beat.row[0]),
             a_lanes.eq(lanes),
             *(kept.eq(Mux(lane, value, 0))
               for kept, lane, value in zip(a_values, lanes, beat.values, strict=True)),
             a_beat.eq(beat.column >> self._row_bits),
-            a_index.eq(index),
-            a_offset.eq(offset),
-            a_bank.eq(bank),
             p_valid.eq(a_valid & ~a_waits),
             p_odd.eq(a_odd),
             p_lanes.eq(a_lanes),
             p_values.eq(a_values),
-            p_product.eq(multiplier.product),
-            p_offset.eq(run.dest + a_offset),
-            p_bank.eq(a_bank),
             s_valid.eq(p_valid),
             s_words.eq(words),
             s_parts.eq(parts),
-            s_address.eq(p_product + p_offset),
-            s_bank.eq(p_bank),
             *self._write(s_valid, s_words, s_parts, s_address, s_bank),
         ]
         return m
+
+    def _address(self, m):
+        """Return address and bank of the first word of a beat, those of stage s."""
+        run = self.run
+        # Stage a: place counted in strides, words and banks.
+        a_index, a_offset = Signal.like(self.i.p.row), Signal.like(self.i.p.row)
+        a_bank = Signal(self._row_bits)
+
+        # Stage p: product of the index and the stride.
+        p_product, p_offset = Signal.like(run.dest), Signal.like(run.dest)
+        p_bank = Signal.like(a_bank)
+
+        # Stage s: their sum.
+        s_address, s_bank = Signal.like(run.dest), Signal.like(a_bank)
+
+        index, offset, bank = self._place(m)
+        m.submodules.multiplier = multiplier = SoftMultiplier(*(
+            IntFormat(len(each), signed=False) for each in (a_index, run.dest_stride)))
+        m.d.comb += [multiplier.a.eq(a_index), multiplier.b.eq(run.dest_stride)]
+        m.d.sync += [
+            a_index.eq(index),
+            a_offset.eq(offset),
+            a_bank.eq(bank),
+            p_product.eq(multiplier.product),
+            p_offset.eq(run.dest + a_offset),
+            p_bank.eq(a_bank),
+            s_address.eq(p_product + p_offset),
+            s_bank.eq(p_bank),
+        ]
+        return s_address, s_bank
+
+    def _waiting(self, m, beat, values, waits):
+        """Keep the nibbles of a beat that `waits`; return those of the row before, in stage p."""
+        m.submodules.waiting = waiting = memory.Memory(
+            shape=_NIBBLE * self._rows, depth=self._beats, init=[], attrs=UNCHECKED)
+        read, write = waiting.read_port(), waiting.write_port()
+        m.d.comb += [
+            read.addr.eq(beat),
+            write.addr.eq(beat),
+            write.data.eq(Cat(value[:_NIBBLE] for value in values)),
+            write.en.eq(waits),
+        ]
+        return read.data
 
     def _lanes(self) -> Value:
         """Return a bit for each lane of the beat at the input: its column is in the matrix."""

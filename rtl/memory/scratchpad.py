@@ -10,8 +10,16 @@ from amaranth.utils import ceil_log2
 from golden.common.config import AcceleratorConfig
 from golden.memory.scratchpad import BANK_BITS
 
-__all__ = ["UNCHECKED", "Scratchpad", "address_shape", "operand_turn", "read_signature", "turned",
-           "word_layout", "write_signature"]
+__all__ = [
+    "UNCHECKED",
+    "Scratchpad",
+    "address_shape",
+    "operand_turn",
+    "read_signature",
+    "scratchpad_word_layout",
+    "turned",
+    "write_signature",
+]
 
 UNCHECKED = {"no_rw_check": True}
 """Attribute of memories of which nobody needs what is being written: tells yosys, where it reads
@@ -23,7 +31,7 @@ def address_shape(config: AcceleratorConfig):
     return unsigned(max(1, ceil_log2(config.scratchpad_words)))
 
 
-def word_layout(config: AcceleratorConfig) -> data.ArrayLayout:
+def scratchpad_word_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     """What the banks hold at one address, bank by bank."""
     return data.ArrayLayout(BANK_BITS, config.rows)
 
@@ -33,7 +41,7 @@ def read_signature(config: AcceleratorConfig) -> wiring.Signature:
     return wiring.Signature({
         "enable": Out(1),
         "address": Out(address_shape(config)),
-        "data": In(word_layout(config)),
+        "data": In(scratchpad_word_layout(config)),
     })
 
 
@@ -42,7 +50,7 @@ def write_signature(config: AcceleratorConfig) -> wiring.Signature:
     return wiring.Signature({
         "enable": Out(config.rows),
         "address": Out(data.ArrayLayout(address_shape(config), config.rows)),
-        "data": Out(word_layout(config)),
+        "data": Out(scratchpad_word_layout(config)),
     })
 
 
@@ -142,8 +150,8 @@ def turned(values: Value, amount: Value, width: int) -> Value:
 def operand_turn(word, address: Value):
     """Return a word of an OPERAND matrix by PE rows instead of banks, combinationally.
 
-    `word` is a view of :func:`word_layout`, `address` where it was read; the result is another
-    view of the same layout.
+    `word` is a view of :func:`scratchpad_word_layout`, `address` where it was read; the result is
+    another view of the same layout.
     """
     layout = word.shape()
     amount = address[:ceil_log2(layout.length)]

@@ -9,10 +9,9 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS, UNIT_BYTES
 
 from ..common.operands import BYTE
+from ..common.unit_splitter import UNIT_BITS
 
 __all__ = ["WeightBuffer", "ring_signature", "ring_word", "take_layout", "words_shape"]
-
-_UNIT = BYTE * UNIT_BYTES
 
 take_layout = data.StructLayout({"units": FIELDS["n"].bits, "free": 1})
 """Units to give, one or more, and whether their words are free again at once."""
@@ -103,7 +102,7 @@ class WeightBuffer(wiring.Component):
             "room": Out(range(config.stream_words * self._beats + 1),
                         init=config.stream_words * self._beats),
             "take": In(stream.Signature(take_layout)),
-            "units": Out(stream.Signature(_UNIT)),
+            "units": Out(stream.Signature(UNIT_BITS)),
             "skip": In(stream.Signature(words_shape)),
             "window": Out(stream.Signature(range(config.stream_words))),
             "release": In(stream.Signature(words_shape)),
@@ -218,7 +217,7 @@ class WeightBuffer(wiring.Component):
         done = self.units.ready & (part == end)
         m.d.comb += [
             self.units.valid.eq(valid),
-            self.units.payload.eq(word.as_value().word_select(part, _UNIT)),
+            self.units.payload.eq(word.as_value().word_select(part, UNIT_BITS)),
         ]
         with m.If(go):
             m.d.sync += [valid.eq(1), part.eq(0), end.eq(Mux(last, tail, per_word - 1))]

@@ -12,7 +12,7 @@ from golden.prediction.scale_predictor import MAX_DEGREE
 
 from ..common.multiplier import Multiplier
 from ..common.shapes import shape_of
-from .scale_sums import result_layout
+from .scale_sums import rounded_layout
 
 __all__ = ["Monomials"]
 
@@ -39,7 +39,7 @@ class Monomials(wiring.Component):
     -------
     variables, degree : ``In``
         Number of variables and largest degree; stable from the first variable until `done`.
-    i : ``In(stream.Signature(result_layout(STATISTIC)))``
+    i : ``In(stream.Signature(rounded_layout(STATISTIC)))``
         Variables, the last one marked.
     done : ``Out(1)``
         All monomials can be read.
@@ -55,7 +55,7 @@ class Monomials(wiring.Component):
         super().__init__({
             "variables": In(range(config.max_projected + 1)),
             "degree": In(range(MAX_DEGREE + 1)),
-            "i": In(stream.Signature(result_layout(formats.STATISTIC))),
+            "i": In(stream.Signature(rounded_layout(formats.STATISTIC))),
             "done": Out(1),
             "address": In(range(config.max_monomials)),
             "enable": In(1),

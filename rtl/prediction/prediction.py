@@ -9,8 +9,8 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.core.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
-from ..common.shapes import shape_of
-from ..common.unit_splitter import UNIT, UnitSplitter, units_for
+from ..common.shapes import joined, shape_of
+from ..common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
 from .range_unit import RangeUnit, normalisation_layout
 from .scale_unit import ScaleUnit, coefficient_layout
 
@@ -43,8 +43,8 @@ class Prediction(wiring.Component):
         From `start` on: statistics, then the predictor, as :mod:`golden.core.isa` has them.
     o : ``Out(stream.Signature(LAMBDA, always_ready=True))``
         Scales.
-    last : ``Out(1)``
-        The scale at `o` is the last one.
+    done : ``Out(1)``
+        The last scale has been given; low from the cycle after `start`.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -53,16 +53,16 @@ class Prediction(wiring.Component):
             "tap": In(tap_layout), "watch": In(1),
             "taps": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "run": In(predict_layout), "start": In(1),
-            "units": In(stream.Signature(UNIT)),
+            "units": In(stream.Signature(UNIT_BITS)),
             "o": Out(stream.Signature(shape_of(formats.LAMBDA), always_ready=True)),
-            "last": Out(1),
+            "done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         m.submodules.range_unit = ranges = RangeUnit(config)
-        m.submodules.scale_unit = scales = ScaleUnit(config)
+        m.submodules.scale_unit = scales = ScaleUnit(config, multipliers=False)
         m.submodules.normalisations = normalisations = UnitSplitter(normalisation_layout.size)
         m.submodules.coefficients = coefficients = UnitSplitter(coefficient_layout(config).size)
         connect(m, flipped(self.taps), ranges.i)
@@ -78,8 +78,8 @@ class Prediction(wiring.Component):
         with m.Elif(first & self.units.valid & self.units.ready):
             m.d.sync += statistics.eq(statistics - 1)
         m.d.comb += [
-            *(ranges.shape[name].eq(tap[name]) for name in RANGE_FIELDS),
-            *(scales.predictor[name].eq(self.run[name]) for name in PREDICTOR_FIELDS),
+            *joined(ranges.shape, tap),
+            *joined(scales.predictor, self.run),
             normalisations.clear.eq(self.start),
             normalisations.i.valid.eq(self.units.valid & first),
             normalisations.i.payload.eq(self.units.payload),
@@ -95,7 +95,10 @@ class Prediction(wiring.Component):
             coefficients.o.ready.eq(scales.coefficients.ready),
             self.o.valid.eq(scales.o.valid),
             self.o.payload.eq(scales.o.p.exponent),
-            self.last.eq(scales.o.p.last),
             scales.o.ready.eq(1),
         ]
+        with m.If(self.start):
+            m.d.sync += self.done.eq(0)
+        with m.Elif(scales.o.valid & scales.o.p.last):
+            m.d.sync += self.done.eq(1)
         return m

@@ -10,10 +10,10 @@ from golden.prediction.range_unit import register_formats
 
 from ..common.shapes import shape_of
 
-__all__ = ["FlushOrder", "WatchOrder", "entry_shape", "shape_layout"]
+__all__ = ["FlushOrder", "WatchOrder", "entry_shape", "range_shape_layout"]
 
 
-def shape_layout(config: AcceleratorConfig) -> data.StructLayout:
+def range_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
     """A run, as :meth:`golden.prediction.range_unit.RangeShape.registers` tells it the hardware."""
     return data.StructLayout({name: shape_of(fmt)
                               for name, fmt in register_formats(config).items()})
@@ -31,7 +31,7 @@ class WatchOrder(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(range_shape_layout(config))``
         The run; stable from its first beat to its last.
     o : ``Out(stream)``
         ``entry`` of the beat, whether it is the ``first`` of that entry, whether it is the
@@ -41,7 +41,7 @@ class WatchOrder(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "o": Out(stream.Signature(data.StructLayout({
                 "entry": entry_shape(config), "first": 1, "last_word": 1, "last": 1,
             }), always_valid=True)),
@@ -108,7 +108,7 @@ class _BeatEnds(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "advance": In(1),
             "chunk_start": Out(1),  # the token is the first of its chunk
             "last_word": Out(1),  # the word is the last of its token
@@ -164,7 +164,7 @@ class FlushOrder(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(range_shape_layout(config))``
         The run; stable from the first entry to the last.
     o : ``Out(stream)``
         ``entry``, whether it is the ``first_chunk`` or the ``last_chunk`` of its group, and
@@ -174,7 +174,7 @@ class FlushOrder(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "o": Out(stream.Signature(data.StructLayout({
                 "entry": entry_shape(config), "first_chunk": 1, "last_chunk": 1, "last": 1,
             }), always_valid=True)),

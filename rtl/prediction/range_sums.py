@@ -10,12 +10,12 @@ from golden.prediction.range_unit import sum_format
 from ..common.log2 import log2_layout
 from ..common.shapes import shape_of
 from .extremes import rebiased, visit_layout
-from .range_order import shape_layout
+from .range_order import range_shape_layout
 
 __all__ = ["RangeSums"]
 
 
-def _sums_layout(config: AcceleratorConfig) -> data.StructLayout:
+def _chunk_sums_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Sums of maxima and of negated minima, alternating, and whether they are the last."""
     return data.StructLayout({
         "sums": data.ArrayLayout(shape_of(sum_format(config)), 2 * config.lanes),
@@ -32,7 +32,7 @@ class RangeSums(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(range_shape_layout(config))``
         The run; stable while a visit is inside.
     i : ``In(stream.Signature(visit_layout(config.lanes)))``
         Extremes of the chunks, group after group.
@@ -45,7 +45,7 @@ class RangeSums(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "i": In(stream.Signature(visit_layout(config.lanes))),
             "o": Out(stream.Signature(log2_layout(sum_format(config).bits - 1))),
         })
@@ -146,7 +146,7 @@ class _ChunkSums(wiring.Component):
         self._lanes = config.lanes
         super().__init__({
             "i": In(stream.Signature(visit_layout(config.lanes))),
-            "o": Out(stream.Signature(_sums_layout(config))),
+            "o": Out(stream.Signature(_chunk_sums_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -172,15 +172,15 @@ class _SumBeats(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
-            "i": In(stream.Signature(_sums_layout(config))),
+            "shape": In(range_shape_layout(config)),
+            "i": In(stream.Signature(_chunk_sums_layout(config))),
             "o": Out(stream.Signature(log2_layout(sum_format(config).bits - 1))),
         })
 
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        held = Signal(_sums_layout(self._config))
+        held = Signal(_chunk_sums_layout(self._config))
         left = Signal(range(2 * self._config.lanes + 1))
         next_sum = held.sums[0]
 

@@ -1,30 +1,21 @@
 """Robust range of an activation tensor, bit-exact with :mod:`golden.prediction.range_unit`."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common import formats
 from golden.common.config import AcceleratorConfig
-from golden.common.formats import ACT16, IntFormat, round_shift
+from golden.common.formats import ACT16
 from golden.prediction import range_unit
 
-from ..common.log2 import Log2, log2_layout
-from ..common.shapes import saturated, shape_of
+from ..common.log2 import Log2
+from ..common.shapes import shape_of
 from .extremes import Extremes, access_layout, rebiased
-from .range_order import FlushOrder, WatchOrder, shape_layout
+from .normalise import Normalise, normalisation_layout, statistic_layout
+from .range_order import FlushOrder, WatchOrder, range_shape_layout
 from .range_sums import RangeSums
 
-__all__ = ["RangeUnit", "normalisation_layout", "shape_layout", "statistic_layout"]
-
-normalisation_layout = data.StructLayout({
-    "mean": shape_of(formats.LOG2),
-    "gain": shape_of(formats.GAIN),
-})
-"""Mean of a logarithm and reciprocal of its standard deviation."""
-
-statistic_layout = data.StructLayout({"value": shape_of(formats.STATISTIC), "last": 1})
-"""A normalised statistic, and whether it is the last of its run."""
+__all__ = ["RangeUnit", "normalisation_layout", "range_shape_layout", "statistic_layout"]
 
 
 class RangeUnit(wiring.Component):
@@ -43,7 +34,7 @@ class RangeUnit(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(range_shape_layout(config))``
         The run, as :meth:`golden.prediction.range_unit.RangeShape.registers` gives it; stable from
         the first beat to the last statistic.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
@@ -60,7 +51,7 @@ class RangeUnit(wiring.Component):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "normalisation": In(stream.Signature(normalisation_layout)),
             "o": Out(stream.Signature(statistic_layout)),
@@ -100,7 +91,7 @@ class _Access(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(range_shape_layout(config)),
             "done": In(1),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(access_layout(config))),
@@ -144,76 +135,4 @@ class _Access(wiring.Component):
                     m.next = "WAIT"
             with m.State("WAIT"), m.If(self.done):  # until its statistics have been taken
                 m.next = "WATCH"
-        return m
-
-
-class Normalise(wiring.Component):
-    """Turn the logarithm of a sum into a normalised statistic.
-
-    Four-stage pipeline with a latency of :attr:`LATENCY` cycles and a throughput of one payload
-    per cycle, if one is offered at both inputs. Backpressure stalls all stages at once.
-
-    Members
-    -------
-    log2_chunks : ``In(LOG2)``
-        Logarithm of the number of chunks; stable while a payload is inside.
-    i : ``In(stream.Signature(log2_layout(LOG2)))``
-        Logarithm of a sum over the chunks.
-    normalisation : ``In(stream.Signature(normalisation_layout))``
-        Its mean and gain.
-    o : ``Out(stream.Signature(statistic_layout))``
-        ``saturate(round((i - log2_chunks - mean) * gain))``.
-    """
-
-    LATENCY = 4
-
-    log2_chunks: In(shape_of(formats.LOG2))
-    i: In(stream.Signature(log2_layout(shape_of(formats.LOG2))))
-    normalisation: In(stream.Signature(normalisation_layout))
-    o: Out(stream.Signature(statistic_layout))
-
-    def elaborate(self, platform):
-        m = Module()
-        advance = Signal()
-
-        # Stage m: logarithm of the mean over the chunks.
-        m_valid, m_last = Signal(), Signal()
-        m_log = Signal(shape_of(IntFormat(formats.LOG2.bits + 1)))
-        m_normalisation = Signal(normalisation_layout)
-
-        # Stage d: difference from the expected logarithm.
-        d_valid, d_last = Signal(), Signal()
-        d_difference = Signal(shape_of(range_unit.DIFFERENCE))
-        d_gain = Signal(shape_of(formats.GAIN))
-
-        # Stage p: exact product.
-        p_valid, p_last = Signal(), Signal()
-        p_product = Signal(shape_of(range_unit.PRODUCT))
-
-        # Stage o: rounded and saturated. The output stream itself is the stage register.
-        rounded = round_shift(p_product, range_unit.DROP)
-
-        m.d.comb += [
-            advance.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(advance & self.normalisation.valid),
-            self.normalisation.ready.eq(advance & self.i.valid),
-        ]
-        with m.If(advance):
-            m.d.sync += [
-                m_valid.eq(self.i.valid & self.normalisation.valid),
-                m_last.eq(self.i.p.last),
-                m_log.eq(self.i.p.value - self.log2_chunks),
-                m_normalisation.eq(self.normalisation.payload),
-                d_valid.eq(m_valid),
-                d_last.eq(m_last),
-                d_difference.eq(m_log - m_normalisation.mean),
-                d_gain.eq(m_normalisation.gain),
-                p_valid.eq(d_valid),
-                p_last.eq(d_last),
-                p_product.eq(d_difference * d_gain),
-                self.o.valid.eq(p_valid),
-                self.o.p.value.eq(saturated(rounded, formats.STATISTIC.min,
-                                            formats.STATISTIC.max)),
-                self.o.p.last.eq(p_last),
-            ]
         return m

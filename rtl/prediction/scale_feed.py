@@ -11,7 +11,7 @@ from golden.prediction.scale_predictor import register_limits
 
 from ..common.shapes import shape_of
 from .range_unit import statistic_layout
-from .scale_sums import beat_layout
+from .scale_sums import coefficient_beat_layout
 
 __all__ = ["ScaleFeed", "coefficient_layout", "predictor_layout"]
 
@@ -54,7 +54,7 @@ class ScaleFeed(wiring.Component):
         High for a cycle when the monomials of the image can be read.
     address, enable, monomial
         Read port of the monomials; the data come in the cycle after `enable`.
-    o : ``Out(stream.Signature(beat_layout(config)))``
+    o : ``Out(stream.Signature(coefficient_beat_layout(config)))``
         Beats of a block: one per statistic or monomial, then the constants.
     """
 
@@ -69,7 +69,7 @@ class ScaleFeed(wiring.Component):
             "address": Out(range(config.max_monomials)),
             "enable": Out(1),
             "monomial": In(shape_of(scale_unit.ALIGNED)),
-            "o": Out(stream.Signature(beat_layout(config))),
+            "o": Out(stream.Signature(coefficient_beat_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -79,14 +79,12 @@ class ScaleFeed(wiring.Component):
             shape=shape_of(formats.STATISTIC), depth=config.max_statistics, init=[])
         write, read = stored.write_port(), stored.read_port()
 
-        feeding = Signal()  # coefficients are wanted
-        site = Signal()  # those of the sites
+        site = Signal()  # coefficients are those of the sites
         term = Signal(range(max(config.max_statistics, config.max_monomials) + 1))
         left = Signal(range(max(config.max_projected, config.max_sites) + 1))  # results to feed
         first, final = Signal(), Signal()  # beat of its block
         last = Signal()  # block of its kind
-        free = Signal()  # stage r can take a beat
-        step = Signal()  # and does
+        step = Signal()  # stage r takes a beat
         m.d.comb += [
             first.eq(term == 0),
             final.eq(term == Mux(site, predictor.monomials, predictor.statistics)),
@@ -94,8 +92,6 @@ class ScaleFeed(wiring.Component):
             write.addr.eq(term),
             write.data.eq(self.statistics.p.value),
             self.variables.payload.eq(self.statistics.payload),
-            self.coefficients.ready.eq(feeding & free),
-            step.eq(self.coefficients.valid & self.coefficients.ready),
             read.addr.eq(term),
             self.address.eq(term),
             read.en.eq(step),
@@ -105,47 +101,12 @@ class ScaleFeed(wiring.Component):
             m.d.sync += term.eq(term + 1)
             with m.If(final):
                 m.d.sync += [term.eq(0), left.eq(left - config.scale_lanes)]
-
-        with m.FSM():
-            with m.State("LOAD"):
-                m.d.comb += [
-                    self.variables.valid.eq(self.statistics.valid & ~predictor.projected),
-                    self.statistics.ready.eq(self.variables.ready | predictor.projected),
-                    write.en.eq(self.statistics.valid & self.statistics.ready),
-                ]
-                with m.If(write.en):
-                    m.d.sync += term.eq(term + 1)
-                    with m.If(self.statistics.p.last):
-                        m.d.sync += [term.eq(0), left.eq(predictor.sites)]
-                        m.next = "EXPAND"
-                        with m.If(predictor.projected):
-                            m.d.sync += left.eq(predictor.variables)
-                            m.next = "PROJECT"
-            with m.State("PROJECT"):
-                m.d.comb += feeding.eq(1)
-                with m.If(step & final & last):
-                    m.d.sync += left.eq(predictor.sites)
-                    m.next = "EXPAND"
-            with m.State("EXPAND"), m.If(self.expanded):
-                m.next = "SITES"
-            with m.State("SITES"):
-                m.d.comb += [feeding.eq(1), site.eq(1)]
-                with m.If(step & final & last):
-                    m.next = "LOAD"
-
-        # Stage r: coefficients, and the operand read from one of the memories. The last beat of a
-        # phase needs neither, so both may be written again while it waits.
-        r_valid = Signal()
-        r = Signal(beat_layout(config))
+        feeding = self._phases(m, write.en, site, term, left, step & final & last)
+        free, r = self._stage(m, step, read.data)
         m.d.comb += [
-            free.eq(~r_valid | self.o.ready),
-            self.o.valid.eq(r_valid),
-            self.o.payload.eq(r),
-            self.o.p.operand.eq(Mux(r.final, scale_unit.ONE,
-                                    Mux(r.block.site, self.monomial, read.data))),
+            self.coefficients.ready.eq(feeding & free),
+            step.eq(self.coefficients.valid & self.coefficients.ready),
         ]
-        with m.If(free):
-            m.d.sync += r_valid.eq(step)
         with m.If(step):
             m.d.sync += [
                 r.coefficients.eq(self.coefficients.payload),
@@ -156,3 +117,54 @@ class ScaleFeed(wiring.Component):
                 r.block.last.eq(last),
             ]
         return m
+
+    def _phases(self, m, load, site, term, left, end):
+        """Go from phase to phase, the `end` of those that feed; return whether one does."""
+        predictor = self.predictor
+        feeding = Signal()
+        with m.FSM():
+            with m.State("LOAD"):
+                m.d.comb += [
+                    self.variables.valid.eq(self.statistics.valid & ~predictor.projected),
+                    self.statistics.ready.eq(self.variables.ready | predictor.projected),
+                    load.eq(self.statistics.valid & self.statistics.ready),
+                ]
+                with m.If(load):
+                    m.d.sync += term.eq(term + 1)
+                    with m.If(self.statistics.p.last):
+                        m.d.sync += [term.eq(0), left.eq(predictor.sites)]
+                        m.next = "EXPAND"
+                        with m.If(predictor.projected):
+                            m.d.sync += left.eq(predictor.variables)
+                            m.next = "PROJECT"
+            with m.State("PROJECT"):
+                m.d.comb += feeding.eq(1)
+                with m.If(end):
+                    m.d.sync += left.eq(predictor.sites)
+                    m.next = "EXPAND"
+            with m.State("EXPAND"), m.If(self.expanded):
+                m.next = "SITES"
+            with m.State("SITES"):
+                m.d.comb += [feeding.eq(1), site.eq(1)]
+                with m.If(end):
+                    m.next = "LOAD"
+        return feeding
+
+    def _stage(self, m, step, statistic):
+        """Stage r: coefficients, and the operand read from one of the memories.
+
+        Returns whether it can take a beat, and its register. The last beat of a phase needs
+        neither memory, so both may be written again while it waits.
+        """
+        r_valid, free = Signal(), Signal()
+        r = Signal(coefficient_beat_layout(self._config))
+        m.d.comb += [
+            free.eq(~r_valid | self.o.ready),
+            self.o.valid.eq(r_valid),
+            self.o.payload.eq(r),
+            self.o.p.operand.eq(Mux(r.final, scale_unit.ONE,
+                                    Mux(r.block.site, self.monomial, statistic))),
+        ]
+        with m.If(free):
+            m.d.sync += r_valid.eq(step)
+        return free, r

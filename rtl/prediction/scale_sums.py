@@ -12,7 +12,8 @@ from golden.prediction import scale_unit
 from ..common.multiplier import Multiplier
 from ..common.shapes import saturated, shape_of
 
-__all__ = ["RoundSum", "ScaleSums", "SumSplitter", "beat_layout", "result_layout", "sum_layout"]
+__all__ = ["RoundSum", "ScaleSums", "SumSplitter", "coefficient_beat_layout", "rounded_layout",
+           "sum_layout"]
 
 
 def block_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -20,7 +21,7 @@ def block_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({"site": 1, "count": range(config.scale_lanes + 1), "last": 1})
 
 
-def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+def coefficient_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One operand, its coefficient in each lane, and where they stand in their block."""
     return data.StructLayout({
         "operand": shape_of(scale_unit.ALIGNED),
@@ -31,7 +32,7 @@ def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     })
 
 
-def sums_layout(config: AcceleratorConfig) -> data.StructLayout:
+def block_sums_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Sums of a block, one per lane."""
     return data.StructLayout({
         "sums": data.ArrayLayout(shape_of(formats.POLYNOMIAL), config.scale_lanes),
@@ -43,7 +44,7 @@ sum_layout = data.StructLayout({"sum": shape_of(formats.POLYNOMIAL), "last": 1})
 """One sum, and whether it is the last variable or site."""
 
 
-def result_layout(fmt: IntFormat) -> data.StructLayout:
+def rounded_layout(fmt: IntFormat) -> data.StructLayout:
     """One rounded sum, and whether it is the last variable or site."""
     return data.StructLayout({"value": shape_of(fmt), "last": 1})
 
@@ -61,10 +62,10 @@ class ScaleSums(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(beat_layout(config)))``
+    i : ``In(stream.Signature(coefficient_beat_layout(config)))``
         The final beat of a block holds the constants, and :data:`golden.prediction.scale_unit.ONE`
         as the operand.
-    o : ``Out(stream.Signature(sums_layout(config)))``
+    o : ``Out(stream.Signature(block_sums_layout(config)))``
         One payload per block; lanes beyond its count hold nothing of use.
     """
 
@@ -73,8 +74,8 @@ class ScaleSums(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "i": In(stream.Signature(beat_layout(config))),
-            "o": Out(stream.Signature(sums_layout(config))),
+            "i": In(stream.Signature(coefficient_beat_layout(config))),
+            "o": Out(stream.Signature(block_sums_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -127,7 +128,7 @@ class SumSplitter(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(sums_layout(config)))``
+    i : ``In(stream.Signature(block_sums_layout(config)))``
         Blocks of 1 sum or more.
     variables, sites : ``Out(stream.Signature(sum_layout))``
         Sums in the order of their lanes.
@@ -136,7 +137,7 @@ class SumSplitter(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "i": In(stream.Signature(sums_layout(config))),
+            "i": In(stream.Signature(block_sums_layout(config))),
             "variables": Out(stream.Signature(sum_layout)),
             "sites": Out(stream.Signature(sum_layout)),
         })
@@ -144,7 +145,7 @@ class SumSplitter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         valid = Signal()
-        block = Signal(sums_layout(self._config))
+        block = Signal(block_sums_layout(self._config))
         final = Signal()  # this is the last sum of the block
         taken = Signal()
         m.d.comb += [
@@ -186,7 +187,7 @@ class RoundSum(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(sum_layout))``
-    o : ``Out(stream.Signature(result_layout(fmt)))``
+    o : ``Out(stream.Signature(rounded_layout(fmt)))``
     """
 
     LATENCY = 3
@@ -195,7 +196,7 @@ class RoundSum(wiring.Component):
         self._fmt, self._bits, self._high = fmt, bits, high
         super().__init__({
             "i": In(stream.Signature(sum_layout)),
-            "o": Out(stream.Signature(result_layout(fmt))),
+            "o": Out(stream.Signature(rounded_layout(fmt))),
         })
 
     def elaborate(self, platform):

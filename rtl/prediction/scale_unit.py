@@ -14,16 +14,14 @@ from ..common.shapes import multiplier_layout, shape_of
 from .monomials import Monomials
 from .range_unit import statistic_layout
 from .scale_feed import ScaleFeed, coefficient_layout, predictor_layout
-from .scale_sums import RoundSum, ScaleSums, SumSplitter, result_layout
+from .scale_sums import RoundSum, ScaleSums, SumSplitter, rounded_layout
 
 __all__ = ["ScaleUnit", "coefficient_layout", "predictor_layout", "scale_layout"]
 
-scale_layout = data.StructLayout({
-    "exponent": shape_of(formats.LAMBDA),
-    "multiplier": multiplier_layout,
-    "last": 1,
-})
-"""A scale as its lambda and as a multiplier, and whether it is that of the last site."""
+def scale_layout(multipliers: bool = True) -> data.StructLayout:
+    """A scale as its lambda, maybe as a multiplier, and whether it is that of the last site."""
+    multiplier = {"multiplier": multiplier_layout} if multipliers else {}
+    return data.StructLayout({"exponent": shape_of(formats.LAMBDA), **multiplier, "last": 1})
 
 
 class ScaleUnit(wiring.Component):
@@ -39,6 +37,8 @@ class ScaleUnit(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Gives the number of lanes and the largest predictor.
+    multipliers : bool
+        Give the scales as multipliers, too; takes no longer.
 
     Members
     -------
@@ -49,21 +49,21 @@ class ScaleUnit(wiring.Component):
         As many as `predictor` says, the last one marked.
     coefficients : ``In(stream.Signature(coefficient_layout(config)))``
         Beats in the order of :func:`golden.prediction.scale_unit.pack`.
-    o : ``Out(stream.Signature(scale_layout))``
+    o : ``Out(stream.Signature(scale_layout(multipliers)))``
         Scales in the order of the sites, the last one marked.
     """
 
     LATENCY = scale_unit.LATENCY
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, multipliers: bool = True):
         if not isinstance(config, AcceleratorConfig):
             raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config = config
+        self._config, self._multipliers = config, multipliers
         super().__init__({
             "predictor": In(predictor_layout(config)),
             "statistics": In(stream.Signature(statistic_layout)),
             "coefficients": In(stream.Signature(coefficient_layout(config))),
-            "o": Out(stream.Signature(scale_layout)),
+            "o": Out(stream.Signature(scale_layout(multipliers))),
         })
 
     def elaborate(self, platform):
@@ -77,7 +77,7 @@ class ScaleUnit(wiring.Component):
         m.submodules.monomials = monomials = Monomials(self._config)
         m.submodules.round_lambda = round_lambda = RoundSum(
             formats.LAMBDA, scale_unit.ROUND, HIGHEST)
-        m.submodules.output = output = _Output()
+        m.submodules.output = output = _Output(self._multipliers)
 
         connect(m, flipped(self.statistics), feed.statistics)
         connect(m, flipped(self.coefficients), feed.coefficients)
@@ -121,31 +121,41 @@ class _Merge(wiring.Component):
 
 
 class _Output(wiring.Component):
-    """Turn lambdas into scales; latency, throughput and stalls are those of :class:`Exp2`."""
+    """Turn lambdas into scales; latency, throughput and stalls are those of :class:`Exp2`.
 
-    i: In(stream.Signature(result_layout(formats.LAMBDA)))
-    o: Out(stream.Signature(scale_layout))
+    Without `multipliers` as well: :data:`golden.prediction.scale_unit.LATENCY` counts it.
+    """
+
+    def __init__(self, multipliers: bool):
+        self._multipliers = multipliers
+        super().__init__({
+            "i": In(stream.Signature(rounded_layout(formats.LAMBDA))),
+            "o": Out(stream.Signature(scale_layout(multipliers))),
+        })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.exp2 = exp2 = Exp2()
-        m.d.comb += [
-            exp2.i.valid.eq(self.i.valid),
-            exp2.i.payload.eq(self.i.p.value),
-            self.i.ready.eq(exp2.i.ready),
-            self.o.valid.eq(exp2.o.valid),
-            self.o.p.multiplier.eq(exp2.o.payload),
-            exp2.o.ready.eq(self.o.ready),
-        ]
-        # What stays beside the power moves whenever its stages do.
-        beside = self.i.payload
+        advance = Signal()
+        valid, beside = self.i.valid, self.i.payload
         for stage in range(Exp2.LATENCY):
-            register = Signal(result_layout(formats.LAMBDA), name=f"beside_{stage}")
-            with m.If(exp2.i.ready):
-                m.d.sync += register.eq(beside)
-            beside = register
+            next_valid = Signal(name=f"valid_{stage}")
+            register = Signal(rounded_layout(formats.LAMBDA), name=f"beside_{stage}")
+            with m.If(advance):
+                m.d.sync += [next_valid.eq(valid), register.eq(beside)]
+            valid, beside = next_valid, register
         m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(advance),
+            self.o.valid.eq(valid),
             self.o.p.exponent.eq(beside.value),
             self.o.p.last.eq(beside.last),
         ]
+        if self._multipliers:  # its stages move whenever those beside it do
+            m.submodules.exp2 = exp2 = Exp2()
+            m.d.comb += [
+                exp2.i.valid.eq(self.i.valid),
+                exp2.i.payload.eq(self.i.p.value),
+                exp2.o.ready.eq(self.o.ready),
+                self.o.p.multiplier.eq(exp2.o.payload),
+            ]
         return m

@@ -10,9 +10,9 @@ from golden.product import mac_array
 from ..common.multiplier import Multiplier, lent_signature
 from ..common.operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
 from .processing_element import ProcessingElement
-from .tile_drain import TileDrain, result_layout, starts_layout
+from .tile_drain import TileDrain, accumulators_layout, starts_layout
 
-__all__ = ["MacArray", "beat_layout", "tile_layout"]
+__all__ = ["MacArray", "operand_beat_layout", "tile_layout"]
 
 
 def tile_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -24,7 +24,7 @@ def tile_layout(config: AcceleratorConfig) -> data.StructLayout:
     })
 
 
-def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+def operand_beat_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Operand bytes of one cycle, and whether they are the last of a tile."""
     return data.StructLayout({
         "activations": data.ArrayLayout(BYTE, config.rows),
@@ -52,11 +52,11 @@ class MacArray(wiring.Component):
     -------
     tile : ``In(stream.Signature(tile_layout(config)))``
         One payload per tile, taken with its last operand beat.
-    i : ``In(stream.Signature(beat_layout(config)))``
+    i : ``In(stream.Signature(operand_beat_layout(config)))``
         Bytes of :func:`golden.product.mac_array.pack_activations` and :func:`~.pack_weights`.
     codebook : ``In(codebook_layout)``
         Operand of each code; stable while operands are accepted and a cycle longer.
-    o : ``Out(stream.Signature(result_layout(config)))``
+    o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order, ``config.lanes`` per beat.
     lend : ``In(1)``
         The multipliers are lent; only while no operands are offered and all results are out.
@@ -74,9 +74,9 @@ class MacArray(wiring.Component):
         borrower = {"lend": In(1), "lent": In(lent_signature).array(lends)}
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),
-            "i": In(stream.Signature(beat_layout(config))),
+            "i": In(stream.Signature(operand_beat_layout(config))),
             "codebook": In(codebook_layout),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(accumulators_layout(config))),
             **(borrower if lends else {}),
         })
 

@@ -7,16 +7,16 @@ from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
-from golden.core.isa import FIELDS, UNIT_BYTES
+from golden.core.isa import FIELDS, header_words
 from golden.cycles import feed
 
 from ..common.operands import BYTE, by_mode
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
-from .key_buffer import KeyBuffer, WeightSource, last_tile, run_layout
-from .mac_array import beat_layout, tile_layout
+from .kv_buffer import KvBuffer, WeightSource, last_tile, product_layout
+from .mac_array import operand_beat_layout, tile_layout
 
-__all__ = ["OperandFeed", "run_layout"]
+__all__ = ["OperandFeed", "product_layout"]
 
 
 def step_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -38,7 +38,7 @@ class OperandFeed(wiring.Component):
     when all of its weights are there; from then on a beat is given in every cycle in which the
     array takes one, from tile to tile, and from tile column to tile column if the weights are
     there. Weights are those of the stream, in the ring of a :class:`WeightBuffer`, or keys or
-    values out of the scratchpad, see :class:`KeyBuffer`. A beat is offered :attr:`LATENCY` cycles
+    values out of the scratchpad, see :class:`KvBuffer`. A beat is offered :attr:`LATENCY` cycles
     after its activations were asked for. For the cycles of a product see
     :func:`golden.cycles.feed.cycles`.
 
@@ -55,7 +55,7 @@ class OperandFeed(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(product_layout)``
         The product; stable while `busy`.
     start : ``In(1)``
         Begin, while not `busy`.
@@ -71,7 +71,7 @@ class OperandFeed(wiring.Component):
         valid for one cycle.
     tile : ``Out(stream.Signature(tile_layout(config)))``
         Of :class:`MacArray`; start values are zero.
-    o : ``Out(stream.Signature(beat_layout(config)))``
+    o : ``Out(stream.Signature(operand_beat_layout(config)))``
         Beats for :class:`MacArray`.
     """
 
@@ -83,7 +83,7 @@ class OperandFeed(wiring.Component):
         config.check_core()
         self._config = config
         super().__init__({
-            "run": In(run_layout),
+            "run": In(product_layout),
             "start": In(1),
             "busy": Out(1),
             "done": Out(1),
@@ -94,7 +94,7 @@ class OperandFeed(wiring.Component):
             "release": Out(stream.Signature(words_shape)),
             "ring": Out(ring_signature(config)),
             "tile": Out(stream.Signature(tile_layout(config))),
-            "o": Out(stream.Signature(beat_layout(config))),
+            "o": Out(stream.Signature(operand_beat_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -102,38 +102,38 @@ class OperandFeed(wiring.Component):
         config, run = self._config, self.run
         m.submodules.order = order = _Order(config)
         m.submodules.columns = columns = _Columns(config)
-        m.submodules.keys = keys = KeyBuffer(config)
+        m.submodules.kv = kv = KvBuffer(config)
         streamed = run.weights == WeightSource.STREAM
         fresh = order.o.valid & order.o.ready & ~order.o.p.odd  # a word of activations is read
-        freed, finished = self._stages(m, order, keys, fresh, streamed)
+        freed, finished = self._stages(m, order, kv, fresh, streamed)
 
         m.d.comb += [
-            *(part.run.eq(run) for part in (order, columns, keys)),
-            *(part.start.eq(self.start) for part in (order, columns, keys)),
-            keys.granted.eq(~fresh),
-            self.read.enable.eq(fresh | keys.read.enable),
-            self.read.address.eq(Mux(fresh, order.o.p.address, keys.read.address)),
-            keys.read.data.eq(self.read.data),
+            *(part.run.eq(run) for part in (order, columns, kv)),
+            *(part.start.eq(self.start) for part in (order, columns, kv)),
+            kv.granted.eq(~fresh),
+            self.read.enable.eq(fresh | kv.read.enable),
+            self.read.address.eq(Mux(fresh, order.o.p.address, kv.read.address)),
+            kv.read.data.eq(self.read.data),
             # Where the weights of the next tile column are.
-            order.column.valid.eq(Mux(streamed, self.window.valid, keys.column.valid)),
-            order.column.payload.eq(Mux(streamed, self.window.payload, keys.column.payload)),
+            order.column.valid.eq(Mux(streamed, self.window.valid, kv.column.valid)),
+            order.column.payload.eq(Mux(streamed, self.window.payload, kv.column.payload)),
             self.window.ready.eq(order.column.ready & streamed),
-            keys.column.ready.eq(order.column.ready),
+            kv.column.ready.eq(order.column.ready),
             self.release.payload.eq(run.k + by_mode(run.mode, {
-                each: UNIT_BYTES * each.col_slots for each in Mode})),
+                each: header_words(each) for each in Mode})),
         ]
         connect(m, columns.take, flipped(self.take))
         connect(m, columns.skip, flipped(self.skip))
         # Registers end the path from the array's ready.
         m.d.sync += [
             self.release.valid.eq(freed & streamed),
-            keys.free.eq(freed & ~streamed),
+            kv.free.eq(freed & ~streamed),
             self.busy.eq(self.start | (self.busy & ~finished)),
             self.done.eq(finished),
         ]
         return m
 
-    def _stages(self, m, order, keys, fresh, streamed):
+    def _stages(self, m, order, kv, fresh, streamed):
         """Read what `order` says; return whether a tile column has been read, and all is given."""
         config = self._config
         turn = ceil_log2(config.rows)
@@ -158,8 +158,8 @@ class OperandFeed(wiring.Component):
             weights.eq(b_valid & c_free),
             self.ring.enable.eq(weights & streamed),
             self.ring.address.eq(b.weights),
-            keys.keys.enable.eq(weights & ~streamed),
-            keys.keys.address.eq(b.weights),
+            kv.words.enable.eq(weights & ~streamed),
+            kv.words.address.eq(b.weights),
             self.tile.valid.eq(self.o.valid),
             self.tile.p.mode.eq(self.run.mode),
             self.tile.p.activation.eq(self.run.activation),
@@ -185,7 +185,7 @@ class OperandFeed(wiring.Component):
                 d_final.eq(c_final),
                 self.o.p.activations.eq(turned(c_bytes.as_value(), c_turn, BYTE)),
                 self.o.p.weights.eq(Mux(streamed, self.ring.data.as_value(),
-                                        keys.keys.data.as_value())),
+                                        kv.words.data.as_value())),
             ]
         return weights & b.column_last, self.o.valid & self.o.ready & d_final
 
@@ -207,7 +207,7 @@ class _Order(wiring.Component):
         self._config = config
         self._weights = step_layout(config)["weights"].shape
         super().__init__({
-            "run": In(run_layout),
+            "run": In(product_layout),
             "start": In(1),
             "column": In(stream.Signature(self._weights)),
             "o": Out(stream.Signature(step_layout(config))),
@@ -271,7 +271,7 @@ class _Columns(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "run": In(run_layout),
+            "run": In(product_layout),
             "start": In(1),
             "take": Out(stream.Signature(take_layout)),
             "skip": Out(stream.Signature(words_shape)),

@@ -16,7 +16,7 @@ from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
 from .processing_element import sums_signature
 
-__all__ = ["TileDrain", "result_layout", "starts_layout"]
+__all__ = ["TileDrain", "accumulators_layout", "starts_layout"]
 
 _COL_SLOTS = max(mode.col_slots for mode in Mode)
 _QUEUE = RESULTS  # beats; 4 are on their way at full rate, and 5 may have to be promised
@@ -27,7 +27,7 @@ def starts_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     return data.ArrayLayout(shape_of(formats.ACC), _COL_SLOTS * config.cols)
 
 
-def result_layout(config: AcceleratorConfig) -> data.StructLayout:
+def accumulators_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One output beat: results of adjacent columns of a row, the last beat of a tile marked."""
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(formats.ACC), config.lanes),
@@ -62,7 +62,7 @@ class TileDrain(wiring.Component):
         Sums of the first PE row.
     shift : ``Out(1)``
         Every PE row takes over the sums of the row below.
-    o : ``Out(stream.Signature(result_layout(config)))``
+    o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order.
     """
 
@@ -79,7 +79,7 @@ class TileDrain(wiring.Component):
             "capture": In(1),
             "head": In(sums_signature(config)).array(config.cols),
             "shift": Out(1),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -143,7 +143,7 @@ class TileDrain(wiring.Component):
 
     def _results(self, m, schedule, sums, starts):
         """Add and queue what the schedule issues; it has made sure of the room."""
-        m.submodules.queue = queue = SyncFIFOBuffered(width=result_layout(self._config).size,
+        m.submodules.queue = queue = SyncFIFOBuffered(width=accumulators_layout(self._config).size,
                                                       depth=_QUEUE)
         # Stage v: sums and start values.
         v_valid, v_last = Signal(), Signal()
@@ -154,7 +154,7 @@ class TileDrain(wiring.Component):
 
         # Stage r: results, within 32 bits as golden.product.mac_array promises.
         r_valid = Signal()
-        r_result = Signal(result_layout(self._config))
+        r_result = Signal(accumulators_layout(self._config))
 
         m.d.sync += [
             v_valid.eq(schedule.issue),

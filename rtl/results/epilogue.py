@@ -1,30 +1,32 @@
 """Epilogue: from the accumulators behind the MAC array, or of LayerNorm, to stored results."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
-from golden.core.isa import UNIT_BYTES, Path
+from golden.core.isa import Path
 from golden.cycles.product_cycles import EPILOGUE
 
 from ..common.operands import TileMode
-from ..common.shapes import saturated, shape_of
+from ..common.shapes import shape_of
+from ..common.unit_splitter import UNIT_BITS
 from ..memory.placement import placed_layout
-from ..product.tile_drain import result_layout
+from ..product.tile_drain import accumulators_layout
 from .gelu import Gelu
 from .requant import Requant
 from .rescale import Rescale
 from .result_constants import BASE, ResultConstants, row_exponents_signature
 from .result_order import SIZE, ResultOrder, word_shape
+from .result_sums import ResultSums
 
-__all__ = ["Epilogue", "run_layout"]
+__all__ = ["Epilogue", "epilogue_layout"]
 
 _PLACES = 16  # beats between input and output; no more are on their way than there are stages
 
-run_layout = data.StructLayout({
+epilogue_layout = data.StructLayout({
     "path": Path,
     "gelu": 1,
     "residual": 1,
@@ -32,7 +34,7 @@ run_layout = data.StructLayout({
     "offset": 1,
     "by_tiles": 1,
     "columns": 1,
-    "rows": 1,
+    "per_row": 1,
     "mode": TileMode,
     "m": SIZE,
     "n": SIZE,
@@ -51,7 +53,7 @@ by_tiles
     Beats come tile by tile, in the tiles of `mode`; otherwise row by row.
 columns
     Units of columns are supplied. Otherwise bias and start are zero.
-rows
+per_row
     Row exponents are taken off `base`; not together with `columns`.
 base, base_out
     Exponents of the multipliers, scales included; the column's is added to `base`.
@@ -78,7 +80,7 @@ class Epilogue(wiring.Component):
 
     Members
     -------
-    run : ``In(run_layout)``
+    run : ``In(epilogue_layout)``
         Stable from `start` until `done`.
     start : ``In(1)``
         A run begins, the first beat of `i` from the next cycle on; only while `done`.
@@ -88,14 +90,14 @@ class Epilogue(wiring.Component):
         been accepted, and all `taps` taken. High after reset.
     units : ``In(stream.Signature(64))``
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
-    i : ``In(stream.Signature(result_layout(config)))``
+    i : ``In(stream.Signature(accumulators_layout(config)))``
         Accumulators; with start values added they keep within ``ACC``. By tiles, as
         :func:`golden.product.mac_array.tiles` orders them: whole tiles, of which all beats beyond
         `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
     residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `residual`, one per beat inside, in the order of the beats.
     row_exponents : ``Out(row_exponents_signature)``
-        If `rows`, each row's is read once per tile column, ahead of the beats; from the cycle
+        If `per_row`, each row's is read once per tile column, ahead of the beats; from the cycle
         after `start` on.
     taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `tap`, ``y`` of each beat inside, in the order of the beats. Lanes beyond `n` are
@@ -113,11 +115,11 @@ class Epilogue(wiring.Component):
         self._config = config
         wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
         super().__init__({
-            "run": In(run_layout),
+            "run": In(epilogue_layout),
             "start": In(1),
             "done": Out(1),
-            "units": In(stream.Signature(8 * UNIT_BYTES)),
-            "i": In(stream.Signature(result_layout(config))),
+            "units": In(stream.Signature(UNIT_BITS)),
+            "i": In(stream.Signature(accumulators_layout(config))),
             "residuals": In(wide),
             "row_exponents": Out(row_exponents_signature),
             "taps": Out(wide),
@@ -129,7 +131,7 @@ class Epilogue(wiring.Component):
         m.submodules.order = order = ResultOrder(self._config)
         m.submodules.constants = constants = ResultConstants(self._config)
         m.submodules.requant = requant = Requant(self._config)
-        m.submodules.sums = sums = _Sums(self._config)
+        m.submodules.sums = sums = ResultSums(self._config)
         m.submodules.gelu = Gelu(self._config)
         m.submodules.rescale = rescale = Rescale(self._config)
         run = self.run
@@ -144,7 +146,7 @@ class Epilogue(wiring.Component):
             constants.start.eq(self.start),
             constants.active.eq(active),
             constants.columns.eq(run.columns),
-            constants.rows.eq(run.rows),
+            constants.per_row.eq(run.per_row),
             constants.biased.eq(run.columns & ~direct),
             constants.base.eq(run.base),
             constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
@@ -251,71 +253,5 @@ class Epilogue(wiring.Component):
         return entered == left
 
 
-class _Sums(wiring.Component):
-    """Add bias and residual, one saturation.
-
-    Two-stage pipeline, a latency of :attr:`LATENCY` cycles; backpressure at `taps` stalls both
-    stages at once.
-
-    Members
-    -------
-    residual, tap : ``In(1)``
-        Which of the streams and values take part.
-    i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
-    biases : ``In(ArrayLayout(ACT16, lanes))``
-        Of the payload that `i` offers.
-    taps, o : ``Out``
-        The same results; `o` is always ready, and gets each with the cycle in which `taps`, if it
-        takes part, accepts it.
-    """
-
-    LATENCY = 2
-
-    def __init__(self, config: AcceleratorConfig):
-        values = data.ArrayLayout(shape_of(ACT16), config.lanes)
-        self._lanes = config.lanes
-        super().__init__({
-            "residual": In(1),
-            "tap": In(1),
-            "i": In(stream.Signature(values)),
-            "residuals": In(stream.Signature(values)),
-            "biases": In(values),
-            "taps": Out(stream.Signature(values)),
-            "o": Out(stream.Signature(values, always_ready=True)),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        advance, both = Signal(), Signal()
-
-        # Stage t: exact sums.
-        t_valid = Signal()
-        t_sums = Signal(data.ArrayLayout(signed(ACT16.bits + 2), self._lanes))
-
-        # Stage y: saturated.
-        y_valid = Signal()
-        y_values = Signal.like(self.o.payload)
-
-        m.d.comb += [
-            advance.eq(~self.taps.valid | self.taps.ready),
-            both.eq(self.residuals.valid | ~self.residual),
-            self.i.ready.eq(advance & both),
-            self.residuals.ready.eq(advance & self.i.valid & self.residual),
-            self.taps.valid.eq(y_valid & self.tap),
-            self.taps.payload.eq(y_values),
-            self.o.valid.eq(y_valid & advance),
-            self.o.payload.eq(y_values),
-        ]
-        with m.If(advance):
-            m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
-            for lane in range(self._lanes):
-                m.d.sync += [
-                    t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
-                                    + Mux(self.residual, self.residuals.p[lane], 0)),
-                    y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
-                ]
-        return m
-
-
-assert Epilogue.LATENCY == (1 + Requant.LATENCY + _Sums.LATENCY + Gelu.LATENCY
+assert Epilogue.LATENCY == (1 + Requant.LATENCY + ResultSums.LATENCY + Gelu.LATENCY
                             + Rescale.LATENCY) < _PLACES

@@ -8,15 +8,16 @@ from amaranth.utils import exact_log2
 from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
-from golden.core.isa import COLUMN, UNIT_BYTES
+from golden.core.isa import COLUMN
 from golden.cycles.product_cycles import CONSTANT_WORDS
 
 from ..common.exp2 import Exp2
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import multiplier_layout, saturated, shape_of
+from ..common.unit_splitter import UNIT_BITS
 from .result_order import SIZE, RowOrder, word_shape
 
-__all__ = ["BASE", "ResultConstants", "column_layout", "constants_layout",
+__all__ = ["BASE", "ResultConstants", "column_layout", "lane_constants_layout",
            "row_exponents_signature"]
 
 BASE = signed(24)
@@ -34,7 +35,7 @@ row_exponents_signature = wiring.Signature({
 """Read port of the row exponents: `data` is that of the `address` of the cycle before."""
 
 
-def constants_layout(config: AcceleratorConfig) -> data.ArrayLayout:
+def lane_constants_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     """What the accumulator of each lane of a beat is added to and multiplied by."""
     return data.ArrayLayout(data.StructLayout({
         "multiplier": multiplier_layout,
@@ -65,7 +66,7 @@ class ResultConstants(wiring.Component):
     columns : ``In(1)``
         The constants are those of columns; otherwise start and bias are zero, and columns share
         the multiplier of the row.
-    rows : ``In(1)``
+    per_row : ``In(1)``
         Row exponents are taken off `base`; not together with `columns`.
     by_tiles, mode, m, n
         The run, as for :class:`.result_order.ResultOrder`.
@@ -80,7 +81,7 @@ class ResultConstants(wiring.Component):
         The beat of this cycle leaves, and is the last of its row.
     valid : ``Out(1)``
         The constants of this cycle's beat are there.
-    values : ``Out(constants_layout(config))``
+    values : ``Out(lane_constants_layout(config))``
         While `valid`.
     multiplier_out : ``Out(multiplier_layout)``
         Of the whole run; there before the first `valid`.
@@ -102,19 +103,19 @@ class ResultConstants(wiring.Component):
             "start": In(1),
             "active": In(1),
             "columns": In(1),
-            "rows": In(1),
+            "per_row": In(1),
             "by_tiles": In(1),
             "mode": In(TileMode),
             "m": In(SIZE),
             "n": In(SIZE),
             "base": In(BASE),
             "base_out": In(BASE),
-            "units": In(stream.Signature(8 * UNIT_BYTES)),
+            "units": In(stream.Signature(UNIT_BITS)),
             "row_exponents": Out(row_exponents_signature),
             "next_word": In(word_shape(config)),
             "row_end": In(1),
             "valid": Out(1),
-            "values": Out(constants_layout(config)),
+            "values": Out(lane_constants_layout(config)),
             "multiplier_out": Out(multiplier_layout),
             "biased": In(1),
             "bias_word": In(word_shape(config)),
@@ -190,7 +191,7 @@ class ResultConstants(wiring.Component):
             m.d.sync += [
                 e_valid.eq(by_row | (self.units.valid & self.units.ready)),
                 e_exponent.eq(Mux(self.columns, self.base + unit.exponent,
-                                  self.base - Mux(self.rows, self.row_exponents.data, 0))),
+                                  self.base - Mux(self.per_row, self.row_exponents.data, 0))),
             ]
             with m.If(~out_sent):
                 m.d.sync += [

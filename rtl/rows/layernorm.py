@@ -15,9 +15,9 @@ from .norm_root import Root, Variance
 from .norm_rows import CoarseChannels, Intake, RowBuffer, norm_shape_layout
 from .norm_sums import RowSums
 
-__all__ = ["LayerNorm", "affine_layout", "constants_layout", "norm_shape_layout"]
+__all__ = ["LayerNorm", "affine_layout", "channel_layout", "norm_shape_layout"]
 
-constants_layout = data.StructLayout({**affine_constants_layout.members, "coarse": 1})
+channel_layout = data.StructLayout({**affine_constants_layout.members, "coarse": 1})
 """Factor and offset of a channel, and whether it is coarse: :mod:`golden.rows.layernorm`."""
 
 
@@ -54,7 +54,7 @@ class LayerNorm(wiring.Component):
     load : ``In(1)``
         Take constants, from the first channel on, and no rows. May rise when all results of the
         run before have been taken; must fall between two runs.
-    constants : ``In(stream.Signature(constants_layout))``
+    constants : ``In(stream.Signature(channel_layout))``
         `gamma`, `beta` and `coarse` of one channel after the other; none beyond the last is taken.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Rows one after the other, the words of a row in order.
@@ -77,7 +77,7 @@ class LayerNorm(wiring.Component):
         super().__init__({
             "shape": In(norm_shape_layout(config)),
             "load": In(1),
-            "constants": In(stream.Signature(constants_layout)),
+            "constants": In(stream.Signature(channel_layout)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
             "o": Out(stream.Signature(affine_layout(config))),
             **(borrowed if borrows else {}),

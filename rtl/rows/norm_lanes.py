@@ -11,7 +11,7 @@ from golden.rows.layernorm import BETA, CHANNELS, COARSE, DEVIATION, GAMMA, NORM
 from ..common.multiplier import lent_signature
 from ..common.shapes import saturated, shape_of
 from ..memory.scratchpad import UNCHECKED
-from .norm_root import scale_layout
+from .norm_root import row_scale_layout
 from .norm_rows import replay_layout, word_index
 
 __all__ = ["Affine", "Normalize", "affine_constants_layout", "affine_layout", "normalized_layout"]
@@ -91,7 +91,7 @@ class Normalize(wiring.Component):
             m.d.sync += Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids))
             for stage in "xpdtsm":
                 stage_place = Signal(len(place), name=f"{stage}_place")
-                stage_scale = Signal(scale_layout, name=f"{stage}_scale")
+                stage_scale = Signal(row_scale_layout, name=f"{stage}_scale")
                 m.d.sync += [stage_place.eq(place), stage_scale.eq(scale)]
                 place, scale = stage_place, stage_scale
                 scales.append(scale)

@@ -21,9 +21,9 @@ from golden.rows.layernorm import (
 from ..common.leading_one import leading_one_up
 from ..common.shapes import rom, shape_of
 from ..common.soft_multiplier import SoftMultiplier
-from .norm_sums import sums_layout
+from .norm_sums import row_sums_layout
 
-__all__ = ["Root", "Variance", "scale_layout", "variance_layout"]
+__all__ = ["Root", "Variance", "row_scale_layout", "variance_layout"]
 
 _LIMB = 17  # unsigned part of a factor, so that it fits a signed port of 18 bits
 _WIDTH = 64
@@ -36,7 +36,7 @@ _SLOPE = max((table.slope for table in TABLES), key=lambda fmt: fmt.bits)
 variance_layout = data.StructLayout({"sum": shape_of(SUM), "variance": shape_of(VARIANCE)})
 """Sum of a row, and ``V`` of :mod:`golden.rows.layernorm` (1)."""
 
-scale_layout = data.StructLayout({
+row_scale_layout = data.StructLayout({
     "sum": shape_of(SUM),
     "root": shape_of(ROOT),
     "exponent": range((VARIANCE.bits + 1) // 2),
@@ -55,7 +55,7 @@ class Variance(wiring.Component):
     channels : ``In(CHANNELS)``
     epsilon : ``In(EPSILON)``
         Both stable while a row is inside.
-    i : ``In(stream.Signature(sums_layout))``
+    i : ``In(stream.Signature(row_sums_layout))``
     o : ``Out(stream.Signature(variance_layout))``
     """
 
@@ -63,7 +63,7 @@ class Variance(wiring.Component):
 
     channels: In(shape_of(CHANNELS))
     epsilon: In(shape_of(EPSILON))
-    i: In(stream.Signature(sums_layout))
+    i: In(stream.Signature(row_sums_layout))
     o: Out(stream.Signature(variance_layout))
 
     def elaborate(self, platform):
@@ -72,7 +72,7 @@ class Variance(wiring.Component):
         last = INTERVAL - 1
 
         # Stage k: sums of a row, for as many cycles as there are products.
-        k_valid, k_step, k_sums = Signal(), Signal(range(INTERVAL)), Signal(sums_layout)
+        k_valid, k_step, k_sums = Signal(), Signal(range(INTERVAL)), Signal(row_sums_layout)
 
         # Stage f: two factors.
         f_valid, f_step, f_sum = Signal(), Signal.like(k_step), Signal(shape_of(SUM))
@@ -85,7 +85,7 @@ class Variance(wiring.Component):
         # Stage o: sum of the products so far, signed until the last one.
         total = Signal(signed(VARIANCE.bits + 1))
         o_sum = Signal(shape_of(SUM))
-        shifted = Signal.like(total)
+        shifted = self._shifted(m, p_step, total)
 
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
@@ -117,10 +117,14 @@ class Variance(wiring.Component):
                 k_step.eq(0),
                 k_sums.eq(self.i.payload),
             ]
+        return m
 
+    def _shifted(self, m, step, total):
+        """Return the sum that the product of a step is added to: epsilon is, limb by limb."""
+        shifted = Signal.like(total)
         # Every other product starts a new limb, 17 places to the right.
         low, middle, high = (self.epsilon[at:at + _LIMB] for at in range(0, EPSILON.bits, _LIMB))
-        with m.Switch(p_step):
+        with m.Switch(step):
             with m.Case(0):
                 m.d.comb += shifted.eq(high)
             with m.Case(2):
@@ -129,7 +133,7 @@ class Variance(wiring.Component):
                 m.d.comb += shifted.eq(Cat(low, total))
             with m.Default():
                 m.d.comb += shifted.eq(total)
-        return m
+        return shifted
 
     def _factors(self, sums):
         """Return the factors of each step: from the highest limb down, squares and sum in turn."""
@@ -152,14 +156,14 @@ class Root(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(variance_layout))``
-    o : ``Out(stream.Signature(scale_layout))``
+    o : ``Out(stream.Signature(row_scale_layout))``
         ``r`` and ``e`` of :func:`golden.rows.layernorm.root_kernel`.
     """
 
     LATENCY = 6
 
     i: In(stream.Signature(variance_layout))
-    o: Out(stream.Signature(scale_layout))
+    o: Out(stream.Signature(row_scale_layout))
 
     def elaborate(self, platform):
         m = Module()

@@ -10,8 +10,8 @@ from golden.rows.layernorm import CHANNELS, EPSILON, HIGHEST_CHANNELS, LATENCY
 
 from ..common.shapes import shape_of
 from ..memory.row_store import RowStore, store_lent_to, store_signature
-from .norm_root import scale_layout
-from .norm_sums import word_layout
+from .norm_root import row_scale_layout
+from .norm_sums import norm_word_layout
 
 __all__ = ["CoarseChannels", "Intake", "RowBuffer", "norm_shape_layout", "replay_layout",
            "word_index"]
@@ -43,7 +43,7 @@ def replay_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(ACT16), config.lanes),
         "coarse": config.lanes,
-        "scale": scale_layout,
+        "scale": row_scale_layout,
         "word": word_index(config),
         "last": 1,
     })
@@ -63,7 +63,7 @@ class Intake(wiring.Component):
         Number in its row of the word on offer.
     coarse : ``In(lanes)``
         Which of its channels are coarse.
-    sums : ``Out(stream.Signature(word_layout(lanes)))``
+    sums : ``Out(stream.Signature(norm_word_layout(lanes)))``
     buffer : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
     """
 
@@ -76,7 +76,7 @@ class Intake(wiring.Component):
             "i": In(stream.Signature(values)),
             "word": Out(word_index(config)),
             "coarse": In(config.lanes),
-            "sums": Out(stream.Signature(word_layout(config.lanes))),
+            "sums": Out(stream.Signature(norm_word_layout(config.lanes))),
             "buffer": Out(stream.Signature(values)),
         })
 
@@ -164,7 +164,7 @@ class RowBuffer(wiring.Component):
         Stable while a row is inside.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Words of the rows.
-    scales : ``In(stream.Signature(scale_layout))``
+    scales : ``In(stream.Signature(row_scale_layout))``
         Scale of each row, not before its last word.
     coarse : ``In(lanes)``
         Which channels of the word that comes out are coarse, by the number that it has.
@@ -183,7 +183,7 @@ class RowBuffer(wiring.Component):
         super().__init__({
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(self._values)),
-            "scales": In(stream.Signature(scale_layout)),
+            "scales": In(stream.Signature(row_scale_layout)),
             "coarse": In(config.lanes),
             "o": Out(stream.Signature(replay_layout(config))),
             **(store if borrows else {}),
@@ -208,10 +208,10 @@ class RowBuffer(wiring.Component):
 
         # Stage h: a row of which words are being read.
         h_valid, h_last = Signal(), Signal()
-        h_scale, h_word = Signal(scale_layout), Signal(words)
+        h_scale, h_word = Signal(row_scale_layout), Signal(words)
 
         # Stage o: the word read. Beside the memory's own register:
-        o_scale, o_word, o_last = Signal(scale_layout), Signal(words), Signal()
+        o_scale, o_word, o_last = Signal(row_scale_layout), Signal(words), Signal()
 
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),

@@ -10,18 +10,18 @@ from golden.rows.layernorm import COARSE, SQUARES, SUM, VALUE
 from ..common.multiplier import lent_signature
 from ..common.shapes import shape_of
 
-__all__ = ["RowSums", "sums_layout", "word_layout"]
+__all__ = ["RowSums", "norm_word_layout", "row_sums_layout"]
 
 _SQUARE = IntFormat(2 * ACT16.bits - 1, signed=False)
 _SHIFTED = IntFormat(_SQUARE.bits + 2 * COARSE, signed=False)
 
-sums_layout = data.StructLayout({"sum": shape_of(SUM), "squares": shape_of(SQUARES)})
+row_sums_layout = data.StructLayout({"sum": shape_of(SUM), "squares": shape_of(SQUARES)})
 """Sum of a row, and sum of its squares."""
 
 _place_layout = data.StructLayout({"valid": 1, "first": 1, "last": 1})
 
 
-def word_layout(lanes: int) -> data.StructLayout:
+def norm_word_layout(lanes: int) -> data.StructLayout:
     """A word of a row, which of its channels are coarse, and whether it is the first or the last.
     """
     return data.StructLayout({
@@ -40,9 +40,9 @@ class RowSums(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(word_layout(lanes)))``
+    i : ``In(stream.Signature(norm_word_layout(lanes)))``
         Words of a row of up to 1024 channels.
-    o : ``Out(stream.Signature(sums_layout))``
+    o : ``Out(stream.Signature(row_sums_layout))``
         Sums of each row.
     products : ``Out(lent_signature).array(lanes)``
     """
@@ -50,8 +50,8 @@ class RowSums(wiring.Component):
     def __init__(self, lanes: int):
         self._lanes = lanes
         super().__init__({
-            "i": In(stream.Signature(word_layout(lanes))),
-            "o": Out(stream.Signature(sums_layout)),
+            "i": In(stream.Signature(norm_word_layout(lanes))),
+            "o": Out(stream.Signature(row_sums_layout)),
             "products": Out(lent_signature).array(lanes),
         })
 

@@ -16,16 +16,16 @@ from ..memory.row_store import store_signature
 from .softmax_results import Results
 from .softmax_rows import Largest, Rows, Words
 from .softmax_words import (
-    codebook_layout,
     flags_layout,
     flags_of,
     reduced,
-    result_layout,
-    shape_layout,
-    word_layout,
+    softmax_codebook_layout,
+    softmax_layout,
+    softmax_shape_layout,
+    softmax_word_layout,
 )
 
-__all__ = ["Softmax", "codebook_layout", "result_layout", "shape_layout"]
+__all__ = ["Softmax", "softmax_codebook_layout", "softmax_layout", "softmax_shape_layout"]
 
 
 class Softmax(wiring.Component):
@@ -48,15 +48,15 @@ class Softmax(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(softmax_shape_layout(config))``
         The run, as :func:`golden.rows.softmax.registers` gives it; stable from the first word
         accepted until the last word and the last exponent have been taken.
-    codebook : ``In(codebook_layout)``
+    codebook : ``In(softmax_codebook_layout)``
         Operands that codes stand for, ``golden.rows.softmax.codebook(step)``; as stable. Ignored
         where the step is 0.
     i : ``In(stream.Signature(ArrayLayout(SCORE, lanes)))``
         Words of a row in order, row after row. Lanes beyond the last key are ignored.
-    o : ``Out(stream.Signature(result_layout(config)))``
+    o : ``Out(stream.Signature(softmax_layout(config)))``
         Operands where the step is 0, codes otherwise, in the order of the scores. Lanes beyond
         the last key are 0.
     exponent : ``Out(stream.Signature(LOG2))``
@@ -74,10 +74,10 @@ class Softmax(wiring.Component):
         borrowed = {"products": Out(lent_signature).array(config.lanes),
                     "store": Out(store_signature(config, Rows.words(config)))}
         super().__init__({
-            "shape": In(shape_layout(config)),
-            "codebook": In(codebook_layout),
+            "shape": In(softmax_shape_layout(config)),
+            "codebook": In(softmax_codebook_layout),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(softmax.SCORE), config.lanes))),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(softmax_layout(config))),
             "exponent": Out(stream.Signature(shape_of(formats.LOG2))),
             **(borrowed if borrows else {}),
         })
@@ -127,7 +127,7 @@ class _Exponents(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "i": In(stream.Signature(word_layout(shape_of(softmax.OPERAND), config))),
+            "i": In(stream.Signature(softmax_word_layout(shape_of(softmax.OPERAND), config))),
             "o": Out(stream.Signature(shape_of(formats.LOG2))),
         })
 

@@ -16,13 +16,13 @@ from ..common.shapes import rom, shape_of
 from .softmax_words import (
     BASE,
     NEAREST,
-    codebook_layout,
     flags_layout,
     place,
-    result_layout,
     scores_layout,
-    shape_layout,
-    word_layout,
+    softmax_codebook_layout,
+    softmax_layout,
+    softmax_shape_layout,
+    softmax_word_layout,
 )
 
 __all__ = ["Results"]
@@ -60,13 +60,13 @@ class Results(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
-            "codebook": In(codebook_layout),
+            "shape": In(softmax_shape_layout(config)),
+            "codebook": In(softmax_codebook_layout),
             "i": In(stream.Signature(scores_layout(config))),
             "base": In(stream.Signature(shape_of(BASE))),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(softmax_layout(config))),
             "operands": Out(stream.Signature(
-                word_layout(shape_of(softmax.OPERAND), config))),
+                softmax_word_layout(shape_of(softmax.OPERAND), config))),
             "products": Out(lent_signature).array(config.lanes),
         })
 

@@ -18,8 +18,8 @@ from .softmax_words import (
     place,
     reduced,
     scores_layout,
-    shape_layout,
-    word_layout,
+    softmax_shape_layout,
+    softmax_word_layout,
 )
 
 __all__ = ["Largest", "Rows", "Words"]
@@ -34,10 +34,10 @@ class Words(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self._config = config
         super().__init__({
-            "shape": In(shape_layout(config)),
+            "shape": In(softmax_shape_layout(config)),
             "i": In(stream.Signature(data.ArrayLayout(shape_of(softmax.SCORE), config.lanes))),
             "rows": Out(stream.Signature(scores_layout(config))),
-            "largest": Out(stream.Signature(word_layout(shape_of(BIASED), config))),
+            "largest": Out(stream.Signature(softmax_word_layout(shape_of(BIASED), config))),
         })
 
     def elaborate(self, platform):
@@ -114,7 +114,7 @@ class Largest(wiring.Component):
 
     Members
     -------
-    shape : ``In(shape_layout(config))``
+    shape : ``In(softmax_shape_layout(config))``
         As in :class:`rtl.rows.softmax.Softmax`.
     i : ``In(stream)``
         Words of scores, ``BIASED``.
@@ -125,8 +125,8 @@ class Largest(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         super().__init__({
-            "shape": In(shape_layout(config)),
-            "i": In(stream.Signature(word_layout(shape_of(BIASED), config))),
+            "shape": In(softmax_shape_layout(config)),
+            "i": In(stream.Signature(softmax_word_layout(shape_of(BIASED), config))),
             "o": Out(stream.Signature(shape_of(BASE))),
         })
 

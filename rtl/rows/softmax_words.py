@@ -13,15 +13,15 @@ from ..prediction.extremes import BIASED
 __all__ = [
     "BASE",
     "NEAREST",
-    "codebook_layout",
     "flags_layout",
     "flags_of",
     "place",
     "reduced",
-    "result_layout",
     "scores_layout",
-    "shape_layout",
-    "word_layout",
+    "softmax_codebook_layout",
+    "softmax_layout",
+    "softmax_shape_layout",
+    "softmax_word_layout",
 ]
 
 NEAREST = -(softmax.TOP + 1) % softmax.SCORE.one
@@ -31,17 +31,17 @@ BASE = IntFormat((BIASED.max + (softmax.STEP.max >> 1)).bit_length(), signed=Fal
 """Largest score of a row and an offset, see :class:`rtl.rows.softmax_rows.Largest`."""
 
 
-def shape_layout(config: AcceleratorConfig) -> data.StructLayout:
+def softmax_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What the hardware is told of a run: :func:`golden.rows.softmax.registers`."""
     return data.StructLayout({name: shape_of(fmt)
                               for name, fmt in softmax.register_formats(config).items()})
 
 
-codebook_layout = data.ArrayLayout(shape_of(softmax.OPERAND), softmax.CODES)
+softmax_codebook_layout = data.ArrayLayout(shape_of(softmax.OPERAND), softmax.CODES)
 """Operand of each code."""
 
 
-def result_layout(config: AcceleratorConfig) -> data.StructLayout:
+def softmax_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Operands or codes of adjacent keys; the last word of a row marked."""
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(softmax.OPERAND), config.lanes),
@@ -54,7 +54,7 @@ def scores_layout(config: AcceleratorConfig) -> data.ArrayLayout:
     return data.ArrayLayout(shape_of(BIASED), config.lanes)
 
 
-def word_layout(shape, config: AcceleratorConfig) -> data.StructLayout:
+def softmax_word_layout(shape, config: AcceleratorConfig) -> data.StructLayout:
     """A value of `shape` per lane, and the place of the word in its row."""
     return data.StructLayout({
         "values": data.ArrayLayout(shape, config.lanes),

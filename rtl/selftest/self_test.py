@@ -94,21 +94,7 @@ class _Runner(wiring.Component):
         results = Signal(range(max(len(check.results) for check in checks)))  # to come, less one
         # Registered bits per unit: the handshakes with the units begin with them.
         feeding, taking = Signal(len(checks)), Signal(len(checks))
-        result = Signal(WORD_BITS)
-        arrives = Signal()
-
-        for index, check in enumerate(checks):
-            station = STATIONS[check.name](self._config, check.words)
-            m.submodules[check.name] = station
-            m.d.comb += [
-                station.i.payload.eq(pattern.o.payload),
-                station.i.valid.eq(feeding[index]),
-                station.o.ready.eq(taking[index]),
-            ]
-            with m.If(feeding[index]):
-                m.d.comb += pattern.o.ready.eq(station.i.ready)
-            with m.If(taking[index]):
-                m.d.comb += [arrives.eq(station.o.valid), result.eq(station.o.payload)]
+        arrives, result = self._stations(m, pattern, feeding, taking)
 
         def choose(values):
             return rom(values, unit, _WORD)
@@ -147,6 +133,23 @@ class _Runner(wiring.Component):
                 m.next = "IDLE"
         return m
 
+    def _stations(self, m, pattern, feeding, taking):
+        """Connect all units to the pattern; return whether a result arrives, and the result."""
+        arrives, result = Signal(), Signal(WORD_BITS)
+        for index, check in enumerate(self._checks):
+            station = STATIONS[check.name](self._config, check.words)
+            m.submodules[check.name] = station
+            m.d.comb += [
+                station.i.payload.eq(pattern.o.payload),
+                station.i.valid.eq(feeding[index]),
+                station.o.ready.eq(taking[index]),
+            ]
+            with m.If(feeding[index]):
+                m.d.comb += pattern.o.ready.eq(station.i.ready)
+            with m.If(taking[index]):
+                m.d.comb += [arrives.eq(station.o.valid), result.eq(station.o.payload)]
+        return arrives, result
+
 
 class _Printer(wiring.Component):
     """Execute a script of :func:`golden.selftest.self_test.script`, for ever."""
@@ -163,17 +166,13 @@ class _Printer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.script = script = memory.Memory(
-            shape=8, depth=len(self._script), init=list(self._script),
-            attrs={"ram_style": "block"})
-        read = script.read_port()
         position = Signal(range(len(self._script)))
+        command = self._command(m, position)
         code = Signal(8)  # register behind the memory, which is slow
         digit = Signal(3)  # of a number or a verdict
         verdict = Signal()  # of the unit run last, then of all
         all_correct = Signal(init=1)
         timer = Signal(range(self._pause))
-        m.d.comb += read.addr.eq(position)
 
         def step():
             m.d.sync += [position.eq(position + 1), digit.eq(0)]
@@ -191,21 +190,15 @@ class _Printer(wiring.Component):
             with m.State("FETCH"):
                 m.next = "DECODE"
             with m.State("DECODE"):
-                m.d.sync += code.eq(read.data)
+                m.d.sync += code.eq(command)
                 m.next = "EXECUTE"
             with m.State("EXECUTE"), m.Switch(code):
-                with m.Case(self_test.RUN):
-                    m.next = "RUN"
-                with m.Case(self_test.SIGNATURE):
-                    m.next = "SIGNATURE"
-                with m.Case(self_test.VERDICT):
-                    m.next = "VERDICT"
+                for each in ("RUN", "SIGNATURE", "VERDICT"):  # states of the same names
+                    with m.Case(getattr(self_test, each)):
+                        m.next = each
                 with m.Case(self_test.RESULT):
-                    m.d.sync += [
-                        verdict.eq(all_correct),
-                        self.passed.eq(all_correct),
-                        self.failed.eq(~all_correct),
-                    ]
+                    m.d.sync += [verdict.eq(all_correct), self.passed.eq(all_correct),
+                                 self.failed.eq(~all_correct)]
                     m.next = "VERDICT"
                 with m.Case(self_test.REPEAT):
                     m.d.sync += [position.eq(0), all_correct.eq(1), timer.eq(self._pause - 1)]
@@ -231,3 +224,12 @@ class _Printer(wiring.Component):
                 with m.If(timer == 0):
                     m.next = "FETCH"
         return m
+
+    def _command(self, m, position):
+        """Return what is at `position` of the script, in the cycle after."""
+        m.submodules.script = script = memory.Memory(
+            shape=8, depth=len(self._script), init=list(self._script),
+            attrs={"ram_style": "block"})
+        read = script.read_port()
+        m.d.comb += read.addr.eq(position)
+        return read.data

@@ -19,8 +19,8 @@ from golden.network.network import (
 )
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 
-from ..estimation import timing
-from .compiler import DoesNotFit
+from ..prediction.default_shapes import predictor_shape, tap_shape
+from .limits import DoesNotFit
 
 
 def shape_of(model: str) -> VitShape:
@@ -61,12 +61,13 @@ def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None)
 
 
 def default_tap(shape: VitShape, config: AcceleratorConfig) -> Tap:
-    """Return a tap after the first block that predicts all scales behind it, as
-    :func:`sim.estimation.timing.tap_shape` and :func:`sim.estimation.timing.predictor_shape` say.
+    """Return a tap after the first block that predicts all scales behind it.
+
+    Their sizes are those of :mod:`sim.prediction.default_shapes`.
     """
-    watched = timing.tap_shape(shape.tokens, shape.dim, config)
+    watched = tap_shape(shape.tokens, shape.dim, config)
     sites = np.arange(len(BLOCK_SITES), shape.sites)
-    sizes = timing.predictor_shape(watched, len(sites), config)
+    sizes = predictor_shape(watched, len(sites), config)
     return Tap(1, watched.chunk_tokens, watched.groups, np.zeros(watched.statistics, int),
                np.full(watched.statistics, GAIN.one), _predictor(sizes), sites)
 

@@ -1,4 +1,4 @@
-"""Results of an estimate: the cost of each layer, and their totals."""
+"""Results of a generic estimate: the cost of each layer, and their totals."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +9,7 @@ from golden.prediction.range_unit import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
 
 from .energy import DRAM_RANGE, Energy, EnergyTable
-from .timing import Traffic
+from .traffic import Traffic
 from .workload import Workload
 
 SCALES = ("static", "predicted", "jit")
@@ -23,7 +23,7 @@ class Options:
     ----------
     bits
         Precision; the first layer and the head stay at W8A8, see
-        :func:`sim.estimation.timing.mode_of`.
+        :func:`sim.estimation.generic_mapping.mode_of`.
     clock_mhz
         Clock of the accelerator.
     dram_gb_s

@@ -1,4 +1,4 @@
-"""How an estimate is shown: tables for a terminal of 80 columns, JSON, CSV."""
+"""How an estimate is shown: tables, JSON, CSV."""
 
 import csv
 import io
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from golden.common.formats import Mode
 
+from ..tables import pairs_of, show, table_of
 from . import scalesim
 from .costs import Estimate, Layer
 from .energy import DRAM_RANGE
@@ -49,24 +49,6 @@ def millijoules(picojoules: float) -> str:
     return f"{value:.3f}" if value < 100 else f"{value:.0f}"
 
 
-def table_of(title: str, columns: list[str], rows: list[list[str]], width: int) -> Table:
-    """Table within `width` with names to the left, numbers to the right.
-
-    Two blanks between columns if there is room, else one; then names are cut, from their front.
-    """
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    gap = 2 if sum(widths) + 2 * len(columns) <= width else 1
-    room = max(8, width - sum(widths[1:]) - gap * len(columns))
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  padding=(0, gap - 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True,
-                         style=None if number else "cyan")
-    for name, *cells in rows:
-        table.add_row(name if len(name) <= room else f"..{name[2 - room:]}", *cells)
-    return table
-
-
 def print_report(result: Estimate, console: Console, *, every_layer: bool = False,
                  reason: str = ""):
     """Print tables, totals and assumptions; `reason` is why the mapping is generic."""
@@ -77,11 +59,11 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
         f"{options.clock_mhz:g} MHz, {options.tech}, {options.scales} scales"))
     console.print()
     layers = result.layers if every_layer else result.groups
-    console.print(_products(result, layers, every_layer, console.width))
+    show(console, _products(result, layers, every_layer, console.width))
     console.print()
-    console.print(_others(result, layers, every_layer, console.width))
+    show(console, _others(result, layers, every_layer, console.width))
     console.print()
-    console.print(_totals(result))
+    show(console, _totals(result, console.width))
     console.print(energy_parts(result))
     console.print()
     if reason:
@@ -97,7 +79,7 @@ def _products(result, layers, every_layer, width) -> Table:
             for layer, label in zip(layers, _labels(layers, every_layer), strict=True)]
     columns = ["layer" if every_layer else "operation", "MxKxN", "x", "MACs", "cycles", "util",
                "SRAM", "DRAM", "mJ"]
-    return table_of("Matrix products", columns, rows, width)
+    return table_of("Matrix products", columns, rows, width, [[2], [1], [6], [7], [3], [8]])
 
 
 def _others(result, layers, every_layer, width) -> Table:
@@ -109,7 +91,7 @@ def _others(result, layers, every_layer, width) -> Table:
     rows += [[kind, compact(elements), EPILOGUE, "0", "", "", ""]
              for kind, elements in result.pointwise.items()]
     return table_of("Beside the products", ["operation", "elements", "cycles", "exposed", "SRAM",
-                                          "DRAM", "mJ"], rows, width)
+                                            "DRAM", "mJ"], rows, width, [[4], [5], [1], [6]])
 
 
 def _costs(layer) -> list[str]:
@@ -139,22 +121,20 @@ def _by_role(layers: Iterable[Layer]) -> list[Layer]:
     return list(roles.values())
 
 
-def _totals(result) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    for style in (None, "bold", None, "bold"):
-        grid.add_column(no_wrap=True, style=style)
+def _totals(result, width) -> Table:
     energy = result.energy
-    grid.add_row("MACs", f"{result.macs:,}", "cycles", f"{result.cycles:,}")
-    grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
-    grid.add_row("array busy", percent(result.utilisation), "efficiency",
-                 f"{result.tops_per_watt:.2f} TOPS/W")
-    grid.add_row("range + scale unit", f"{percent(result.scale_cycles_share)} of cycles", "",
-                 f"{percent(result.scale_energy_share)} of energy")
-    grid.add_row("waiting for DRAM", f"{percent(result.stall / result.cycles)} of cycles",
-                 "DRAM traffic", f"{result.traffic.dram / 1e6:,.2f} MB")
-    grid.add_row("non-GEMM elements", f"{result.elements:,}", "activations",
-                 f"{result.peak_bytes / 1024:,.0f} of {result.config.sram_kib:,} KiB")
-    return grid
+    return pairs_of([
+        ("MACs", f"{result.macs:,}", "cycles", f"{result.cycles:,}"),
+        ("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ"),
+        ("array busy", percent(result.utilisation), "efficiency",
+         f"{result.tops_per_watt:.2f} TOPS/W"),
+        ("range + scale unit", f"{percent(result.scale_cycles_share)} of cycles", "",
+         f"{percent(result.scale_energy_share)} of energy"),
+        ("waiting for DRAM", f"{percent(result.stall / result.cycles)} of cycles",
+         "DRAM traffic", f"{result.traffic.dram / 1e6:,.2f} MB"),
+        ("non-GEMM elements", f"{result.elements:,}", "activations",
+         f"{result.peak_bytes / 1024:,.0f} of {result.config.sram_kib:,} KiB"),
+    ], width)
 
 
 def energy_parts(result: Estimate) -> str:
@@ -269,9 +249,8 @@ def print_scalesim(summary: dict, console: Console):
     rows = [[row["operation"], "x".join(map(str, row["shape"])), str(row["count"]),
              compact(row["macs"]), f"{row['cycles']:,}", f"{100 * row['utilisation']:.1f}%"]
             for row in summary["operations"]]
-    table = table_of("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"], rows,
-                   console.width)
-    console.print(table)
+    show(console, table_of("Matrix products", ["operation", "MxKxN", "x", "MACs", "cycles", "util"],
+                           rows, console.width, [[2], [1], [3], [5]]))
     console.print()
     console.print(f"compute cycles {summary['cycles']:,}, MACs {summary['macs']:,}, "
                   f"array busy {100 * summary['utilisation']:.1f} %")

@@ -17,13 +17,13 @@ from golden.cycles.timing import USUAL, MemoryModel, Step, timing
 from golden.prediction import scale_unit
 
 from .energy import Energy, EnergyTable
-from .timing import Traffic
+from .traffic import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InstructionCost:
     """Cost of an instruction, or of several.
 
     Attributes
@@ -55,7 +55,7 @@ class Row:
     traffic: Traffic
     energy: Energy
 
-    def __add__(self, other: "Row") -> "Row":
+    def __add__(self, other: "InstructionCost") -> "InstructionCost":
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in (
             "count", "cycles", "array", "weights", "drain", "macs", "ideal", "traffic", "energy")})
 
@@ -68,33 +68,33 @@ class ProgramEstimate:
     memory: MemoryModel
     clock_mhz: float
     tech: str
-    rows: tuple[Row, ...]
+    costs: tuple[InstructionCost, ...]
 
     def sum(self, field: str) -> int:
-        """Total of a field of the rows."""
-        return sum(getattr(row, field) for row in self.rows)
+        """Total of a field of the costs."""
+        return sum(getattr(row, field) for row in self.costs)
 
-    def grouped(self, key: Callable[[Row], tuple[str, str]]) -> list[Row]:
+    def grouped(self, key: Callable[[InstructionCost], tuple[str, str]]) -> list[InstructionCost]:
         """Rows of the same kind and name, as `key` says them, added up."""
-        groups: dict[tuple[str, str], Row] = {}
-        for row in self.rows:
+        groups: dict[tuple[str, str], InstructionCost] = {}
+        for row in self.costs:
             kind, name = key(row)
             row = replace(row, kind=kind, name=name)
             groups[kind, name] = groups[kind, name] + row if (kind, name) in groups else row
         return list(groups.values())
 
     @property
-    def kinds(self) -> list[Row]:
+    def kinds(self) -> list[InstructionCost]:
         """By kind of instruction."""
         return self.grouped(lambda row: (row.kind, ""))
 
     @property
-    def layers(self) -> list[Row]:
+    def layers(self) -> list[InstructionCost]:
         """By tensor, heads added up."""
         return self.grouped(lambda row: (row.kind, re.sub(r"(?<=[a-z])\.\d+$", "", row.name)))
 
     @property
-    def roles(self) -> list[Row]:
+    def roles(self) -> list[InstructionCost]:
         """By tensor, blocks and heads added up."""
         return self.grouped(lambda row: (row.kind, role_of(row.name)))
 
@@ -123,17 +123,17 @@ class ProgramEstimate:
         """Share of what scales cost in the cycles, 0..1: those of PREDICT, or of measuring and
         quantizing in passes of their own.
         """
-        return sum(row.cycles for row in self.rows if row.kind in _OF_SCALES) / self.cycles
+        return sum(row.cycles for row in self.costs if row.kind in _OF_SCALES) / self.cycles
 
     @cached_property
     def energy(self) -> Energy:
         """Energy of a frame, in pJ."""
-        return sum((row.energy for row in self.rows), Energy())
+        return sum((row.energy for row in self.costs), Energy())
 
     @cached_property
     def traffic(self) -> Traffic:
         """Bytes moved for a frame."""
-        return sum((row.traffic for row in self.rows), Traffic())
+        return sum((row.traffic for row in self.costs), Traffic())
 
 
 def role_of(name: str) -> str:
@@ -164,8 +164,8 @@ def estimate_program(program: Program, memory: MemoryModel | None = None, clock_
     memory = memory or MemoryModel(USUAL.latency)
     counter = _Counter(program, EnergyTable.of(tech))
     steps = timing(program, memory).steps
-    rows = tuple(counter.row(index, step) for index, step in enumerate(steps))
-    return ProgramEstimate(program, memory, clock_mhz, tech, rows)
+    costs = tuple(counter.cost(index, step) for index, step in enumerate(steps))
+    return ProgramEstimate(program, memory, clock_mhz, tech, costs)
 
 
 class _Counter:
@@ -175,7 +175,7 @@ class _Counter:
         self._program, self._config, self._energies = program, program.config, energies
         self._name = ""
 
-    def row(self, index: int, step: Step) -> Row:
+    def cost(self, index: int, step: Step) -> InstructionCost:
         """Return the cost of an instruction, by its index."""
         op = step.instruction
         if spans(op, self._config)[1]:
@@ -192,8 +192,8 @@ class _Counter:
         if op.opcode in (Opcode.MEASURE, Opcode.QUANTIZE):  # a pass of its own
             pj, vector = {"scale": sum(pj.values()) + vector}, 0.0
         energy = Energy(mac=mac_pj, vector=vector, **pj)
-        return Row(op.opcode.name, name, 1, step.cycles, step.array, step.weights, step.drain,
-                   macs, ideal, traffic, energy)
+        return InstructionCost(op.opcode.name, name, 1, step.cycles, step.array, step.weights,
+                               step.drain, macs, ideal, traffic, energy)
 
     def _tensor(self, index: int, op: Instruction) -> str:
         """Return the name of what an instruction makes."""

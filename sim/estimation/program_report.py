@@ -1,4 +1,4 @@
-"""How the estimate of a program is shown: tables for a terminal of 80 columns, JSON, CSV."""
+"""How the estimate of a program is shown: tables, JSON, CSV."""
 
 from dataclasses import asdict
 
@@ -6,9 +6,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..tables import pairs_of, show, table_of
 from .energy import EnergyTable
-from .estimate_report import compact, energy_parts, millijoules, percent, table_of
-from .program_costs import ProgramEstimate, Row
+from .estimate_report import compact, energy_parts, millijoules, percent
+from .program_costs import InstructionCost, ProgramEstimate
+
+_SPARE = [[1], [6], [5], [7], [4], [8], [3]]
+"""Columns that go where the terminal is narrow; cycles stay."""
 
 _COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
 
@@ -19,13 +23,14 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print(_title(result).append(f", {scales} scales"))
     console.print()
     kinds = [[row.kind, str(row.count), *_numbers(row, result)] for row in result.kinds]
-    console.print(table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width))
+    show(console, table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width,
+                           _SPARE))
     console.print()
     rows = result.layers if every_layer else result.roles
     layers = [[f"{row.name} {row.kind}", str(row.count), *_numbers(row, result)] for row in rows]
-    console.print(table_of("Tensors", ["tensor", "x", *_COLUMNS], layers, console.width))
+    show(console, table_of("Tensors", ["tensor", "x", *_COLUMNS], layers, console.width, _SPARE))
     console.print()
-    console.print(_totals(result))
+    show(console, _totals(result, console.width))
     console.print(energy_parts(result))
     console.print()
     for line in assumptions(result):
@@ -40,29 +45,26 @@ def _title(result: ProgramEstimate) -> Text:
         f"{result.clock_mhz:g} MHz, {result.tech}")
 
 
-def _numbers(row: Row, result: ProgramEstimate) -> list[str]:
+def _numbers(row: InstructionCost, result: ProgramEstimate) -> list[str]:
     return [f"{row.cycles:,}", percent(row.cycles / result.cycles),
             f"{100 * row.array / row.cycles:.1f} %" if row.macs else "",
             compact(row.macs) if row.macs else "", compact(row.traffic.sram),
             compact(row.traffic.dram), millijoules(row.energy.total)]
 
 
-def _totals(result: ProgramEstimate) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    for style in (None, "bold", None, "bold"):
-        grid.add_column(no_wrap=True, style=style)
+def _totals(result: ProgramEstimate, width: int) -> Table:
     traffic, energy = result.traffic, result.energy
-    grid.add_row("MACs", f"{result.sum('macs'):,}", "cycles", f"{result.cycles:,}")
-    grid.add_row("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ")
-    grid.add_row("array busy", percent(result.busy), "of its work needed",
-                 percent(result.utilisation))
-    grid.add_row("range + scale unit", f"{percent(result.scale_share)} of cycles", "",
-                 f"{percent(energy.scale / energy.total)} of energy")
-    grid.add_row("waiting for operands", f"{percent(result.sum('weights') / result.cycles)}",
-                 "for results", percent(result.sum("drain") / result.cycles))
-    grid.add_row("SRAM traffic", f"{traffic.sram / 1e6:,.2f} MB", "DRAM traffic",
-                 f"{traffic.dram / 1e6:,.2f} MB")
-    return grid
+    return pairs_of([
+        ("MACs", f"{result.sum('macs'):,}", "cycles", f"{result.cycles:,}"),
+        ("frames/s", f"{result.fps:,.2f}", "energy/image", f"{energy.total / 1e9:.3f} mJ"),
+        ("array busy", percent(result.busy), "of its work needed", percent(result.utilisation)),
+        ("range + scale unit", f"{percent(result.scale_share)} of cycles", "",
+         f"{percent(energy.scale / energy.total)} of energy"),
+        ("waiting for operands", percent(result.sum("weights") / result.cycles),
+         "for results", percent(result.sum("drain") / result.cycles)),
+        ("SRAM traffic", f"{traffic.sram / 1e6:,.2f} MB", "DRAM traffic",
+         f"{traffic.dram / 1e6:,.2f} MB"),
+    ], width)
 
 
 def assumptions(result: ProgramEstimate) -> list[str]:
@@ -101,7 +103,7 @@ def program_dict(result: ProgramEstimate) -> dict:
         },
         "instructions": [_row_dict(row) for row in result.kinds],
         "operations": [_row_dict(row) for row in result.roles],
-        "layers": [_row_dict(row) for row in result.rows],
+        "layers": [_row_dict(row) for row in result.costs],
         "assumptions": assumptions(result),
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},
@@ -134,14 +136,15 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
              f"{row['energy_mj']:.3f}", f"{100 * row['more_energy']:+.2f} %",
              f"{row['scratchpad_bytes'] / 1024:,.0f}"]
             for row in comparison_dict(results)["scales"]]
-    console.print(table_of("Scales", ["scales", "cycles", "more", "SRAM MB", "DRAM MB", "mJ",
-                                      "more", "KiB used"], rows, console.width))
+    show(console, table_of("Scales", ["scales", "cycles", "more", "SRAM MB", "DRAM MB", "mJ",
+                                      "more", "KiB used"], rows, console.width,
+                           [[3], [4], [7], [5, 6]]))
     console.print()
     for line in dict.fromkeys(line for result in results.values() for line in assumptions(result)):
         console.print(Text(line, style="dim"))
 
 
-def _row_dict(row: Row) -> dict:
+def _row_dict(row: InstructionCost) -> dict:
     return {
         "instruction": row.kind, "name": row.name, "count": row.count, "cycles": row.cycles,
         "array_cycles": row.array, "stall_cycles": row.weights, "drain_cycles": row.drain,

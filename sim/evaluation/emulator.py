@@ -18,7 +18,7 @@ import torch
 
 from golden.common import exp2, formats, log2
 from golden.common.formats import ACT16, LAMBDA, UINT8, IntFormat
-from golden.network.network import GELU_POINT, HEAD, Linear, Network, Norm
+from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Linear, Network, Norm
 from golden.network.vit import patches, predict
 from golden.results import gelu
 from golden.rows import layernorm, softmax
@@ -138,8 +138,7 @@ class Walk(ABC):
 
     def _block(self, index: int, x):
         network, block = self.network, self.network.blocks[index]
-        site = {name: network.shape.site(index, name) for name in
-                ("qkv", "q", "k", "v", "proj", "fc1", "fc2")}
+        site = {name: network.shape.site(index, name) for name in BLOCK_SITES}
         u = self.normalized(f"{index}.norm1", x, block.norm1)
         a = self._site(f"{index}.qkv", u, site["qkv"], _point(block.norm1))
         y = self._linear("qkv", f"{index}.y", a, block.qkv, self._scale(site["qkv"]))

@@ -5,71 +5,16 @@ the code that runs it, the images. An evaluation that was interrupted goes on fr
 whatever happens to workers, each image counts once.
 """
 
-import contextlib
-import hashlib
-import importlib.metadata
-import io
 import itertools
-import json
-import logging
-import threading
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from ..cli import UserError, one_line, whole_file
-from ..code_digest import digest
-from ..inputs import images as image_files
-from ..inputs import models
-from .preparation import Prepared, open_contender
-
-CHUNK = 25
-"""Images that are run at a time."""
-
-TOP = 5
-"""Classes that are kept of each image, the likeliest first."""
-
-TIMEOUT = 30
-"""Seconds to wait for a scheduler, and for its first worker."""
-
-LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
-
-_NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-
-_lock = threading.Lock()  # numba's threads do not stand two callers
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An image; `name` is its path within the folder, parts joined by ``/``."""
-
-    path: Path
-    name: str
-    sha256: str
-
-
-def listed(folder: Path, count: int | None = None,
-           progress: Callable = lambda steps, what: steps) -> list[ImageFile]:
-    """Return the first `count` images of a folder, or all, as :func:`sim.inputs.images.files` does.
-
-    Raises
-    ------
-    UserError
-        If there is no such folder, it has no images, or one of them cannot be read.
-    """
-    folder, made = Path(folder).absolute(), []
-    for path in progress(image_files.files(folder)[:count], "Reading"):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read the image {path}: {error.strerror}") from None
-        made.append(ImageFile(path, path.relative_to(folder).as_posix(),
-                              hashlib.sha256(content).hexdigest()))
-    return made
+from ..cli import UserError
+from .chunks import Chunk, Found, ImageFile, chunks, classify
+from .preparation import Prepared
 
 
 @dataclass(frozen=True)
@@ -79,7 +24,7 @@ class Answers:
     Attributes
     ----------
     top : int array, shape (images, classes kept)
-        Classes, the likeliest first; at most :data:`TOP`.
+        Classes, the likeliest first; at most :data:`~.chunks.TOP`.
     scales : int16 array, shape (images, sites), or None
         lambda of each image at each site.
     """
@@ -87,141 +32,6 @@ class Answers:
     prepared: Prepared
     top: np.ndarray
     scales: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What came of a chunk: names of the images, and as in :class:`Answers`."""
-
-    names: list[str]
-    top: np.ndarray
-    scales: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some images of a contender, and the file for what comes of them."""
-
-    prepared: Prepared
-    images: tuple[ImageFile, ...]
-    preprocessing: dict
-    code: str
-    path: Path
-    key: str
-
-    def load(self) -> Found | None:
-        """Return what is in the file; None if it is not there, or damaged."""
-        try:
-            content = io.BytesIO(self.path.read_bytes())
-            with np.load(content, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key:
-                    return None
-                scales = stored["scales"] if self.prepared.integer else None
-                return Found(stored["names"].tolist(), stored["top"], scales)
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
-            return None
-
-    def store(self, found: Found) -> None:
-        """Write the file, whole."""
-        arrays = {"key": np.array(self.key), "names": np.array(found.names), "top": found.top}
-        if found.scales is not None:
-            arrays["scales"] = found.scales
-        with whole_file(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
-
-
-def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
-           folder: Path) -> list[Chunk]:
-    """Cut images into chunks: the same for the first images, however many there are.
-
-    A last image alone goes with those before it: what swaps images needs two.
-    """
-    starts = list(range(0, len(images), CHUNK))
-    if len(images) - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    code = digest(*prepared.modules)
-    run = {"contender": prepared.sha256, "code": code, "preprocessing": preprocessing, "top": TOP,
-           "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES}}
-    made = []
-    for number, start in enumerate(starts):
-        last = number == len(starts) - 1
-        part = tuple(images[start:] if last else images[start:start + CHUNK])
-        own = run | {"images": [(image.name, image.sha256) for image in part]}
-        key = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
-        name = "_".join(dict.fromkeys((prepared.bits, prepared.method)))
-        path = folder / f"{name}_{number:04}_{key[:16]}.npz"
-        made.append(Chunk(prepared, part, preprocessing, code, path, key))
-    return made
-
-
-_contender = lru_cache(maxsize=2)(open_contender)
-
-
-def classify(prepared: Prepared, code: str, preprocessing: dict,
-             images: Sequence[ImageFile]) -> Found:
-    """Run a contender on some images, in a worker.
-
-    Raises
-    ------
-    UserError
-        If the worker has other files or another version of this program, or an image is broken.
-    """
-    if digest(*prepared.modules) != code:
-        raise UserError("a worker has another version of this program, or the program was changed "
-                        "meanwhile; start again")
-    prepare, pixels = models.preprocessing_of(preprocessing), []
-    for image in images:
-        found, picture = image_files.read(image.path)
-        if found.sha256 != image.sha256:
-            raise UserError(f"the image {image.path} was changed meanwhile; start again")
-        pixels.append(prepare.pixels(picture))
-    with _lock:
-        outcome = _contender(prepared.path, prepared.sha256).run(np.stack(pixels))
-    logits = outcome.logits
-    if not np.isfinite(logits).all():
-        raise UserError(f"{prepared.path.stem} gives logits that are not finite")
-    top = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int32)
-    return Found([image.name for image in images], top, outcome.scales)
-
-
-@contextlib.contextmanager
-def cluster(address: str | None = None, workers: int = 1, *, processes: bool = True) -> Iterator:
-    """Give a client of dask: of a running scheduler, or of workers on this machine.
-
-    Parameters
-    ----------
-    address
-        Of the scheduler; its workers must see images and work folder at the same paths.
-    workers
-        How many of one thread each, without an address.
-    processes
-        Whether they have processes of their own, or are all in this one.
-
-    Raises
-    ------
-    UserError
-        If there is no scheduler at the address, or it has no workers.
-    """
-    import dask
-    import distributed
-
-    if address is not None:
-        with contextlib.ExitStack() as stack:
-            try:
-                client = stack.enter_context(
-                    distributed.Client(address, timeout=TIMEOUT, set_as_default=False))
-                client.wait_for_workers(1, timeout=TIMEOUT)
-            except (OSError, ValueError, TimeoutError) as error:
-                raise UserError(f"no use of dask at {address}: {one_line(error)}") from None
-            yield client
-        return
-    own = {"distributed.nanny.pre-spawn-environ.NUMBA_NUM_THREADS": 1}
-    with (dask.config.set(own),
-          distributed.LocalCluster(
-              n_workers=workers, threads_per_worker=1, processes=processes, memory_limit=0,
-              silence_logs=logging.CRITICAL, scheduler_kwargs=_NO_DASHBOARD) as local,
-          distributed.Client(local, set_as_default=False) as client):
-        yield client
 
 
 class _Tasks:
@@ -281,7 +91,8 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
     folder
         Where the results of chunks are kept.
     connect
-        Called where there is something to do; gives a client of dask, as :func:`cluster` does.
+        Called where there is something to do; gives a client of dask, as
+        :func:`sim.evaluation.dask_cluster.cluster` does.
     progress
         Called with a list of steps and what they are; iterates over them.
 

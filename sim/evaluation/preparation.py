@@ -1,7 +1,8 @@
 """Makes what is compared: quantizes by every method and keeps the results, ready to run, in files.
 
-A file holds a line of JSON (:class:`Prepared`) and a pickled :class:`~sim.ptq.contender.Contender`.
-Its name says what it depends on, so that it is made once, and anew when anything changes.
+A file holds a line of JSON (:class:`Prepared`, and a digest of the whole) and a pickled
+:class:`~sim.ptq.contender.Contender`, which is read behind a right digest only. Its name says what
+it depends on, so that it is made once, and anew when anything changes.
 """
 
 import hashlib
@@ -124,29 +125,52 @@ def open_contender(path: Path, sha256: str) -> Contender:
     return pickle.loads(data.partition(b"\n")[2])
 
 
+def content_digest(about: dict, pickled: bytes) -> str:
+    """Return the digest that stands in a file's line of JSON, of the rest of it and the pickle."""
+    line = json.dumps(about, sort_keys=True).encode()
+    return hashlib.sha256(line + b"\n" + pickled).hexdigest()
+
+
 def _read(path: Path) -> Prepared | None:
     """Return what a file says about itself; None if there is none, or it is damaged."""
     try:
         data = path.read_bytes()
-        about = json.loads(data.partition(b"\n")[0])
-        pickle.loads(data.partition(b"\n")[2])
-        cost = about["cost"] and Cost(**about["cost"])
-        return Prepared(about["method"], about["bits"], about["integer"],
-                        tuple(about["predicted"]), cost, tuple(about["modules"]), path,
-                        hashlib.sha256(data).hexdigest())
+        line, _, pickled = data.partition(b"\n")
+        about = json.loads(line)
+        if about.pop("sha256") != content_digest(about, pickled):
+            return None
+        contender = pickle.loads(pickled)  # classes may be others by now
+        # what made it may be as it was while what says its cost is not
+        cost = (about["cost"] and Cost(**about["cost"])
+                if about["cost_code"] == digest(scale_costs.__name__) else _cost(contender))
+        return Prepared(_typed(about, "method", str), _typed(about, "bits", str),
+                        _typed(about, "integer", bool), _tuple(about, "predicted", int), cost,
+                        _tuple(about, "modules", str), path, hashlib.sha256(data).hexdigest())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, EOFError,
             RuntimeError, pickle.UnpicklingError):
         return None
+
+
+def _typed(about: dict, name: str, kind: type):
+    if type(about[name]) is not kind:
+        raise TypeError(f"{name} must be a {kind.__name__}, not {about[name]!r}")
+    return about[name]
+
+
+def _tuple(about: dict, name: str, kind: type) -> tuple:
+    values = _typed(about, name, list)
+    return tuple(_typed({name: value}, name, kind) for value in values)
 
 
 def _write(path: Path, method: str, bits: str, contender: Contender) -> Prepared:
     cost = _cost(contender)
     about = {"method": method, "bits": bits, "integer": contender.integer,
              "predicted": _predicted(contender), "cost": cost and asdict(cost),
-             "modules": _modules(contender)}
+             "cost_code": digest(scale_costs.__name__), "modules": _modules(contender)}
+    pickled = pickle.dumps(contender, protocol=5)
+    about["sha256"] = content_digest(about, pickled)
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.write(json.dumps(about).encode() + b"\n")
-        pickle.dump(contender, file, protocol=5)
+        file.write(json.dumps(about).encode() + b"\n" + pickled)
     return _read(path)
 
 
@@ -161,7 +185,7 @@ def _predicted(contender: Contender) -> list[int]:
 def _cost(contender: Contender) -> Cost | None:
     if isinstance(contender, Integer):
         if contender.rule is not None:
-            return scale_costs.just_in_time(contender.network.shape, contender.rule)
+            return scale_costs.just_in_time(contender.network, contender.rule)
         return scale_costs.predicted(contender.network)
     taps = [part for part in contender.module.modules() if isinstance(part, Tap)]
     parameters = sum(tap.mean.numel() + tap.gain.numel() + tap.coefficients.numel()
@@ -182,7 +206,7 @@ def reference(floating, run: dict, folder: Path) -> Prepared:
     Parameters
     ----------
     floating
-        A :class:`sim.calibrate.FloatModel`.
+        A :class:`sim.inputs.float_model.FloatModel`.
     run
         What identifies it, see :class:`~sim.ptq.methods.Bench`.
     folder

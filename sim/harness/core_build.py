@@ -12,8 +12,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +19,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from golden import source_digest
+from golden.common import cache
 from golden.common.config import AcceleratorConfig
 
-from ..cli import UserError, folder, one_line
+from ..cli import UserError, folder, whole_file
+from .compilation import compile_files
 
 TOP = "vernier_core"
 """Top module of a core's Verilog."""
@@ -40,9 +40,18 @@ _MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-
 
 
 def cache_folder() -> Path:
-    """Return where compiled cores are kept: ``$VERNIER_CACHE``, or ``~/.cache/vernier``."""
-    base = os.environ.get("VERNIER_CACHE") or Path.home() / ".cache" / "vernier"
-    return Path(base) / "verilator"
+    """Return where compiled cores are kept, in the cache of :func:`golden.common.cache`.
+
+    Raises
+    ------
+    UserError
+        If there is no place for a cache.
+    """
+    try:
+        return cache.cache_folder() / "verilator"
+    except OSError as error:
+        raise UserError(f"there is no folder for compiled cores ({error.strerror}); "
+                        "name one with VERNIER_CACHE") from None
 
 
 def build(config: AcceleratorConfig, *, factory: Callable | None = None,
@@ -65,13 +74,22 @@ def build(config: AcceleratorConfig, *, factory: Callable | None = None,
     Raises
     ------
     UserError
-        If Verilator is missing or cannot compile the core.
+        If Verilator is missing or cannot compile the core, or the cache cannot be written to.
     """
+    place = cache_folder()
+    try:
+        return _build(config, factory, trace, place)
+    except OSError as error:
+        raise UserError(f"cannot build the core in {place}: {error.strerror or error}") from None
+
+
+def _build(config: AcceleratorConfig, factory: Callable | None, trace: str | None,
+           place: Path) -> Path:
     known = None
     if factory is None:
-        known = cache_folder() / "sources" / _digest(_sources(), repr(asdict(config)), str(trace))
+        known = place / "sources" / _digest(_sources(), repr(asdict(config)), str(trace))
         try:
-            made = cache_folder() / known.read_text() / "core"
+            made = place / known.read_text() / "core"
             if made.is_file():
                 return made
         except OSError:
@@ -82,15 +100,20 @@ def build(config: AcceleratorConfig, *, factory: Callable | None = None,
     shape = _shape(verilog, config)
     digest = _digest(verilog, shape, _MAIN.read_text(), _version(program, root), repr(flags),
                      _CFLAGS, _MAKEFLAGS, _machine())
-    target = folder(cache_folder()) / digest
-    with FileLock(folder(target.parent.with_name("locks")) / digest):
+    target = folder(place) / digest
+    locks = folder(place.with_name("locks"))
+    with FileLock(locks / digest):
         if not (target / "core").is_file():
-            _compile(verilog, shape, flags, program, root, target)
+            options = [*flags, "-CFLAGS", f"{_CFLAGS} -I..", "--Mdir", "obj", "--top-module", TOP,
+                       "--prefix", "Vcore", "-o", "core", "-j", str(os.cpu_count() or 1),
+                       "core.vlt", "core.v", "main.cpp"]
+            compile_files({"core.v": verilog, "core_shape.h": shape, "core.vlt": _CONTROL,
+                           "main.cpp": _MAIN.read_text()}, options, _MAKEFLAGS, program, root,
+                          target, locks)
     if known is not None:
         folder(known.parent)
-        temporary = known.with_suffix(f".{os.getpid()}")
-        temporary.write_text(digest)
-        temporary.replace(known)
+        with whole_file(known) as temporary:
+            temporary.write_text(digest)
     return target / "core"
 
 
@@ -185,45 +208,6 @@ def _mangled(name: str) -> str:
 _CONTROL = f"""`verilator_config
 public_flat_rd -module "{TOP}.scratchpad" -var "bank_*"
 """
-
-
-def _compile(verilog: str, shape: str, flags: list[str], program: Path, root: Path | None,
-             target: Path) -> None:
-    """Compile into a directory of its own, then put it in its place; nothing else is left."""
-    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".building-"))
-    try:
-        (work / "core.v").write_text(verilog)
-        (work / "core_shape.h").write_text(shape)
-        (work / "core.vlt").write_text(_CONTROL)
-        shutil.copyfile(_MAIN, work / "main.cpp")
-        environment = {**os.environ, "MAKEFLAGS": f"{_MAKEFLAGS} PYTHON3={sys.executable}"}
-        environment.pop("CXXFLAGS", None)
-        if root is not None:
-            environment["VERILATOR_ROOT"] = str(root)
-        command = [str(program), *flags, "-CFLAGS", f"{_CFLAGS} -I..", "--Mdir", "obj",
-                   "--top-module", TOP, "--prefix", "Vcore", "-o", "core", "-j",
-                   str(os.cpu_count() or 1), "core.vlt", "core.v", "main.cpp"]
-        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True,
-                              check=False)
-        if done.returncode:
-            if re.search(r"(lz4|zlib)\.h: No such file", done.stderr):
-                raise UserError("traces in FST need the headers of lz4 and zlib (apt-get install "
-                                "liblz4-dev zlib1g-dev); write one to a file named *.vcd")
-            raise UserError(f"Verilator cannot compile the core: {_reason(done)}")
-        made = work / "whole"
-        made.mkdir()
-        (work / "obj" / "core").rename(made / "core")
-        (work / "core.v").rename(made / "core.v")
-        (made / "build.log").write_text(done.stdout + done.stderr)
-        made.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _reason(done: subprocess.CompletedProcess) -> str:
-    lines = [*done.stderr.splitlines(), *done.stdout.splitlines()]
-    errors = [line for line in lines if re.search(r"(?i)%error|\berror\b", line)]
-    return one_line((errors or lines or [f"exit status {done.returncode}"])[0])[:300]
 
 
 def _verilator() -> tuple[Path, Path | None]:

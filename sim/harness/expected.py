@@ -32,7 +32,7 @@ class Expected:
     written: np.ndarray
 
 
-def record(program: Program, pixels=None) -> Expected:
+def golden_run(program: Program, pixels=None) -> Expected:
     """Run the golden machine, and record what it writes."""
     machine = Machine(program, pixels)
     written = np.zeros(machine.scratchpad.shape, bool)

@@ -20,7 +20,8 @@ from golden.cycles.timing import IDEAL, USUAL, MemoryModel
 
 from ..cli import UserError, one_line
 from .core_build import build
-from .expected import Difference, Expected, locate, record
+from .disturbance import REGULAR, Disturbance
+from .expected import Difference, Expected, golden_run, locate
 
 STATUS = tuple(status.name.lower().replace("_", " ") for status in Status)
 """What the core's ``status`` says."""
@@ -93,7 +94,7 @@ class Result:
 
 
 def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: float = BANDWIDTH,
-        ideal: bool = False, check: bool | Expected = False,
+        ideal: bool = False, disturbance: Disturbance = REGULAR, check: bool | Expected = False,
         progress: Callable[[int, int, float], None] | None = None, trace: Path | None = None,
         window: tuple[int, int] | None = None, watchdog: int | None = None,
         reset_at: int | None = None, fail_at: int | None = None, runs: int = 1,
@@ -112,9 +113,11 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         ``bus_bytes / bandwidth`` cycles on average, and never more than one per cycle.
     ideal
         A request in every cycle, and the response in the next one.
+    disturbance
+        What keeps memory from that.
     check
         Compare after each instruction with the golden machine, which is run first, or with what
-        :func:`sim.harness.expected.record` has recorded of it.
+        :func:`sim.harness.expected.golden_run` has recorded of it.
     progress
         Called about twice a second with instruction, cycles, and cycles per second.
     trace
@@ -147,40 +150,56 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
     """
     config = program.config
     model = IDEAL if ideal else MemoryModel(latency, bandwidth)
-    latency, pace = model.latency, model.pace(config)
-    kind = None if trace is None else Path(trace).suffix[1:]
-    if kind not in (None, *TRACES):
+    if trace is not None and _kind(trace) not in TRACES:
         raise UserError(f"a trace must be a file named *.{' or *.'.join(TRACES)}, not {trace}")
-    expected = record(program, pixels) if check is True else check or None
+    expected = golden_run(program, pixels) if check is True else check or None
     memory = (np.frombuffer(program.memory, np.uint8) if pixels is None
               else program.with_image(pixels))
+    pace = model.pace(config)
     options = {"stream": program.stream.address if stream is None else stream,
-               "stream-bytes": program.stream.size, "latency": latency,
+               "stream-bytes": program.stream.size, "latency": model.latency,
                "cost": pace.numerator, "unit": pace.denominator,
-               "watchdog": watchdog or patience(program, latency, pace),
+               "watchdog": watchdog or disturbance.longest(
+                   patience(program, model.latency, pace)),
+               **disturbance.options(),
                "reset-at": reset_at, "fail-at": fail_at, "runs": integer("runs", runs, 1)}
     if first is not None:
         options |= {"first": first.address, "first-bytes": first.size}
-    wants_trace = trace is not None and window is not None
-    if wants_trace:
-        options |= {"trace": Path(trace).resolve(), "trace-from": window[0],
-                    "trace-to": window[1]}
-    result, raw = _execute(build(config, factory=factory, trace=kind if wants_trace else None),
-                           program, memory, options, expected, progress)
-    if trace is None or wants_trace or result.ok:
-        return replace(result, trace=Path(trace)) if wants_trace else result
+    if trace is not None and window is not None:
+        result, _ = _execute(build(config, factory=factory, trace=_kind(trace)), program, memory,
+                             options | _traced(trace, *window), expected, progress)
+        return replace(result, trace=Path(trace))
+    result, raw = _execute(build(config, factory=factory, trace=None), program, memory, options,
+                           expected, progress)
+    if trace is None or result.ok:
+        return result
     middle = result.cycles if result.outcome in ("mismatch", "protocol") else raw["activity"]
+    _trace_around(middle, result, program, memory, options, trace, factory, progress)
+    return replace(result, trace=Path(trace))
+
+
+def _trace_around(middle: int, result: Result, program: Program, memory: np.ndarray, options: dict,
+                  trace: Path, factory, progress) -> None:
+    """Repeat a run that went wrong for a trace: around the write that is wrong, or a cycle."""
+    config = program.config
     if result.difference is not None and result.difference.bank is not None:
         watch = {"watch-word": result.difference.place, "watch-bank": result.difference.bank,
                  "stop-at": result.cycles}
         _, again = _execute(build(config, factory=factory), program, memory, options | watch, None,
                             progress)
         middle = again.get("changed", middle)
-    around = {"trace": Path(trace).resolve(), "trace-from": max(0, middle - _AROUND),
-              "trace-to": middle + _AROUND, "stop-at": middle + _AROUND}
-    _execute(build(config, factory=factory, trace=kind), program, memory, options | around,
-             None, progress)
-    return replace(result, trace=Path(trace))
+    around = _traced(trace, max(0, middle - _AROUND), middle + _AROUND)
+    _execute(build(config, factory=factory, trace=_kind(trace)), program, memory,
+             options | around | {"stop-at": middle + _AROUND}, None, progress)
+
+
+def _kind(trace: Path) -> str:
+    return Path(trace).suffix[1:]
+
+
+def _traced(trace: Path, first: int, last: int) -> dict:
+    """Return the options of the executable for a trace of these cycles."""
+    return {"trace": Path(trace).resolve(), "trace-from": first, "trace-to": last}
 
 
 def patience(program: Program, latency: int, pace: Fraction) -> int:

@@ -107,18 +107,67 @@ private:
     std::map<std::string, std::string> values_;
 };
 
+// A random number of a seed for a cycle and a purpose, by splitmix64.
+uint64_t random_of(uint64_t seed, uint64_t cycle, uint64_t purpose) {
+    uint64_t x = seed + 0x9e3779b97f4a7c15 * (8 * cycle + purpose + 1);
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+    x = (x ^ x >> 27) * 0x94d049bb133111eb;
+    return x ^ x >> 31;
+}
+
+// What keeps external memory from its regular pace (sim/harness/disturbance.py). Each window of
+// kWindow cycles has its own mood, so that there are long stalls and bursts without any.
+class Disturbance {
+public:
+    enum Purpose { kRequest, kResponse, kLatency };
+
+    explicit Disturbance(const Options& options)
+        : random_(!options.text("memory-seed").empty()),
+          seed_(options.number("memory-seed", 0)),
+          interval_(options.number("refresh-interval", 0)),
+          pause_(options.number("refresh-pause", 0)) {}
+
+    // Whether nothing of this kind passes in a cycle.
+    bool stalls(uint64_t cycle, Purpose purpose) const {
+        if (interval_ && cycle % interval_ >= interval_ - pause_) return true;
+        constexpr std::array<unsigned, 4> sixteenths{0, 4, 8, 15};
+        return random_ && random_of(seed_, cycle, purpose) % 16 < sixteenths[mood(cycle, purpose)];
+    }
+
+    // Cycles of latency that come on top for a request of a cycle.
+    uint64_t late(uint64_t cycle) const {
+        constexpr std::array<unsigned, 4> most{0, 3, 30, 150};
+        if (!random_) return 0;
+        return random_of(seed_, cycle, kLatency) % (most[mood(cycle, kLatency)] + 1);
+    }
+
+private:
+    static constexpr uint64_t kWindow = 64, kMood = 4;
+
+    size_t mood(uint64_t cycle, Purpose purpose) const {
+        return random_of(seed_, cycle / kWindow, kMood + purpose) % 4;
+    }
+
+    bool random_;
+    uint64_t seed_, interval_, pause_;
+};
+
 // External memory behind its port: a request takes `cost / unit` cycles of the port, and is
-// answered `latency` cycles after it has been accepted.
+// answered `latency` cycles after it has been accepted, or later if something disturbs it. Answers
+// come in order, one per cycle at most.
 class Memory {
 public:
     Memory(Bytes bytes, const Options& options)
         : bytes(std::move(bytes)),
+          disturbance_(options),
           latency_(options.number("latency", 1)),
           cost_(options.number("cost", 1)),
           unit_(options.number("unit", 1)),
           fail_at_(options.number("fail-at", kNever)) {}
 
-    bool ready(uint64_t now) const { return free_ < (now + 1) * unit_; }
+    bool ready(uint64_t now) const {
+        return free_ < (now + 1) * unit_ && !disturbance_.stalls(now, Disturbance::kRequest);
+    }
 
     bool answers(uint64_t now) const { return !waiting_.empty() && waiting_.front().due <= now; }
 
@@ -137,7 +186,7 @@ public:
         free_ = std::max(free_, now * unit_) + cost_;
         const uint64_t address = get(request, 0, 32);
         const bool write = get(request, kWriteBit, 1);
-        Answer answer{now + latency_, {}, false};
+        Answer answer{due(now), {}, false};
         const bool failing = requests() == fail_at_;
         if (failing) fail_at_ = kNever;
         answer.error = failing || address % kBusBytes || address + kBusBytes > bytes.size();
@@ -156,7 +205,7 @@ public:
     // Forget what has been asked for and how much.
     void reset() {
         waiting_.clear();
-        free_ = reads = writes = 0;
+        free_ = next_ = reads = writes = 0;
     }
 
     uint64_t requests() const { return reads + writes; }
@@ -172,8 +221,17 @@ private:
         bool error;
     };
 
+    uint64_t due(uint64_t now) {
+        uint64_t at = std::max(now + latency_ + disturbance_.late(now), next_);
+        while (disturbance_.stalls(at, Disturbance::kResponse)) ++at;
+        next_ = at + 1;
+        return at;
+    }
+
+    Disturbance disturbance_;
     uint64_t latency_, cost_, unit_, fail_at_;
     uint64_t free_ = 0;  // when the port is free again, in 1 / unit_ cycles
+    uint64_t next_ = 0;  // first cycle that has no answer yet
     std::deque<Answer> waiting_;
 };
 

@@ -1,17 +1,21 @@
-"""Images to run models on: a folder of the user's, or some that a Python package ships."""
+"""Images to run models on: a folder of the user's, or some that a Python package ships.
+
+What a file becomes is said in :mod:`sim.inputs.decoding`.
+"""
 
 import hashlib
 import importlib.util
-import io
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..cli import UserError, one_line
+from ..cli import UserError
+from .decoding import decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
@@ -67,25 +71,42 @@ def files(path: Path | str) -> list[Path]:
     """Return the images of a folder and of the folders in it.
 
     They are in the order of their names, but one from each folder in turn: where each class has a
-    folder of its own, the first ones are of all classes. What is hidden (``.name``) is left out.
+    folder of its own, the first ones are of all classes. Links to folders are followed, but not
+    back to a folder that they are in. What is hidden (``.name``) is left out.
 
     Raises
     ------
     UserError
-        If there is no such folder, or it has no images.
+        If there is no such folder, one cannot be read, or it has no images.
     """
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path} is not a folder")
     folders = {}
-    for file in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix.lower() in SUFFIXES and not hidden:
-            folders.setdefault(file.parent, []).append(file)
+    for file in sorted(_images(path, frozenset())):
+        folders.setdefault(file.parent, []).append(file)
     if not folders:
         raise UserError(f"{path} has no images ({', '.join(SUFFIXES)})")
     turns = itertools.zip_longest(*folders.values())
     return [file for turn in turns for file in turn if file is not None]
+
+
+def _images(path: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    """Give what is called like an image in a folder; `above` are those that it is in."""
+    try:
+        about = path.stat()
+        here = about.st_dev, about.st_ino
+        if here in above:
+            return
+        with os.scandir(path) as found:
+            entries = [path / entry.name for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"cannot read the folder {path}: {error.strerror}") from None
+    for entry in entries:
+        if entry.suffix.lower() in SUFFIXES:
+            yield entry
+        if entry.is_dir():
+            yield from _images(entry, above | {here})
 
 
 def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Image.Image]]:
@@ -100,7 +121,7 @@ def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Ima
 
 
 def read(path: Path) -> tuple[Source, Image.Image]:
-    """Read one image as RGB.
+    """Read one image as :func:`sim.inputs.decoding.decode` does.
 
     Raises
     ------
@@ -109,13 +130,12 @@ def read(path: Path) -> tuple[Source, Image.Image]:
     """
     try:
         data = path.read_bytes()
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None)
-        if reason is None:
-            reason = ("no image format is recognised" if "cannot identify" in str(error)
-                      else one_line(error))
-        raise UserError(f"cannot read the image {path}: {reason}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the image {path}: {error.strerror}") from None
+    try:
+        image = decode(data)
+    except ValueError as error:
+        raise UserError(f"cannot read the image {path}: {error}") from None
     return Source(path.name, hashlib.sha256(data).hexdigest()), image
 
 

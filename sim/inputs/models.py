@@ -1,21 +1,21 @@
-"""Float models by name: timm's, and those of the package; what they do to an image first."""
+"""Float models by name: timm's, and those of the package."""
 
 import contextlib
 import difflib
 import logging
-import pickle
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
-import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from PIL import Image
 
 from .. import zoo
 from ..cli import UserError, one_line
+from .preprocessing import Preprocessing, preprocessing, preprocessing_of
 from .torchvision_compat import timm
+from .weights import load_weights
+
+__all__ = ["SHORT_NAMES", "Preprocessing", "class_names", "create", "is_known", "meta_model",
+           "preprocessing", "preprocessing_of", "timm_name"]
 
 SHORT_NAMES = {
     "deit_t": "deit_tiny_patch16_224",
@@ -33,16 +33,31 @@ SHORT_NAMES = {
 }
 
 
+_HUB = re.compile(r"(?:hf[-_]hub:|https://huggingface\.co/)?timm/([^/]+)/?")
+
+
+def _full(name: str) -> str:
+    """Return the name without timm's account at the Hugging Face hub, a short name made long."""
+    at_hub = _HUB.fullmatch(name)
+    name = at_hub[1] if at_hub else name
+    return SHORT_NAMES.get(name, name)
+
+
 def is_known(name: str) -> bool:
     """Return whether there is a model of a short name, a timm name or a name of the package."""
-    full = SHORT_NAMES.get(name, name)
-    return full in zoo.names() or timm.is_model(full)
+    return _full(name) in zoo.names() or _is_timm(_full(name))
+
+
+def _is_timm(full: str) -> bool:
+    return not re.search("[:/]", full) and timm.is_model(full)
 
 
 def timm_name(name: str) -> str:
     """Return the timm name behind a short name; a timm name, with or without a tag, is its own.
 
-    So is the name of a model that comes with the package (:mod:`sim.zoo`).
+    A timm name may be written as the Hugging Face hub has it, like
+    ``hf-hub:timm/deit_tiny_patch16_224.fb_in1k``. The name of a model that comes with the package
+    (:mod:`sim.zoo`) is its own, too.
 
     Raises
     ------
@@ -51,11 +66,12 @@ def timm_name(name: str) -> str:
     """
     if not is_known(name):
         known = [*SHORT_NAMES, *zoo.names(), *timm.list_models()]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        last = re.split("[:/]", name.rstrip("/"))[-1].lower().replace("-", "_")
+        near = difflib.get_close_matches(last, known, n=3, cutoff=0.6)
         hint = (f"did you mean {', '.join(near)}?" if near
                 else f"try {', '.join([*SHORT_NAMES, *zoo.names()])}")
         raise UserError(f"no model is called {name!r}; {hint}")
-    return SHORT_NAMES.get(name, name)
+    return _full(name)
 
 
 def meta_model(name: str) -> torch.nn.Module:
@@ -82,9 +98,8 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
     name
         Short name or timm name.
     weights
-        File with the weights under timm's key names: safetensors, or a PyTorch checkpoint whose
-        entry ``model`` or ``state_dict`` may hold them. A file of :mod:`sim.train` says itself
-        what model it is for, unless `name` is one of timm's.
+        File with the weights under timm's key names, see :func:`.weights.read_weights`. A file of
+        :mod:`sim.train` says itself what model it is for, unless `name` is one of timm's.
     pretrained
         Download the weights timm has for the model. Not together with `weights`; with neither,
         they are random. A model of the package has its own weights in both cases.
@@ -103,8 +118,8 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
         full = timm_name(name)
         model = _download(full) if pretrained else _build(full)
     if weights is not None:
-        _load(model, read_weights(weights), f"{weights} does not fit {timm_name(name)}"
-              if about is None else f"{weights} is damaged")
+        load_weights(model, weights, f"{weights} does not fit {timm_name(name)}"
+                     if about is None else f"{weights} is damaged")
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -117,10 +132,10 @@ def _build(full: str) -> torch.nn.Module:
 
 def _trained(name: str, weights: Path | str | None = None) -> zoo.Trained | None:
     """Return what sim.train left to know about a model; None for one of timm's."""
-    if timm.is_model(SHORT_NAMES.get(name, name)):
+    if _is_timm(_full(name)):
         return None
     about = None if weights is None else zoo.trained(weights)
-    return zoo.find(name) if about is None and timm_name(name) in zoo.names() else about
+    return zoo.find(_full(name)) if about is None and timm_name(name) in zoo.names() else about
 
 
 def _package_model(about: zoo.Trained) -> torch.nn.Module:
@@ -157,154 +172,3 @@ def _download(full: str) -> torch.nn.Module:
     except (OSError, RuntimeError, ValueError, ImportError) as error:
         raise UserError(f"timm cannot give {full} its weights ({one_line(error)}); "
                         "name a file with --weights") from None
-
-
-def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
-    """Read named tensors from a safetensors file or a PyTorch checkpoint.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read or holds something else.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            checkpoint = file.read(2) in {b"PK", b"\x80\x02"}  # zip, or pickle as before 1.6
-        if not checkpoint:
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot read the weights: {path}: {error.strerror or error}") from None
-    except safetensors.SafetensorError as error:
-        raise UserError(f"cannot read the weights: {path} is neither safetensors nor a PyTorch "
-                        f"checkpoint ({one_line(error)})") from None
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        raise UserError(f"cannot read the weights: {path} is a damaged PyTorch checkpoint, "
-                        "or holds more than tensors") from None
-    for key in "model", "state_dict":
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-            isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"cannot read the weights: {path} holds no dictionary of tensors")
-    return state
-
-
-def _load(model: torch.nn.Module, state: dict[str, torch.Tensor], complaint: str) -> None:
-    """Load `state` into `model` if it has exactly the model's keys and shapes, finite floats."""
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    for keys, what in (missing, "is missing"), (unexpected, "is not a key of the model"):
-        if keys:
-            more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
-            raise UserError(f"{complaint}: {keys[0]} {what}{more}")
-    for key, value in wanted.items():
-        got = state[key]
-        if got.shape != value.shape:
-            raise UserError(f"{complaint}: {key} has shape {tuple(got.shape)}, "
-                            f"not {tuple(value.shape)}")
-        if got.is_floating_point() != value.is_floating_point():
-            raise UserError(f"{complaint}: {key} is {got.dtype}, not {value.dtype}")
-        if not bool(torch.isfinite(got).all()):
-            raise UserError(f"{complaint}: {key} has values that are not finite")
-    model.load_state_dict(state, strict=True)
-
-
-CONFIG = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
-"""What of timm's data configuration decides the pixels and the model's input."""
-
-_CHOICES = {"interpolation": ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
-            "crop_mode": ("center", "squash", "border")}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From an image to a model's input, by way of 8-bit pixels.
-
-    Attributes
-    ----------
-    size
-        Height and width of the pixels, ``(H, W)``.
-    mean, std
-        Per colour, for pixels as 0..1.
-    config
-        Plain values from which :func:`preprocessing_of` makes the same again; None if it was not
-        made from such.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    _resize: object
-    config: dict | None = None
-
-    def pixels(self, image: Image.Image) -> np.ndarray:
-        """Resize and crop an image to the model's uint8 pixels, shape ``(H, W, 3)``."""
-        return np.ascontiguousarray(np.asarray(self._resize(image.convert("RGB")))
-                                    .transpose(1, 2, 0))
-
-    def tensor(self, pixels: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Normalise pixels ``(H, W, 3)`` to a batch of one, ``(1, 3, H, W)``."""
-        mean, std = (torch.tensor(value, dtype=dtype) for value in (self.mean, self.std))
-        values = torch.tensor(pixels, dtype=dtype) / 255
-        return ((values - mean) / std).permute(2, 0, 1)[None].contiguous()
-
-    def __call__(self, image: Image.Image, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return the model's input for an image, ``(1, 3, H, W)``."""
-        return self.tensor(self.pixels(image), dtype)
-
-
-def preprocessing(model: torch.nn.Module) -> Preprocessing:
-    """Return the evaluation preprocessing that timm's data configuration gives for `model`."""
-    return preprocessing_of(timm.data.resolve_model_data_config(model))
-
-
-def preprocessing_of(config: dict) -> Preprocessing:
-    """Return the evaluation preprocessing of a data configuration of timm's.
-
-    Parameters
-    ----------
-    config
-        A value for each name of :data:`CONFIG`, as timm has it or read from JSON; others are
-        left out.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value is missing or is not what timm takes.
-    """
-    if not isinstance(config, dict):
-        raise TypeError(f"a preprocessing must be values by name, not {config!r}")
-    for name in CONFIG:
-        if name not in config:
-            raise ValueError(f"a preprocessing must have {', '.join(CONFIG)}, and not lack {name}")
-    plain = {name: list(value) if isinstance(value, tuple) else value
-             for name, value in config.items() if name in CONFIG}
-    size = plain["input_size"]
-    if not (_numbers(size, int) and size[0] == 3 and min(size) > 0):
-        raise ValueError(f"input_size must be 3, height and width, not {size!r}")
-    for name in "mean", "std":
-        if not _numbers(plain[name], int | float):
-            raise ValueError(f"{name} must be three numbers, not {plain[name]!r}")
-    if min(plain["std"]) <= 0:
-        raise ValueError(f"std must be above 0, not {plain['std']!r}")
-    share = plain["crop_pct"]
-    if not _number(share, int | float) or not 0.1 <= share <= 2:
-        raise ValueError(f"crop_pct must be within 0.1..2, not {share!r}")
-    for name, known in _CHOICES.items():
-        if plain[name] not in known:
-            raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, "
-                             f"not {plain[name]!r}")
-    resize = timm.data.create_transform(**plain, is_training=False, use_prefetcher=True)
-    return Preprocessing(tuple(size[1:]), tuple(plain["mean"]), tuple(plain["std"]), resize, plain)
-
-
-def _number(value, kind) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _numbers(value, kind) -> bool:
-    return (isinstance(value, list) and len(value) == 3
-            and all(_number(one, kind) for one in value))

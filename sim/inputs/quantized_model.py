@@ -7,7 +7,7 @@ there. The JSON object, under the key ``vernier`` of the file's metadata, has:
 * ``format`` and ``version``: what file this is.
 * ``network``: the fields of the network that are no arrays; where there is one, its name.
 * ``about``: whatever else is known about the model. Used here are ``model``, the name of the
-  float model; ``preprocessing``, what :func:`sim.inputs.models.preprocessing_of` takes; and
+  float model; ``preprocessing``, what :func:`sim.inputs.model_lookup.preprocessing_for` takes; and
   ``classes``, the names of the classes.
 * ``sha256``: of all of the above and the arrays.
 """
@@ -77,29 +77,6 @@ class QuantizedModel:
         """Names of the classes, if known."""
         names = self.metadata.get("classes")
         return None if names is None else tuple(names)
-
-    def preprocessing(self):
-        """Return the :class:`sim.inputs.models.Preprocessing` that makes its pixels.
-
-        Raises
-        ------
-        UserError
-            If the file does not say, or gives a size that is not the network's.
-        """
-        from . import models  # seconds of imports, which only images need
-
-        config = self.metadata.get("preprocessing")
-        if config is None:
-            raise UserError("the model does not say how its images are prepared")
-        try:
-            made = models.preprocessing_of(config)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"the model's preprocessing is unusable: {one_line(error)}") from None
-        side = self.network.shape.image
-        if made.size != (side, side):
-            raise UserError(f"the model takes images of {side} x {side}, but its preprocessing "
-                            f"makes {made.size[0]} x {made.size[1]}")
-        return made
 
 
 def save(model: QuantizedModel, path: Path | str) -> None:

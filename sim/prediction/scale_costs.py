@@ -1,22 +1,26 @@
-"""What the scales of a quantized network cost the accelerator, image by image.
+"""What the scales of a quantized network cost the core, image by image.
 
-Cycles are those that a frame takes longer than with static scales, as :mod:`sim.estimation.timing`
-counts them: watching a tensor on its way to memory is free, but what comes after its last element
-is not.
+Cycles are those that a frame takes longer than with static scales: both are programs, of networks
+without weights, that :mod:`golden.cycles.timing` goes through with external memory as usual. The
+core is the one with 8x16 multipliers, with memories for any predictor; how large they are takes no
+cycles. Scales that are measured just in time take two passes of each tensor, which the RTL does not
+have.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from golden.common.config import CONFIGS, AcceleratorConfig
-from golden.network.network import BLOCK_SITES, Network, Tap, VitShape
-from golden.prediction import range_unit, scale_unit
+from golden.common.config import CORES, AcceleratorConfig
+from golden.cycles import timing
+from golden.network.network import BLOCK_SITES, Network, Precision, Tap, VitShape
+from golden.prediction import scale_unit
 
-from ..estimation import timing
+from ..compiler import DoesNotFit, compile_with_room
+from ..compiler.blank import blank_network
 
-CONFIG = replace(CONFIGS["8x16"], range_entries=1 << 16, max_statistics=1 << 14, max_projected=64,
-                 max_monomials=1 << 12, max_sites=1 << 12, max_tokens=1 << 16,
-                 max_channels=1 << 14)
-"""The default array, with memories that hold any predictor: their size takes no cycles."""
+CORE = replace(CORES["8x16"], range_entries=1 << 16, max_statistics=1 << 14, max_projected=64,
+               max_monomials=1 << 12, max_sites=1 << 12, max_tokens=1 << 16, max_channels=1 << 14)
+"""The default core, with memories that hold any predictor."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Cost:
     operations
         Multiplications, and comparisons of the range unit; None where hardware is not defined.
     cycles
-        Added to a frame; None likewise.
+        Added to a frame; None likewise, and where no program for the core exists.
     least
         Whether hardware would need more than `operations` and `cycles`: to sort values, or to
         search for scales.
@@ -41,10 +45,6 @@ class Cost:
     cycles: int | None = 0
     least: bool = False
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.parameters + other.parameters, self.operations + other.operations,
-                    self.cycles + other.cycles, self.least or other.least)
-
 
 def site_elements(shape: VitShape) -> list[int]:
     """Return the values of each site of an image."""
@@ -52,30 +52,50 @@ def site_elements(shape: VitShape) -> list[int]:
     return [shape.tokens * width for width in widths] * shape.depth + [shape.dim]
 
 
-def _tap(tap: Tap, shape: VitShape, config: AcceleratorConfig) -> Cost:
-    watched = range_unit.RangeShape(shape.tokens, shape.dim, tap.chunk_tokens, tap.groups)
+@lru_cache
+def _static(shape: VitShape, precision: Precision, core: AcceleratorConfig) -> int:
+    return _frame(blank_network(shape, precision), core)
+
+
+def _frame(network: Network, core: AcceleratorConfig, *, jit: bool = False) -> int:
+    """Return the cycles of a frame."""
+    return sum(timing.cycles(compile_with_room(network, core, jit=jit), timing.USUAL))
+
+
+def _added(network: Network, core: AcceleratorConfig, taps: tuple[Tap, ...] = (), *,
+           jit: bool = False) -> int | None:
+    """Return the cycles that a frame takes longer with taps, or with scales that are measured."""
+    shape, precision = network.shape, network.precision
+    try:
+        made = replace(blank_network(shape, precision), taps=taps)
+        return _frame(made, core, jit=jit) - _static(shape, precision, core)
+    except DoesNotFit:
+        return None
+
+
+def _parameters(tap: Tap) -> int:
     predictor = tap.predictor
-    parameters = tap.mean.size + tap.gain.size + sum(one.size for one in predictor.coefficients)
+    numbers = [tap.mean, tap.gain, *predictor.coefficients]
     if predictor.projection is not None:
-        parameters += predictor.projection.size + predictor.bias.size
-    operations = (scale_unit.multiply_accumulates(predictor)
-                  + 2 * shape.tokens * shape.dim)  # with the maximum and with the minimum
-    cycles = timing.flush_cycles(watched, config) + scale_unit.cycles(predictor, config)
-    return Cost(parameters, operations, cycles)
+        numbers += [predictor.projection, predictor.bias]
+    return sum(one.size for one in numbers)
 
 
-def predicted(network: Network, config: AcceleratorConfig = CONFIG) -> Cost:
+def predicted(network: Network, core: AcceleratorConfig = CORE) -> Cost:
     """Return the cost of a network's taps; nothing without any."""
-    return sum((_tap(tap, network.shape, config) for tap in network.taps), Cost())
+    taps, shape = network.taps, network.shape
+    if not taps:
+        return Cost()
+    compared = 2 * shape.tokens * shape.dim  # with the maximum and with the minimum
+    operations = sum(scale_unit.multiply_accumulates(tap.predictor) + compared for tap in taps)
+    return Cost(sum(map(_parameters, taps)), operations, _added(network, core, taps))
 
 
-def just_in_time(shape: VitShape, rule: str, config: AcceleratorConfig = CONFIG) -> Cost:
+def just_in_time(network: Network, rule: str, core: AcceleratorConfig = CORE) -> Cost:
     """Return the cost of measuring every site before it is quantized.
 
-    Each value is compared twice, and passes the lanes once more. Rules other than ``minmax`` need
-    more than that.
+    Each value is compared twice, and read twice more. Rules other than ``minmax`` need more than
+    that.
     """
-    elements = site_elements(shape)
-    return Cost(operations=2 * sum(elements),
-                cycles=sum(timing.jit_cycles(count, config) for count in elements),
-                least=rule != "minmax")
+    return Cost(operations=2 * sum(site_elements(network.shape)),
+                cycles=_added(network, core, jit=True), least=rule != "minmax")

@@ -1,13 +1,14 @@
 """Where a long calibration has got to: one file, whole or not there."""
 
 import hashlib
+import io
 import json
-import pickle
 from pathlib import Path
 
 import torch
 
-from ..cli import UserError, one_line, whole_file
+from ..cli import UserError, whole_file
+from ..inputs import torch_files
 
 
 class Checkpoint:
@@ -36,12 +37,15 @@ class Checkpoint:
         if not self.path.exists():
             return {}
         try:
-            stored = torch.load(self.path, map_location="cpu", weights_only=True)
+            stored = torch_files.read(self.path, own=True)
             key, stages = stored["key"], stored["stages"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError,
-                pickle.UnpicklingError) as error:
-            raise UserError(f"{self.path} is damaged; remove it to start anew "
-                            f"({one_line(error)})") from None
+            if not (isinstance(key, str) and isinstance(stages, dict)
+                    and all(isinstance(name, str) for name in stages)):
+                raise TypeError("a state is a key, and stages by name")
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror or error}") from None
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path} is damaged; remove it to start anew") from None
         if key != self._key:
             raise UserError(f"{self.path} is of a run with other options or images; "
                             "give the same ones, or remove it to start anew")
@@ -49,8 +53,10 @@ class Checkpoint:
 
     def save(self, stages: dict) -> None:
         """Replace what is stored."""
+        content = io.BytesIO()  # in a file, PyTorch makes a full disk an error of its own
+        torch.save({"key": self._key, "stages": stages}, content)
         with whole_file(self.path) as temporary:
-            torch.save({"key": self._key, "stages": stages}, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def remove(self) -> None:
         """Forget the run."""

@@ -10,10 +10,10 @@ All rules take values ``float32 (images, n)`` and give lambda, log2 of the scale
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 
 from golden.common.formats import LAMBDA, IntFormat
+from golden.common.jit import kernel
 from golden.network.network import Network, Precision, VitShape
 
 BINS = 1024
@@ -47,7 +47,7 @@ def percentile(x: np.ndarray, fmt: IntFormat) -> np.ndarray:
     return _covering(ordered[:, places[0]], ordered[:, places[1]], fmt)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _least_error(x, scales, lowest, highest, bins):
     # the index of the scale of least squared error over the histogram of one image
     low, high = x.min(), x.max()

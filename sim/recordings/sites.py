@@ -1,10 +1,25 @@
 """Names and formats of the activations that are quantized: the operands of the matrix products."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from golden.common import formats
 from golden.common.formats import IntFormat
+from golden.network.network import BLOCK_SITES, ON_WEIGHT_PORT
+
+_PROBS = "probs"
+
+_WHAT = {
+    "qkv": "input of the QKV projection: output of the first LayerNorm",
+    "q": "queries, not yet scaled",
+    "k": "keys",
+    "v": "values",
+    _PROBS: "attention probabilities: output of softmax",
+    "proj": "input of the output projection: probabilities times values",
+    "fc1": "input of the first MLP layer: output of the second LayerNorm",
+    "fc2": "input of the second MLP layer: output of GELU, without golden's offset",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,20 +28,35 @@ class Site:
 
     Attributes
     ----------
-    signed
-        False if it has no negative values.
-    weight_port
-        Whether it enters the MAC array where weights do, which makes its 4-bit form symmetric.
-    heads
-        Shape: ``(heads, tokens, channels)`` if true, else ``(tokens, channels)``. Attention
-        within windows counts every window of every head.
+    name
+        One of :data:`golden.network.network.BLOCK_SITES`, or ``probs``.
+    what
+        What it is, in words.
     """
 
     name: str
     what: str
-    signed: bool = True
-    weight_port: bool = False
-    heads: bool = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether it has negative values.
+
+        GELU's output has some here: golden stores it unsigned (``UNSIGNED``) as it adds an offset.
+        """
+        return self.name != _PROBS
+
+    @property
+    def weight_port(self) -> bool:
+        """Whether it enters the MAC array where weights do, which makes 4 bits symmetric."""
+        return self.name in ON_WEIGHT_PORT
+
+    @property
+    def heads(self) -> bool:
+        """Whether its shape is ``(heads, tokens, channels)``, and not ``(tokens, channels)``.
+
+        Attention within windows counts every window of every head.
+        """
+        return self.name in ("q", *ON_WEIGHT_PORT, _PROBS)
 
     def format(self, bits: int) -> IntFormat:
         """Format of the stored operands, for 4 or 8 bits."""
@@ -37,18 +67,17 @@ class Site:
         return IntFormat(bits, self.signed)
 
 
-SITES = {site.name: site for site in (
-    Site("qkv", "input of the QKV projection: output of the first LayerNorm"),
-    Site("q", "queries, not yet scaled", heads=True),
-    Site("k", "keys", weight_port=True, heads=True),
-    Site("v", "values", weight_port=True, heads=True),
-    Site("probs", "attention probabilities: output of softmax", signed=False, heads=True),
-    Site("proj", "input of the output projection: probabilities times values"),
-    Site("fc1", "input of the first MLP layer: output of the second LayerNorm"),
-    Site("fc2", "input of the second MLP layer: output of GELU"),
-)}
+def _in_order() -> Iterator[str]:
+    """Yield golden's sites, and the probabilities, which need no scale, before what they make."""
+    for name in BLOCK_SITES:
+        if name == "proj":
+            yield _PROBS
+        yield name
 
-CODED = SITES["probs"]
+
+SITES = {name: Site(name, _WHAT[name]) for name in _in_order()}
+
+CODED = SITES[_PROBS]
 """The site that is also recorded as 4-bit codes of :data:`CODEBOOK`."""
 
 CODEBOOK = tuple(min((math.isqrt(4 << (16 - code)) + 1) // 2, formats.OPERAND.max)

@@ -107,16 +107,14 @@ def find(name: str) -> Trained:
     return made
 
 
-def quantized(name: str):
-    """Return the :class:`.QuantizedModel` of ``NAME`` or ``NAME:VARIANT``.
+def quantized_file(name: str) -> Path:
+    """Return the file of the quantized model ``NAME`` or ``NAME:VARIANT``.
 
     Raises
     ------
     UserError
-        If there is none, or its file is damaged.
+        If there is none.
     """
-    from ..inputs import quantized_model
-
     name, _, variant = name.partition(":")
     files = _files()
     if name not in files:
@@ -125,7 +123,7 @@ def quantized(name: str):
     if path is None:
         have = ", ".join(f"{name}:{one}" for one in variants(name)) or "no quantized form of it"
         raise UserError(f"the package has no {name}:{variant or DEFAULT}, but {have}")
-    return quantized_model.load(path)
+    return path
 
 
 def _known() -> str:

@@ -16,8 +16,8 @@ from golden.product.mac_array import (
     tiles,
 )
 from rtl.common.operands import TileActivation, TileMode
-from rtl.product.mac_array import beat_layout, tile_layout
-from rtl.product.tile_drain import result_layout
+from rtl.product.mac_array import operand_beat_layout, tile_layout
+from rtl.product.tile_drain import accumulators_layout
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Product:
 
     def beats(self, config: AcceleratorConfig) -> list[int]:
         """Packed payloads of the stream `i`."""
-        layout = beat_layout(config)
+        layout = operand_beat_layout(config)
         places = [layout[name].offset for name in ("activations", "weights", "last")]
         beats = []
         for row, col in self._corners(config):
@@ -97,7 +97,7 @@ def _joined(places, values) -> int:
 
 def _split_results(beats, config):
     """Return the values (beats, lanes) and marks of packed result payloads."""
-    layout = result_layout(config)
+    layout = accumulators_layout(config)
     values, last = layout["values"], layout["last"]
     size = values.shape.size // 8
     joined = b"".join(((bits >> values.offset) & ((1 << 8 * size) - 1)).to_bytes(size, "little")

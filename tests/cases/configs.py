@@ -1,9 +1,12 @@
 """Named configurations that tests run with, on either side of the simulator boundary."""
 
-from golden.common.config import CONFIGS, AcceleratorConfig
+from dataclasses import replace
+
+from golden.common.config import CORES, AcceleratorConfig
 
 TEST_CONFIGS = {
-    "3x5": AcceleratorConfig(3, 5, lanes=1, scale_lanes=3, max_k=600),
-    "4x4": CONFIGS["4x4"],
-    "8x16": CONFIGS["8x16"],
+    "uneven": AcceleratorConfig(3, 5, lanes=1, scale_lanes=3, max_k=600),
+    "two-lanes": replace(CORES["4x4"], lanes=2, max_projected=8),
+    "8x16": CORES["8x16"],
 }
+"""Of single units: but for that of a core, none has a core's name."""

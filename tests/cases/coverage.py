@@ -153,7 +153,7 @@ class Coverage:
             first = (address - program.stream.address) // config.cols
             self.hit("ring", "wraps", last // config.stream_words > first // config.stream_words)
             if op.opcode is Opcode.GEMM and op.weights == Source.STREAM:
-                words = tile_column_words(op, config)
+                words = tile_column_words(op)
                 self.hit("ring", "column longer than half of it", 2 * words > config.stream_words)
                 self.hit("ring", "column as long as it", words == config.stream_words)
 
@@ -289,7 +289,7 @@ class _Observer:
         if op.k <= 2:
             self.hit(group, f"{name} {op.k}")
         self.hit(group, f"{name} {'odd' if op.k % 2 else 'even'}")
-        longest = (op.k == config.max_k or tile_column_words(op, config) == config.stream_words
+        longest = (op.k == config.max_k or tile_column_words(op) == config.stream_words
                    if weights is Source.STREAM else op.k == config.key_words)
         self.hit(group, f"{name} longest", longest)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.common.formats import IntFormat
-from sim.recordings import recording
+from sim.recordings import recording_file
 
 FILE = Path(__file__).parents[1] / "data" / "deit_t.safetensors.xz"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -46,7 +46,7 @@ class Recorded:
     """What a recorded file holds; all arrays are read-only."""
 
     def __init__(self, path: Path = FILE):
-        file = recording.read(path)
+        file = recording_file.read(path)
         self.tensors, self.metadata = file.tensors, file.metadata
         for tensor in self.tensors.values():
             tensor.setflags(write=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.back import rtlil
 
-from golden.common.config import CONFIGS, CORES
+from golden.common.config import CORES
 from golden.common.formats import ACT16, Mode
 from golden.core.isa import Layout
 from golden.rows.layernorm import epsilon_units
@@ -27,6 +27,7 @@ from rtl.results.epilogue import Epilogue
 from rtl.results.requant import Requant
 from tests.benches.netlist import Netlist, Replay, Trace, synthesise, traced
 from tests.benches.streams import sink, source
+from tests.cases.configs import TEST_CONFIGS
 from tests.cases.gemm_products import attention_products, random_products
 from tests.cases.recorded import recorded
 from tests.rtl.common import test_exp2
@@ -39,7 +40,7 @@ from tests.rtl.rows import test_layernorm, test_softmax
 
 pytestmark = [pytest.mark.long, pytest.mark.verilator]
 
-SMALL = CONFIGS["4x4"]
+SMALL = TEST_CONFIGS["two-lanes"]
 CORE = CORES["4x4"]
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import pytest
@@ -8,17 +9,18 @@ from rtl.build import MissingTool, find_tool
 from rtl.utilisation import DEVICE, LIMITS, main, parse, synthesise
 
 STATISTICS = {"modules": {
-    "\\core": {"num_cells_by_type": {"LUT4": 10, "core.array": 1}},
-    "\\core.array": {"num_cells_by_type": {"LUT4": 500, "CCU2C": 100, "TRELLIS_FF": 800,
-                                           "MULT18X18D": 128, "TRELLIS_DPR16X4": 5}},
-    "\\core.scales": {"num_cells_by_type": {"LUT4": 20, "DP16KD": 1, "PDPW16KD": 2}},
+    "\\core": {"num_cells_by_type": {"LUT4": 10, "core.product_path": 1}},
+    "\\core.product_path.array": {"num_cells_by_type": {
+        "LUT4": 500, "CCU2C": 100, "TRELLIS_FF": 800, "MULT18X18D": 128, "TRELLIS_DPR16X4": 5}},
+    "\\core.constant_store.scales": {"num_cells_by_type": {"LUT4": 20, "DP16KD": 1, "PDPW16KD": 2}},
     "\\core.prediction.scale_unit": {"num_cells_by_type": {"LUT4": 240, "MULT18X18D": 5}},
 }}
 
 
 def test_counts_what_cells_take_in_a_placed_design():
     found = parse(STATISTICS)
-    assert [row.unit for row in found.rows] == ["array", "prediction.scale_unit", "scales", "core"]
+    assert [row.unit for row in found.rows] == [
+        "product_path.array", "prediction.scale_unit", "constant_store.scales", "core"]
     assert found.rows[0].used == {"LUT4": 730, "FF": 800, "MULT18X18D": 128, "DP16KD": 0}
     assert found.total() == {"LUT4": 1000, "FF": 800, "MULT18X18D": 133, "DP16KD": 3}
     assert found.total(utilisation.PREDICTOR) == {"LUT4": 260, "FF": 0, "MULT18X18D": 5,
@@ -30,10 +32,19 @@ def test_table_has_units_limits_and_the_share_of_the_predictor():
     lines = parse(STATISTICS).table().splitlines()
     assert max(map(len, lines)) <= 80
     table = {line.split("  ")[0]: line.split()[-5:] for line in lines}
-    assert table["array"] == ["730", "800", "128", "0", "73.0%"]
+    assert table["product_path.array"] == ["730", "800", "128", "0", "73.0%"]
     assert table["scale prediction"] == ["260", "0", "5", "3", "26.0%"]
     assert table["all of LFE5U-85F"][-4:] == ["1.2%", "1.0%", "85.3%", "1.4%"]
     assert table["limit"][-4:] == ["62,730", "62,730", "156", "200"]
+
+
+def test_parts_of_the_core_are_no_units_but_what_is_in_them():
+    modules = ("scratchpad", "row_path", "row_path.softmax", "row_path.softmax.rows", "counters",
+               "prediction", "prediction.range_unit", "prediction.range_unit.log2",
+               "prediction.coefficients")
+    script = utilisation._script("\n".join(rf"module \core.{name}" for name in modules))
+    assert re.findall(r"keep_hierarchy 1 \\core\.([\w.]+)", script) == [
+        "scratchpad", "row_path.softmax", "prediction", "prediction.range_unit"]
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -66,7 +77,7 @@ def test_prints_a_table_or_json(monkeypatch, tmp_path, capsys):
     assert parse(STATISTICS).table() in capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["units"]["array"]["LUT4"] == 730
+    assert printed["units"]["product_path.array"]["LUT4"] == 730
     assert (printed["limits"], printed["device"]) == (LIMITS, DEVICE)
     netlist = (tmp_path / "out" / "core.il").read_text()
     assert "\\MULT18X18D" in netlist

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from sim import accuracy, calibrate
-from sim.evaluation import evaluation, preparation
-from sim.inputs import images
+from sim import accuracy
+from sim.evaluation import chunks, dask_cluster, preparation
+from sim.inputs import float_model, images
 from tests.cases import shipped
 
 COUNT = 30
@@ -33,7 +33,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client():
-    with evaluation.cluster(workers=1, processes=False) as made:
+    with dask_cluster.cluster(workers=1, processes=False) as made:
         yield made
 
 
@@ -46,7 +46,7 @@ def connected(client, monkeypatch):
         asked.append((address, workers))
         return contextlib.nullcontext(client)
 
-    monkeypatch.setattr(evaluation, "cluster", cluster)
+    monkeypatch.setattr(dask_cluster, "cluster", cluster)
     return asked
 
 
@@ -115,7 +115,7 @@ def test_json_has_the_methods_and_what_they_rest_on(run, inputs):
 
 
 def test_first_row_is_the_float_model(run, inputs):
-    floating = calibrate.FloatModel.create("tiny", inputs / "tiny.safetensors")
+    floating = float_model.FloatModel.create("tiny", inputs / "tiny.safetensors")
     _, pixels = images.pixels(inputs / "images", floating.preprocessing)
     with torch.inference_mode():
         logits = torch.cat([floating.model(floating.preprocessing.tensor(one)) for one in pixels])
@@ -151,7 +151,7 @@ def test_same_command_again_computes_nothing(run, connected):
 
 def test_killed_run_goes_on_with_the_rest(run, tmp_path, monkeypatch, client):
     whole = rows_of(run, methods=("mse", "oracle"))
-    store, stored = evaluation.Chunk.store, []
+    store, stored = chunks.Chunk.store, []
 
     def stop(self, found):
         store(self, found)
@@ -160,11 +160,11 @@ def test_killed_run_goes_on_with_the_rest(run, tmp_path, monkeypatch, client):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation.Chunk, "store", stop)
+        patch.setattr(chunks.Chunk, "store", stop)
         assert run(methods=("mse", "oracle"), work=tmp_path)[0] == 130
     client.submit(len, (), pure=False).result()  # what was on its way is done
     later = []
-    monkeypatch.setattr(evaluation.Chunk, "store", lambda self, found: (
+    monkeypatch.setattr(chunks.Chunk, "store", lambda self, found: (
         later.append(self.path.name), store(self, found))[1])
     assert rows_of(run, methods=("mse", "oracle"), work=tmp_path) == whole
     assert not {*stored} & {*later}

@@ -8,7 +8,8 @@ import torch
 
 from golden.network import vit
 from sim import calibrate, zoo
-from sim.inputs import images, models, quantized_model
+from sim.inputs import float_model, images, models, quantized_model
+from sim.inputs.model_lookup import open_model, preprocessing_of_model
 from sim.ptq.checkpoint import Checkpoint
 from tests.cases import shipped, vits
 
@@ -69,7 +70,7 @@ def test_quantized_model_is_nearly_the_float_one(finished):
     assert model.classes == shipped.CLASSES
     pixels = vits.pixels(16, seed=9)
     found = vit.Vit(model.network).run(pixels).logits / 2.0**model.network.logit_point
-    preprocess = model.preprocessing()
+    preprocess = preprocessing_of_model(model)
     wanted = vits.model()(torch.cat([preprocess.tensor(one) for one in pixels])).double().numpy()
     assert np.sqrt(((found - wanted)**2).mean() / (wanted - wanted.mean(0)).var()) < 0.1
 
@@ -81,8 +82,8 @@ def test_file_says_how_it_was_made(finished, inputs):
     assert made["options"]["step"] == 0
     assert (made["budget"]["seed"], made["budget"]["epochs"]) == (1, 2)
     assert made["libraries"]["torch"] == torch.__version__.partition("+")[0]
-    floating = calibrate.FloatModel.create("tiny", inputs / "tiny.safetensors")
-    assert about["weights"] == calibrate.weights_digest(floating.source())
+    floating = float_model.FloatModel.create("tiny", inputs / "tiny.safetensors")
+    assert about["weights"] == float_model.weights_digest(floating.source())
     assert about["preprocessing"] == floating.preprocessing.config
     assert str(inputs) not in json.dumps(about)
 
@@ -176,13 +177,13 @@ def test_model_of_the_package_needs_no_weights(run, tmp_path, monkeypatch):
     status, out = run("vit_small_w8a8.safetensors", model="vit_small", weights=None, bits="w8a8",
                       images=images)
     assert status == 0
-    assert zoo.quantized("vit_small").network.shape.classes == 7
+    assert open_model("vit_small").network.shape.classes == 7
     assert zoo.names() == ["vit_small"]
     assert out.parent == zoo.FOLDER
 
 
 def test_images_of_all_folders_are_used(inputs):
-    floating = calibrate.FloatModel.create("tiny", inputs / "tiny.safetensors")
+    floating = float_model.FloatModel.create("tiny", inputs / "tiny.safetensors")
     sources, pixels = images.pixels(inputs / "images", floating.preprocessing, 5)
     assert [one.file for one in sources] == ["00.png", "01.png", "02.png", "03.png", "04.png"]
     np.testing.assert_array_equal(pixels, vits.pixels(8)[:5])

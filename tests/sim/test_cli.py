@@ -2,7 +2,15 @@ import argparse
 
 import pytest
 
-from sim.cli import UserError, command, one_of, positive, positive_float, whole_file
+from sim.cli import (
+    UserError,
+    command,
+    one_line,
+    one_of,
+    positive,
+    positive_float,
+    whole_file,
+)
 
 
 def test_user_error_is_one_line_and_status_2(capsys):
@@ -14,6 +22,23 @@ def test_user_error_is_one_line_and_status_2(capsys):
     captured = capsys.readouterr()
     assert captured.err == "python -m sim.thing: error: the file is broken\n"
     assert not captured.out
+
+
+@pytest.mark.parametrize(("message", "shown"), [
+    ("\x1b[2J\x07bell", r"\x1b[2J\x07bell"), ("a\r\n\tb", "a b"), ("\x9b31m\x7f", r"\x9b31m\x7f"),
+    ("\u202egnp", r"\u202egnp"), ("\ud800", r"\ud800"), ("\U000e0001", r"\U000e0001"),
+    ("Größe ½ 数", "Größe ½ 数"), ("", "UserError"),
+], ids=ascii)
+def test_messages_cannot_steer_a_terminal(message, shown):
+    assert one_line(UserError(message)) == shown
+
+
+def test_long_messages_lose_their_middle():
+    text = one_line("a" * 5000 + "b" * 5000)
+    assert len(text) == 1000
+    assert text[:500] == "a" * 500
+    assert text[500:] == " ... " + "b" * 495
+    assert one_line("a" * 1000) == "a" * 1000
 
 
 def test_status_of_main_is_kept():

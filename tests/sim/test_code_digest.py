@@ -1,3 +1,5 @@
+import pytest
+
 from sim import code_digest
 
 
@@ -28,3 +30,8 @@ def test_digest_counts_code_and_what_it_imports(tmp_path, monkeypatch):
             assert digest(**{name: text}) != before, name
     finally:
         code_digest.digest.cache_clear()
+
+
+def test_a_module_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="must be those of this program, not 'sim.ptq.nothing'"):
+        code_digest.digest("sim.cli", "sim.ptq.nothing")

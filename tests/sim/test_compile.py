@@ -10,7 +10,7 @@ from golden.core import program
 from golden.core.machine import Machine
 from golden.network.vit import Vit
 from sim import compile as command
-from sim import zoo
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import pixels
 
 
@@ -26,7 +26,7 @@ def test_a_shipped_model_becomes_a_directory_that_runs(bits, tmp_path, capsys):
     assert 0 < made["scratchpad_bytes"] <= made["scratchpad_limit"] == 128 * 1024
     assert compiled.about["bits"] == bits
     assert compiled.about["classes"][3] == "cat"
-    network = zoo.quantized(name).network
+    network = open_model(name).network
     images = pixels(1, network.shape)
     machine = Machine(compiled, images[0])
     machine.run()

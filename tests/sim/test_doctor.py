@@ -169,6 +169,13 @@ def test_works_without_rich(checkout, monkeypatch, capsys):
     assert "numpy" in capsys.readouterr().out
 
 
+def test_works_before_anything_is_installed():
+    result = subprocess.run([sys.executable, "-S", "-E", "-m", "sim.doctor", "--for", "run"],
+                            cwd=doctor.ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "run (estimate and record): needs numpy, " in result.stdout
+
+
 def test_outside_a_checkout(tmp_path):
     with pytest.raises(UserError, match="run this in a checkout of the project"):
         doctor.examine(tmp_path)

@@ -16,7 +16,7 @@ from golden.network.vit import Vit
 from golden.prediction import range_unit
 from golden.prediction.scale_predictor import ScalePredictor
 from sim import emulate
-from sim.evaluation import emulator
+from sim.evaluation import arithmetic_errors, emulator
 from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
@@ -48,24 +48,24 @@ def with_tap(made, shape=SHAPE):
 def test_with_every_unit_of_golden_it_is_golden(bits, step):
     made, images = network(Precision.parse(bits), step), pixels(11)
     wanted = golden(made, images)[0]
-    assert (emulate.emulate(made, images, integer=UNITS, batch=4) == wanted).all()
+    assert (emulator.emulate(made, images, integer=UNITS, batch=4) == wanted).all()
 
 
 def test_with_every_unit_of_golden_it_is_golden_at_scales_of_each_image():
     made, images = with_tap(network(Precision(8, 8))), pixels(6)
     logits, scales, _ = golden(made, images)
     assert len(np.unique(scales, axis=0)) == len(images)
-    assert (emulate.emulate(made, images, integer=UNITS) == logits).all()
-    given = emulate.emulate(made, images, scales=scales, integer=UNITS)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    given = emulator.emulate(made, images, scales=scales, integer=UNITS)
     assert (given == logits).all()
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_each_unit_can_be_golden_alone(unit):
     made, images = network(Precision(8, 8)), pixels(8)
-    real = emulate.emulate(made, images)
+    real = emulator.emulate(made, images)
     assert (real != np.round(real)).all()
-    one = emulate.emulate(made, images, integer=[unit])
+    one = emulator.emulate(made, images, integer=[unit])
     assert 0 < np.abs(one - real).max() < 0.25 * real.std()
     if unit == "logits":
         assert np.abs(one - real).max() <= 0.5
@@ -73,16 +73,16 @@ def test_each_unit_can_be_golden_alone(unit):
 
 def test_a_unit_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="unit must be one of exp2, .* not 'gelus'"):
-        emulate.emulate(network(Precision(8, 8)), pixels(1), integer=["gelus"])
+        emulator.emulate(network(Precision(8, 8)), pixels(1), integer=["gelus"])
 
 
 def test_jitter_is_repeatable_and_small_jitter_has_small_effects():
     made, images = network(Precision(8, 8)), pixels(4)
-    real = emulate.emulate(made, images)
-    once, again = (emulate.emulate(made, images, jitter=1e-3) for _ in range(2))
+    real = emulator.emulate(made, images)
+    once, again = (emulator.emulate(made, images, jitter=1e-3) for _ in range(2))
     assert (once == again).all()
     assert 0 < np.abs(once - real).max() < 0.25 * real.std()
-    assert (emulate.emulate(made, images, jitter=1e-15) == pytest.approx(real, abs=1e-6))
+    assert (emulator.emulate(made, images, jitter=1e-15) == pytest.approx(real, abs=1e-6))
 
 
 @precisions
@@ -90,7 +90,7 @@ def test_every_tensor_of_golden_is_the_real_one_within_the_stated_error(bits, st
     made = with_tap(network(Precision.parse(bits), step))
     images = pixels(40)
     _, scales, tensors = golden(made, images)
-    errors = emulate.compare(made, images, scales, tensors)
+    errors = arithmetic_errors.compare(made, images, scales, tensors)
     assert set(errors) == {"residual", "layernorm", "site", "qkv", "scores", "row exponents",
                            "hidden", "gelu", "logits", "codes" if step else "exponentials"}
     assert {kind: one for kind, one in errors.items() if one.beyond or one.ratio > 1} == {}
@@ -117,7 +117,7 @@ def test_one_number_off_by_one_is_noticed(name, bits, step):
     for change in (-one, one):
         wrong = tensors[name].astype(np.int64)
         wrong[place] += change
-        errors = emulate.compare(made, images, scales, tensors | {name: wrong})
+        errors = arithmetic_errors.compare(made, images, scales, tensors | {name: wrong})
         found += [error.name for error in errors.values() if error.beyond]
     assert name in found
 
@@ -157,7 +157,7 @@ def imitated(made, images):
     tensors = imitation.tensors
     tensors["embedding"] = np.pad(tensors["embedding"], ((0, 0), (1, 0), (0, 0)))
     tensors["logits"] = logits
-    errors = emulate.compare(made, images, lambdas, tensors)
+    errors = arithmetic_errors.compare(made, images, lambdas, tensors)
     return {kind for kind, error in errors.items() if error.beyond}
 
 
@@ -211,7 +211,7 @@ def test_a_wrong_rounding_or_table_is_noticed(mistake, kinds, monkeypatch):
 def test_following_golden_real_values_are_where_it_rounds_them(bits, step):
     made, images = network(Precision.parse(bits), step), pixels(8)
     logits, scales, tensors = golden(made, images)
-    found, errors = emulate.follow(made, images, scales, tensors)
+    found, errors = arithmetic_errors.follow(made, images, scales, tensors)
     assert (found.argmax(1) == logits.argmax(1)).all()
     assert set(errors) == {"qkv", "q", "k", "v", "probs", "proj", "fc1", "fc2", "head"}
     assert np.abs(found - logits).max() <= 1  # both rounded
@@ -227,7 +227,7 @@ def test_what_golden_rounds_otherwise_is_counted():
     _, scales, tensors = golden(made, images)
     wrong = tensors["1.v"].copy()
     wrong[0, 0, 3, :2] += np.where(wrong[0, 0, 3, :2] > 0, -2, 2).astype(np.int8)
-    error = emulate.follow(made, images, scales, tensors | {"1.v": wrong})[1]["v"]
+    error = arithmetic_errors.follow(made, images, scales, tensors | {"1.v": wrong})[1]["v"]
     assert (error.beyond, error.name) == (2, "1.v")
     assert 1.5 <= error.error <= 2.5
 
@@ -235,16 +235,16 @@ def test_what_golden_rounds_otherwise_is_counted():
 def test_errors_of_two_batches_are_those_of_both_together():
     made, images = network(Precision(8, 8)), pixels(6)
     _, scales, tensors = golden(made, images)
-    whole = emulate.compare(made, images, scales, tensors)
-    parts = [emulate.compare(made, images[part], scales[part],
+    whole = arithmetic_errors.compare(made, images, scales, tensors)
+    parts = [arithmetic_errors.compare(made, images[part], scales[part],
                              {name: tensor[part] for name, tensor in tensors.items()})
              for part in (slice(0, 2), slice(2, 6))]
-    merged = emulate.merge(*parts)
+    merged = arithmetic_errors.merge(*parts)
     assert {kind: one.count for kind, one in merged.items()} == \
         {kind: one.count for kind, one in whole.items()}
     for kind, one in whole.items():
         assert merged[kind].error == pytest.approx(one.error, abs=1e-7)
-    assert emulate.merge({}, whole) == whole
+    assert arithmetic_errors.merge({}, whole) == whole
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sim import record
 from sim.inputs import models
-from sim.recordings import recording
+from sim.recordings import recording_file
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def arguments(weights, tmp_path):
 
 def test_command_records_packaged_images(arguments, weights, tmp_path, capsys):
     assert record.main([*arguments, "--blocks", "1", "--sites", "v,q", "--bits", "8"]) == 0
-    about = recording.read(tmp_path / "a.xz").metadata
+    about = recording_file.read(tmp_path / "a.xz").metadata
     assert [image["file"] for image in about["images"]] == ["chelsea.png", "coffee.png",
                                                             "rocket.jpg"]
     assert [site["site"] for site in about["sites"]] == ["q", "v"]
@@ -58,7 +58,7 @@ def test_command_line_of_the_metadata_makes_the_file_again(arguments, weights, f
                "--pixel-images", "0", "--chunk-tokens", "7", "--images", str(folder)]
     assert record.main([*arguments, *options]) == 0
     first = (tmp_path / "a.xz").read_bytes()
-    command = recording.read(tmp_path / "a.xz").metadata["command"]
+    command = recording_file.read(tmp_path / "a.xz").metadata["command"]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.copy(weights, elsewhere)
@@ -83,9 +83,9 @@ def test_rebuild_finds_no_difference(rebuild, tmp_path, capsys):
 
 
 def test_rebuild_finds_a_difference(rebuild, tmp_path, capsys):
-    old = recording.read(tmp_path / "a.xz")
+    old = recording_file.read(tmp_path / "a.xz")
     old.tensors["residual/1"] = old.tensors["residual/1"] ^ 1
-    recording.write(old, tmp_path / "a.xz")
+    recording_file.write(old, tmp_path / "a.xz")
     assert record.main(rebuild) == 1
     assert "residual/1: " in capsys.readouterr().out
 
@@ -100,7 +100,7 @@ def test_rebuild_names_other_library_versions(rebuild, monkeypatch, capsys):
 
 
 def test_rebuild_says_when_only_the_compression_differs(rebuild, monkeypatch, capsys):
-    monkeypatch.setattr(recording, "compress", lzma.compress)
+    monkeypatch.setattr(recording_file, "compress", lzma.compress)
     assert record.main(rebuild) == 0
     assert "this liblzma compresses it differently" in capsys.readouterr().out
 
@@ -160,3 +160,21 @@ def test_folder_with_a_broken_image(arguments, tmp_path, folder, capsys):
     broken.mkdir()
     fails(capsys, [*arguments, "--images", str(broken)], "has no images")
     assert not (tmp_path / "a.xz").exists()
+
+
+@pytest.mark.parametrize("change", [
+    {"weights": None}, {"weights": {}}, {"images": ["a.png"]}, {"images": [{}]}, {"model": 1},
+    {"choices": {"speed": 1}}, {"command": []}, {"libraries": None},
+], ids=str)
+def test_a_recording_of_unknown_origin_is_not_recorded_again(change, tmp_path, capsys):
+    about = {"weights": {"file": "w", "sha256": "0"}, "images": [], "model": "vit", "choices": {},
+             "command": "x", "libraries": {}}
+    path = tmp_path / "a.xz"
+    recording_file.write(recording_file.Recording({}, about), path)
+    assert record.main(["--rebuild", str(path)]) == 2
+    assert "name w with --weights" in capsys.readouterr().err
+    recording_file.write(recording_file.Recording({}, about | change), path)
+    assert record.main(["--rebuild", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"python -m sim.record: error: {path} does not say what it was recorded")
+    assert err.count("\n") == 1

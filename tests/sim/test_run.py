@@ -8,9 +8,11 @@ from PIL import Image
 from golden.network import vit
 from golden.network.network import Precision
 from sim import run, zoo
-from sim.calibrate import FloatModel, calibrate
+from sim.calibrate import calibrate
 from sim.cli import UserError
 from sim.inputs import models, quantized_model
+from sim.inputs.float_model import FloatModel
+from sim.inputs.model_lookup import open_model
 from sim.inputs.quantized_model import QuantizedModel
 from sim.inputs.torchvision_compat import timm
 from sim.ptq import pipeline
@@ -76,7 +78,7 @@ def test_json_has_the_logits_of_both(files, call, name):
     precision = name.partition(":")[2] or "w8a8"
     assert (found["model"], found["precision"], found["backend"], found["notes"]) == (
         "vit_small", precision, "golden", [])
-    network = zoo.quantized(name).network
+    network = open_model(name).network
     pixels = vits.pixels(6)[[1, 3]]
     integers = vit.Vit(network).run(pixels).logits / 2.0**network.logit_point
     model = models.create("vit_small")
@@ -195,21 +197,6 @@ def test_images_of_any_size(files, tmp_path, call):
     status, out, _ = call(tmp_path / "grey.jpg", tmp_path / "clear.png", "--model", "vit_small")
     assert status == 0
     assert out.count("golden w8a8") == 2
-
-
-def test_class_names():
-    assert run.class_names(5) == [f"class {index}" for index in range(5)]
-    assert run.class_names(5, list("abcde")) == list("abcde")
-    assert run.class_names(2, list("abcde")) == ["class 0", "class 1"]
-    names = run.class_names(1000)
-    assert len(names) == 1000
-    assert names[281] == "tabby, tabby cat"
-
-
-def test_guesses_are_in_order_and_sum_to_one():
-    found = run.guesses(np.array([1.0, 900.0, 900.0, -5.0]), list("abcd"), 9)
-    assert [guess.name for guess in found] == list("bcad")
-    assert [guess.probability for guess in found] == [0.5, 0.5, 0.0, 0.0]
 
 
 def test_default_is_the_model_of_the_package(files, call):

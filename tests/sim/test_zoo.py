@@ -15,6 +15,7 @@ from golden.network.network import Precision
 from sim import train, zoo
 from sim.cli import UserError
 from sim.inputs import models, quantized_model
+from sim.inputs.model_lookup import open_model, preprocessing_of_model
 from sim.inputs.quantized_model import QuantizedModel
 from tests.cases import networks, shipped, vits
 
@@ -42,14 +43,14 @@ def test_lists_what_is_there(folder):
 @pytest.mark.parametrize(("name", "precision"), [
     ("vit_small", "w8a8"), ("vit_small:w8a8", "w8a8"), ("vit_small:w4a4", "w4a4")])
 def test_quantized_forms_by_name(folder, name, precision):
-    model = zoo.quantized(name)
+    model = open_model(name)
     assert str(model.network.precision) == precision
     assert model.name == "vit_small"
 
 
 @pytest.mark.parametrize(("call", "name", "message"), [
-    (zoo.quantized, "vit_big", "the package has no model 'vit_big'; it has vit_small"),
-    (zoo.quantized, "vit_small:w2a2",
+    (open_model, "vit_big", "the package has no model 'vit_big'; it has vit_small"),
+    (open_model, "vit_small:w2a2",
      "the package has no vit_small:w2a2, but vit_small:w4a4, vit_small:w8a8"),
     (zoo.find, "vit_big", "the package has no float weights of 'vit_big'; it has vit_small"),
 ])
@@ -62,14 +63,14 @@ def test_missing_models_are_named(folder, call, name, message):
 def test_package_without_models(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="has no model 'vit_small'; it has none at all"):
-        zoo.quantized("vit_small")
+        open_model("vit_small")
 
 
 def test_model_without_quantized_form(folder):
     for variant in zoo.variants("vit_small"):
         (folder / f"vit_small_{variant}.safetensors").unlink()
     with pytest.raises(UserError, match="has no vit_small:w8a8, but no quantized form of it"):
-        zoo.quantized("vit_small")
+        open_model("vit_small")
 
 
 def test_damaged_files_are_named(folder):
@@ -78,7 +79,7 @@ def test_damaged_files_are_named(folder):
     with pytest.raises(UserError, match=r"vit_small.safetensors is damaged, or not a file of sim"):
         models.create("vit_small")
     with pytest.raises(UserError, match=r"vit_small_w8a8.safetensors is not a quantized model"):
-        zoo.quantized("vit_small")
+        open_model("vit_small")
 
 
 def test_float_model_by_name(folder):
@@ -210,7 +211,7 @@ def test_models_of_the_package_are_whole(name):
     preprocess = models.preprocessing(model)
     assert "w8a8" in zoo.variants(name)
     for variant in zoo.variants(name):
-        quantized = zoo.quantized(f"{name}:{variant}")
+        quantized = open_model(f"{name}:{variant}")
         assert (quantized.name, str(quantized.network.precision)) == (name, variant)
         assert quantized.classes == models.class_names(model)
-        assert quantized.preprocessing().config == preprocess.config
+        assert preprocessing_of_model(quantized).config == preprocess.config

@@ -5,48 +5,37 @@ from dataclasses import fields, replace
 
 import pytest
 
-from golden.common.config import (
-    CONFIGS,
-    CORES,
-    AcceleratorConfig,
-    config_from_table,
-    load_config,
-    load_core,
-)
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import ACC, Mode
 from tests.cases.configs import TEST_CONFIGS
 
 
-@pytest.fixture
-def toml(tmp_path):
-    def write(text):
-        path = tmp_path / "choices.toml"
-        path.write_text(text)
-        return path
-    return write
+def test_every_name_is_that_of_a_core():
+    for config in CORES.values():
+        config.check_core()
 
 
-def test_default_is_the_named_8x16():
-    assert CONFIGS["8x16"] == AcceleratorConfig()
-    assert set(CONFIGS) == {"4x4", "8x16", "16x16", "16x32"}
+def test_no_configuration_of_a_test_has_the_name_of_another_core():
+    assert {name: TEST_CONFIGS[name] for name in set(TEST_CONFIGS) & set(CORES)} == {
+        "8x16": CORES["8x16"]}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", CORES)
 def test_names_give_rows_and_columns(name):
-    config = CONFIGS[name]
+    config = CORES[name]
     assert name == f"{config.rows}x{config.cols}"
     assert config.multipliers == config.rows * config.cols
 
 
 def test_tiles_grow_with_the_slots_of_a_mode():
-    config = AcceleratorConfig()
+    config = CORES["8x16"]
     assert [(config.tile_rows(mode), config.tile_cols(mode)) for mode in Mode] == [
         (8, 16), (8, 32), (16, 32)]
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *TEST_CONFIGS])
+@pytest.mark.parametrize("name", [*CORES, *TEST_CONFIGS])
 def test_accumulators_hold_every_sum_of_their_modes(name):
-    config = {**CONFIGS, **TEST_CONFIGS}[name]
+    config = {**CORES, **TEST_CONFIGS}[name]
     assert config.accumulator(0) == ACC
     for mode in Mode:
         for slot in range(mode.macs):
@@ -55,9 +44,9 @@ def test_accumulators_hold_every_sum_of_their_modes(name):
     assert config.accumulator(3).bits < config.accumulator(1).bits <= ACC.bits
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *TEST_CONFIGS])
+@pytest.mark.parametrize("name", [*CORES, *TEST_CONFIGS])
 def test_registers_hold_every_sum_without_start_value(name):
-    config = {**CONFIGS, **TEST_CONFIGS}[name]
+    config = {**CORES, **TEST_CONFIGS}[name]
     for mode in Mode:
         for slot in range(mode.macs):
             largest = config.max_k * mode.operand.magnitude * mode.weight.magnitude
@@ -66,7 +55,7 @@ def test_registers_hold_every_sum_without_start_value(name):
 
 
 def test_product_sum_counts_the_start_value():
-    assert AcceleratorConfig(max_k=100).product_sum(Mode.W4A4) == 2 * 100 * 8 * 7
+    assert replace(CORES["8x16"], max_k=100).product_sum(Mode.W4A4) == 2 * 100 * 8 * 7
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(AcceleratorConfig)])
@@ -76,21 +65,21 @@ def test_product_sum_counts_the_start_value():
 def test_refuses_choices_that_make_no_sense(name, value, error):
     rule = "an integer" if error is TypeError else r"within 1\.\.\d+"
     with pytest.raises(error, match=rf"{name} must be {rule}, not {re.escape(repr(value))}"):
-        AcceleratorConfig(**{name: value})
+        replace(CORES["8x16"], **{name: value})
 
 
 def test_refuses_lanes_that_do_not_divide_the_columns():
     with pytest.raises(ValueError, match="lanes must divide cols, but 3 does not divide 16"):
-        AcceleratorConfig(lanes=3)
+        replace(CORES["8x16"], lanes=3)
 
 
 def test_refuses_sums_that_could_wrap():
     longest = ACC.max // (2 * 255 * 128)
-    assert AcceleratorConfig(max_k=longest).product_sum(Mode.W8A8) <= ACC.max
+    assert replace(CORES["8x16"], max_k=longest).product_sum(Mode.W8A8) <= ACC.max
     message = (f"max_k must keep w8a8 sums within 32 bits, but {longest + 1} products can reach "
                f"{(longest + 1) * 2 * 255 * 128}")
     with pytest.raises(ValueError, match=message):
-        AcceleratorConfig(max_k=longest + 1)
+        replace(CORES["8x16"], max_k=longest + 1)
 
 
 @pytest.mark.parametrize(("rows", "cols", "lanes"), [
@@ -115,48 +104,4 @@ def test_for_array_takes_other_choices_and_refuses_bad_ones():
 
 def test_is_immutable():
     with pytest.raises(AttributeError):
-        AcceleratorConfig().rows = 4
-
-
-def test_file_changes_the_base(toml):
-    path = toml("[accelerator]\nrows = 4\nlanes = 4\n")
-    assert load_config(path) == AcceleratorConfig(rows=4, lanes=4)
-    assert load_config(path, CONFIGS["4x4"]).max_k == CONFIGS["4x4"].max_k
-
-
-def test_file_without_a_table_changes_nothing(toml):
-    assert load_config(toml("[estimate]\nclock = 3\n")) == CONFIGS["8x16"]
-
-
-@pytest.mark.parametrize(("text", "error", "message"), [
-    ("[accelerator]\nrow = 4", ValueError,
-     "accelerator choices must be among rows, cols, .*, key_words, not 'row'"),
-    ("[accelerator]\nrows = 0", ValueError, r"rows must be within 1\.\.256, not 0"),
-    ("[accelerator]\nrows = '4'", TypeError, "rows must be an integer, not '4'"),
-    ("[accelerator]\nlanes = 5", ValueError, "but 5 does not divide 16"),
-    ("accelerator = 4", ValueError, "accelerator must be a table, not 4"),
-    ("[accelerator", ValueError, "Expected ']'"),
-])
-def test_refuses_a_file_that_makes_no_sense(toml, text, error, message):
-    with pytest.raises(error, match=message):
-        load_config(toml(text))
-
-
-def test_refuses_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_config(tmp_path / "none.toml")
-
-
-def test_empty_table_gives_the_base():
-    assert config_from_table({}) is not None
-    assert config_from_table({}, CONFIGS["16x32"]) == CONFIGS["16x32"]
-
-
-def test_a_core_has_as_many_lanes_as_rows(toml):
-    assert load_core(toml("[accelerator]\n")) == CORES["8x16"]
-    assert load_core(toml("[accelerator]\nrows = 16\n")) == replace(
-        CORES["8x16"], rows=16, lanes=16)
-    with pytest.raises(ValueError, match=r"lanes must be rows \(8\) in a core, not 4"):
-        load_core(toml("[accelerator]\nlanes = 4\n"))
-    with pytest.raises(ValueError, match="cols must be rows or twice as many in a core, not 40"):
-        load_core(toml("[accelerator]\ncols = 40\n"))
+        CORES["8x16"].rows = 4

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import UNIT_BYTES, Source
 from golden.cycles import feed
@@ -41,5 +41,5 @@ def test_column_units_fill_whole_words(config, mode):
 
 @pytest.mark.parametrize("weights", Source, ids=lambda source: source.name)
 def test_weights_of_a_transformer_are_there_in_time(weights):
-    config = AcceleratorConfig()
+    config = CORES["8x16"]
     assert all(hidden(197, 64, 197, mode, weights, config) for mode in Mode)

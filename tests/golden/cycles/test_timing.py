@@ -9,7 +9,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import Layout, Opcode, Path, Source, make
 from golden.core.program import Program, ProgramError, Region, align, payload_bytes
-from golden.cycles import feed, stream, timing
+from golden.cycles import feed, product_feed, stream, timing
 from golden.cycles.product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from golden.cycles.timing import IDEAL, MemoryModel, cycles
 from golden.prediction import range_unit, scale_unit
@@ -206,9 +206,14 @@ def test_compiled_and_interpreted_give_the_same(monkeypatch):
         monkeypatch.setattr(timing, name, getattr(stream, name).py_func)
     for name in ("request", "earliest", "advance", "arrival", "words_there", "command",
                  "gives_unit", "step_cursor"):
-        monkeypatch.setattr(stream, name, getattr(stream, name).py_func)
+        interpreted = getattr(stream, name).py_func
+        monkeypatch.setattr(stream, name, interpreted)
+        if hasattr(product_feed, name):
+            monkeypatch.setattr(product_feed, name, interpreted)
     module = product_cycles.__globals__
-    monkeypatch.setitem(module, "_steps", module["_steps"].py_func)
+    for name in ("_steps", "_epilogue", "_ask", "_step_constants", "_step_array", "_progress",
+                 "feed_beats", "step_beats", "stream_weights", "load_keys"):
+        monkeypatch.setitem(module, name, module[name].py_func)
     assert timing.timing(program, MemoryModel(7, 3)) == compiled
 
 

@@ -1,14 +1,18 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.common import formats
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.common.log2 import log2
+from golden.core.isa import FIELDS, RANGE_FIELDS
 from golden.prediction import range_unit
 from golden.prediction.range_unit import (
+    REGISTERS,
     RangeShape,
     _log_ranges,
     beats,
@@ -151,6 +155,22 @@ def test_registers_fit_their_formats(shape):
     assert list(registers) == list(formats_of)
     for name, value in registers.items():
         assert value in formats_of[name], name
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_an_instruction_has_room_for_all_registers(name):
+    formats_of = register_formats(CORES[name])
+    assert (*formats_of,) == (*REGISTERS,) == RANGE_FIELDS
+    for register, fmt in formats_of.items():
+        assert FIELDS[register] == REGISTERS[register]
+        assert fmt.signed == FIELDS[register].signed
+        assert fmt.bits <= FIELDS[register].bits
+
+
+def test_refuses_registers_that_no_instruction_has_room_for():
+    config = SimpleNamespace(max_tokens=8, max_channels=64, lanes=8, range_entries=1 << 16)
+    with pytest.raises(ValueError, match="chunk_entries must fit 16 bits, not 17"):
+        register_formats(config)
 
 
 def test_registers_of_a_ragged_tiled_run():

@@ -1,5 +1,6 @@
 """The scale unit against its definition on rational numbers and against float64."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations_with_replacement
 from math import comb, floor
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.common import config as config_module
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES
 from golden.common.formats import (
     COEFFICIENT,
     LAMBDA,
@@ -168,7 +169,7 @@ def test_no_monomial_can_saturate():
 
 
 def test_no_sum_can_leave_the_accumulator():
-    limits = config_module._LIMITS
+    limits = config_module.LIMITS
     monomial = max(fmt.magnitude * COEFFICIENT[d].magnitude << scale_unit.ALIGN[d]
                    for d, fmt in MONOMIAL.items())
     constant = LAMBDA.magnitude << scale_unit.ROUND
@@ -214,7 +215,7 @@ def test_a_flipped_format_bit_is_noticed(monkeypatch):
 @pytest.mark.parametrize("lanes", [1, 3, 4])
 @pytest.mark.parametrize(("variables", "degree", "statistics"), [(2, 3, None), (4, 2, 7)])
 def test_packs_coefficients_in_the_order_they_are_used(lanes, variables, degree, statistics):
-    config = AcceleratorConfig(scale_lanes=lanes)
+    config = replace(CORES["8x16"], scale_lanes=lanes)
     rng = np.random.default_rng(7)
     predictor = random_predictor(rng, variables=variables, degree=degree, sites=10,
                                  statistics=statistics)
@@ -242,12 +243,12 @@ def test_counts_multiplications():
 def test_cycles_follow_the_formula():
     shape = PredictorShape(384, 8, 97, 2, True)
     beats = 2 * 385 + 25 * 45
-    assert 0 < cycles(shape, CONFIGS["8x16"]) - (384 + beats + 36) < 40
+    assert 0 < cycles(shape, CORES["8x16"]) - (384 + beats + 36) < 40
     predictor = random_predictor(np.random.default_rng(8), variables=8, degree=2, sites=97,
                                  statistics=384)
     assert predictor.shape == shape
-    assert len(pack(predictor, CONFIGS["8x16"])) == beats
-    assert cycles(predictor, CONFIGS["8x16"]) == cycles(shape, CONFIGS["8x16"])
+    assert len(pack(predictor, CORES["8x16"])) == beats
+    assert cycles(predictor, CORES["8x16"]) == cycles(shape, CORES["8x16"])
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -259,7 +260,7 @@ def test_cycles_follow_the_formula():
 def test_refuses_predictors_too_large_for_the_hardware(change, message):
     shape = PredictorShape(7, 4, 10, 2, True)
     with pytest.raises(ValueError, match=message):
-        cycles(shape, AcceleratorConfig(**change))
+        cycles(shape, replace(CORES["8x16"], **change))
 
 
 def test_refuses_wrong_arguments():
@@ -269,7 +270,7 @@ def test_refuses_wrong_arguments():
         (lambda: predict([0, -32768], predictor), ValueError, "is outside -32767..32767"),
         (lambda: predict([0.0, 0.0], predictor), TypeError, "statistics must be an integer array"),
         (lambda: predict([0, 0], 3), TypeError, "predictor must be a ScalePredictor, not 3"),
-        (lambda: cycles(3, CONFIGS["4x4"]), TypeError, "predictor must be a ScalePredictor, not 3"),
+        (lambda: cycles(3, CORES["4x4"]), TypeError, "predictor must be a ScalePredictor, not 3"),
         (lambda: pack(predictor, 3), TypeError, "config must be an AcceleratorConfig, not 3"),
         (lambda: expand([[0]], 4), ValueError, "degree must be within 1..3, not 4"),
         (lambda: scales([HIGHEST + 1]), ValueError, "16384 is outside -32768..16383"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES
 from golden.common.formats import ACC, OPERAND, UINT4, Mode
 from golden.product import gemm_kernels, mac_array
 from golden.product.mac_array import (
@@ -34,7 +34,7 @@ from tests.cases.configs import TEST_CONFIGS
 
 KINDS = [(mode, activation) for mode, activation in itertools.product(Mode, Activation)
          if (mode, activation) != (Mode.W4A4, Activation.CODE)]
-SMALL = TEST_CONFIGS["3x5"]
+SMALL = TEST_CONFIGS["uneven"]
 kinds = pytest.mark.parametrize(("mode", "activation"), KINDS)
 
 
@@ -160,10 +160,11 @@ def test_a_start_value_beyond_the_limit_could_wrap():
 
 
 def test_the_widest_sums_of_the_largest_array_are_exact():
-    k = 4096
+    config = CORES["16x32"]
+    k = config.max_k
     a, w = np.full((7, k), 255), np.full((k, 17), -128)
-    limit = start_limit(k, Mode.W8A8, Activation.UNSIGNED)
-    lowest = gemm(a, w, Mode.W8A8, Activation.UNSIGNED, start=np.full(17, -limit))
+    limit = start_limit(k, Mode.W8A8, Activation.UNSIGNED, config)
+    lowest = gemm(a, w, Mode.W8A8, Activation.UNSIGNED, start=np.full(17, -limit), config=config)
     assert (lowest == -limit - 255 * 128 * k).all()
     assert lowest.min() >= ACC.min
 
@@ -282,7 +283,7 @@ def test_tiles_cover_every_result_once(mode, m, n, name):
 
 
 def test_cycles_of_long_and_short_dot_products():
-    config = AcceleratorConfig()
+    config = CORES["8x16"]
     assert [drain_cycles(mode) for mode in Mode] == [16, 32, 64]
     assert gemm_cycles(8, 100, 16, Mode.W8A8) == 100 + FILL - 1 + 16  # one tile
     assert gemm_cycles(9, 100, 17, Mode.W8A8) == 4 * 100 + FILL - 1 + 16
@@ -359,7 +360,7 @@ def test_gemm_refuses(error, message, arguments):
      lambda: start_values(ones(601, 1), Mode.W8A8, Activation.SIGNED, None, SMALL)),
     ("m must be 1 or more, not 0", lambda: gemm_cycles(0, 1, 1, Mode.W8A8)),
     ("n must be 1 or more, not -1", lambda: gemm_cycles(1, 1, -1, Mode.W8A8)),
-    ("k must be within 1..4096, not 4097", lambda: gemm_cycles(1, 4097, 1, Mode.W8A8)),
+    ("k must be within 1..2048, not 2049", lambda: gemm_cycles(1, 2049, 1, Mode.W8A8)),
     ("m must be 1 or more, not 0", lambda: tiles(0, 1, Mode.W8A8)),
 ])
 def test_shapes_that_do_not_fit_are_refused(message, call):

@@ -1,5 +1,6 @@
 """LayerNorm against its definition, with sums on unbounded integers and one float64 root."""
 
+from dataclasses import replace
 from fractions import Fraction
 from math import sqrt
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from golden.common import formats
-from golden.common.config import CONFIGS
+from golden.common.config import CORES
 from golden.rows import layernorm as module
 from golden.rows.layernorm import (
     COARSE,
@@ -331,12 +332,12 @@ def test_sums_and_deviations_fill_their_formats():
 
 
 def test_cycles_are_words_or_the_interval_and_the_last_row_twice():
-    config = CONFIGS["8x16"]  # 8 lanes: three levels
+    config = CORES["8x16"]  # 8 lanes: three levels
     assert cycles(1, 192, config) == 2 * 24 + LATENCY + 3
     assert cycles(197, 192, config) == 198 * 24 + LATENCY + 3
     assert cycles(10, 8, config) == 9 * INTERVAL + 2 + LATENCY + 3
     assert cycles(10, 8 * INTERVAL, config) == 11 * INTERVAL + LATENCY + 3
-    assert cycles(2, 192, CONFIGS["16x32"]) == 3 * 6 + LATENCY + 5
+    assert cycles(2, 192, replace(CORES["16x32"], lanes=32)) == 3 * 6 + LATENCY + 5
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -346,4 +347,4 @@ def test_cycles_are_words_or_the_interval_and_the_last_row_twice():
 ])
 def test_cycles_refuse(arguments, message):
     with pytest.raises(ValueError, match=message):
-        cycles(*arguments, CONFIGS["8x16"])
+        cycles(*arguments, CORES["8x16"])

@@ -1,5 +1,6 @@
 """Softmax against float64, exponentials and codes against their definitions."""
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 
 import numba
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from golden.common import formats
-from golden.common.config import CONFIGS, AcceleratorConfig
+from golden.common.config import CORES, AcceleratorConfig
 from golden.common.log2 import log2
 from golden.product.mac_array import Activation, gemm
 from golden.rows import softmax as module
@@ -211,11 +212,11 @@ def test_codes_multiply_values_as_their_operands_do():
 
 
 def test_the_longest_row_is_within_both_limits():
-    assert highest_keys(AcceleratorConfig(max_tokens=197)) == 197
-    assert highest_keys(AcceleratorConfig(max_tokens=5000)) == HIGHEST_KEYS
+    assert highest_keys(replace(CORES["8x16"], max_tokens=197)) == 197
+    assert highest_keys(replace(CORES["8x16"], max_tokens=5000)) == HIGHEST_KEYS
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("config", CORES.values(), ids=CORES)
 def test_registers_describe_the_run_in_their_formats(config):
     for keys in (1, config.lanes, config.lanes + 1, 197, highest_keys(config)):
         for step in (0, *STEPS):
@@ -235,7 +236,7 @@ def test_a_row_costs_one_cycle_per_word():
 
 @pytest.mark.parametrize("keys", [0, 101])
 def test_refuses_rows_that_the_hardware_has_no_room_for(keys):
-    config = AcceleratorConfig(max_tokens=100)
+    config = replace(CORES["8x16"], max_tokens=100)
     for function in (lambda: registers(keys, 0, config), lambda: cycles(1, keys, config)):
         with pytest.raises(ValueError, match=rf"keys must be within 1\.\.100, not {keys}"):
             function()
@@ -243,7 +244,7 @@ def test_refuses_rows_that_the_hardware_has_no_room_for(keys):
 
 def test_refuses_a_run_without_rows():
     with pytest.raises(ValueError, match="rows must be"):
-        cycles(0, 1, AcceleratorConfig())
+        cycles(0, 1, CORES["8x16"])
 
 
 def test_compiled_equals_interpreted():

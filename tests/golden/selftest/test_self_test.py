@@ -38,7 +38,7 @@ def test_compress_drops_bits_above_the_word():
 def test_report_names_configuration_units_and_verdicts(name):
     config = TEST_CONFIGS[name]
     title, *lines, result = self_test.report(config).removeprefix("\r\n").splitlines()
-    assert title == f"vernier self-test, array {name}, lanes {config.lanes}"
+    assert title == f"vernier self-test, array {config.rows}x{config.cols}, lanes {config.lanes}"
     assert [line.split() for line in lines] == [
         [check.name, f"{signature(check.results):08X}", "PASS"] for check in checks(config)]
     assert result.split() == ["result", "PASS"]
@@ -46,7 +46,7 @@ def test_report_names_configuration_units_and_verdicts(name):
 
 
 def test_script_is_seven_bit_text_and_commands():
-    script = self_test.script(TEST_CONFIGS["4x4"])
+    script = self_test.script(TEST_CONFIGS["two-lanes"])
     for command in (self_test.RUN, self_test.SIGNATURE, self_test.VERDICT):
         assert script.count(command) == len(CHECKS)
     assert max(script) == script[-1] == self_test.REPEAT

@@ -47,7 +47,7 @@ def test_tensor_is_what_its_beats_were_made_of(name):
 
 @pytest.mark.parametrize(("mode", "activation"), stations.ARRAY_TILES)
 def test_operands_pack_to_the_bytes_they_came_from(mode, activation):
-    config = TEST_CONFIGS["3x5"]
+    config = TEST_CONFIGS["uneven"]
     rows, cols = stations.array_fields(config)
     pattern = stimulus(2, 40)
     activations = np.array([[field(beat) for field in rows] for beat in pattern])

@@ -2,10 +2,10 @@ import random
 
 import pytest
 from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.common.shapes import clamped, narrowed, saturated
+from rtl.common.shapes import clamped, joined, narrowed, saturated
 from tests.benches.simulate import simulate
 
 
@@ -77,3 +77,41 @@ def test_clamped_goes_by_flags_first(flags, expected):
             assert ctx.get(dut.y) == wanted
 
     simulate(dut, testbench)
+
+
+class Joined(wiring.Component):
+    """Fields of `i` as those of `o` with the same names, whatever their order."""
+
+    i: In(data.StructLayout({"wide": 8, "other": 3, "flag": 1, "number": signed(5)}))
+    o: Out(data.StructLayout({"number": signed(5), "wide": 4, "flag": 1}))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += joined(self.o, self.i)
+        m.d.sync += Signal().eq(1)  # the simulation needs a clock
+        return m
+
+
+def test_fields_are_joined_by_name():
+    dut = Joined()
+
+    async def testbench(ctx):
+        ctx.set(dut.i, {"wide": 9, "other": 5, "flag": 1, "number": -7})
+        assert ctx.get(dut.o) == {"number": -7, "wide": 9, "flag": 1}
+
+    simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("shape", [9, signed(8)])
+def test_a_field_that_cannot_hold_another_is_refused(shape):
+    target = Signal(data.StructLayout({"fine": 1, "wide": shape}))
+    source = Signal(data.StructLayout({"fine": 1, "wide": 8}))
+    assert len(joined(target, source, "fine")) == 1
+    with pytest.raises(ValueError, match="wide must be .* or wider, not unsigned"):
+        joined(target, source)
+
+
+def test_a_field_that_is_missing_is_refused():
+    target, source = (Signal(data.StructLayout({name: 1})) for name in ("here", "there"))
+    with pytest.raises(KeyError):
+        joined(target, source)

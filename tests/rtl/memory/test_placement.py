@@ -8,12 +8,11 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from golden.common.config import CONFIGS as ALL
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
 from rtl.memory import placement as module
-from rtl.memory.placement import Placement, placed_layout, run_layout
+from rtl.memory.placement import Placement, destination_layout, placed_layout
 from rtl.memory.scratchpad import Scratchpad
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
@@ -33,7 +32,7 @@ class Store(wiring.Component):
         self.placement = Placement(config)
         self.scratchpad = Scratchpad(config)
         super().__init__({
-            "run": In(run_layout),
+            "run": In(destination_layout),
             "i": In(stream.Signature(placed_layout(config))),
             "idle": Out(1),
         })
@@ -276,4 +275,4 @@ def test_refuses_wrong_configurations():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Placement(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Placement(ALL["4x4"])
+        Placement(replace(CORES["4x4"], lanes=2))

@@ -9,12 +9,11 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common.config import CONFIGS as ALL
 from golden.common.config import CORES
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
 from rtl.memory import scratchpad as module
-from rtl.memory.scratchpad import Scratchpad, operand_turn, read_signature, word_layout
+from rtl.memory.scratchpad import Scratchpad, operand_turn, read_signature, scratchpad_word_layout
 from tests.benches.simulate import simulate
 
 CONFIGS = {name: replace(config, sram_kib=4) for name, config in
@@ -138,7 +137,7 @@ class Reader(wiring.Component):
         self.scratchpad = Scratchpad(config)
         super().__init__({
             "read": In(read_signature(config)),
-            "turned": Out(word_layout(config)),
+            "turned": Out(scratchpad_word_layout(config)),
         })
 
     def elaborate(self, platform):
@@ -204,4 +203,4 @@ def test_refuses_wrong_configurations():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Scratchpad(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Scratchpad(ALL["4x4"])
+        Scratchpad(replace(CORES["4x4"], lanes=2))

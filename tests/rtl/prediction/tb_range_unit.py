@@ -6,7 +6,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from golden.common.formats import ACT16
-from rtl.prediction.range_unit import normalisation_layout, shape_layout, statistic_layout
+from rtl.prediction.range_unit import normalisation_layout, range_shape_layout, statistic_layout
 from tests.benches.cocotb_streams import collect, drive, pack, start, unpack
 from tests.cases.configs import TEST_CONFIGS
 from tests.rtl.prediction.test_range_unit import random_runs, recorded_runs
@@ -22,7 +22,7 @@ def packed(beat):
 
 async def feed(dut, runs, idle):
     """Send one tensor after another, its shape with it."""
-    layout = shape_layout(CONFIG)
+    layout = range_shape_layout(CONFIG)
     for run in runs:
         while True:
             await RisingEdge(dut.clk)

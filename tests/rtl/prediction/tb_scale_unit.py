@@ -30,7 +30,7 @@ async def check(dut, images, *, idle, stall):
     expected = [result for _, _, results in fed for result in results]
     results = await collect(dut, "o", len(expected), stall=stall)
     await driver
-    assert [scale(unpack(scale_layout, bits)) for bits in results] == expected
+    assert [scale(unpack(scale_layout(), bits)) for bits in results] == expected
 
 
 @cocotb.test(timeout_time=10, timeout_unit="ms")

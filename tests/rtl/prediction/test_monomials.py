@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES
 from golden.common.formats import STATISTIC
 from golden.prediction.scale_predictor import monomials_of
 from golden.prediction.scale_unit import ALIGN, expand
@@ -10,7 +12,7 @@ from rtl.prediction.monomials import Monomials
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
 
-CONFIG = AcceleratorConfig(max_projected=24, max_monomials=324)
+CONFIG = replace(CORES["8x16"], max_projected=24, max_monomials=324)
 SHAPES = [(1, 1), (1, 2), (1, 3), (2, 3), (24, 2), (3, 1), (6, 3), (2, 2), (1, 3)]
 
 

@@ -9,7 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN, LOG2, STATISTIC
 from golden.prediction.range_unit import RangeShape, beats, log_ranges, range_cycles, statistics
 from rtl.prediction import extremes as rtl_extremes
-from rtl.prediction import range_unit as rtl_range_unit
+from rtl.prediction import normalise as rtl_normalise
 from rtl.prediction.range_unit import RangeUnit
 from tests.benches.simulate import simulate
 from tests.benches.streams import held, sink, source
@@ -175,9 +175,9 @@ def test_takes_the_stated_cycles_and_never_refuses_a_beat(name):
 
 
 def test_truncation_instead_of_rounding_is_noticed(monkeypatch):
-    monkeypatch.setattr(rtl_range_unit, "round_shift", lambda value, bits: value >> bits)
+    monkeypatch.setattr(rtl_normalise, "round_shift", lambda value, bits: value >> bits)
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], random_runs(CONFIGS["4x4"]))
+        check(CONFIGS["two-lanes"], random_runs(CONFIGS["two-lanes"]))
 
 
 def test_flipped_bit_of_an_extreme_is_noticed(monkeypatch):
@@ -189,7 +189,7 @@ def test_flipped_bit_of_an_extreme_is_noticed(monkeypatch):
 
     monkeypatch.setattr(rtl_extremes, "_extend", mutant)
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], random_runs(CONFIGS["4x4"]))
+        check(CONFIGS["two-lanes"], random_runs(CONFIGS["two-lanes"]))
 
 
 def test_refuses_wrong_configuration():

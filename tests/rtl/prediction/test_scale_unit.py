@@ -1,14 +1,19 @@
 # amaranth: UnusedElaboratable=no
 
+import re
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 
-from golden.common.config import AcceleratorConfig
+from golden.common.config import CORES
 from golden.prediction import scale_unit as golden_scale_unit
 from golden.prediction.scale_unit import cycles, pack, predict, scales
+from rtl.export import ports_of
 from rtl.prediction import scale_sums as rtl_scale_sums
+from rtl.prediction.prediction import Prediction
 from rtl.prediction.scale_unit import ScaleUnit
 from tests.benches.simulate import simulate
 from tests.benches.streams import held, sink, source
@@ -17,7 +22,7 @@ from tests.cases.configs import TEST_CONFIGS
 from tests.cases.predictors import random_predictor, random_statistics, recorded_statistics
 
 SMALL = {"max_statistics": 16, "max_projected": 24, "max_monomials": 324, "max_sites": 32}
-LANES = {lanes: AcceleratorConfig(scale_lanes=lanes, **SMALL) for lanes in (1, 3, 4)}
+LANES = {lanes: replace(CORES["8x16"], scale_lanes=lanes, **SMALL) for lanes in (1, 3, 4)}
 
 
 def payloads(statistics, predictor, config):
@@ -35,9 +40,9 @@ def scale(payload):
     return (payload.exponent, payload.multiplier.mantissa, payload.multiplier.shift, payload.last)
 
 
-def check(config, images, *, idle=0.0, stall=0.0):
+def check(config, images, *, multipliers=True, idle=0.0, stall=0.0):
     """Compare the unit with golden on a list of (statistics, predictor)."""
-    dut = ScaleUnit(config)
+    dut = ScaleUnit(config, multipliers)
     fed = [payloads(*image, config) for image in images]
 
     async def program(ctx):
@@ -47,8 +52,13 @@ def check(config, images, *, idle=0.0, stall=0.0):
             await source(dut.statistics, statistics, idle=idle, seed=n)(ctx)
             await source(dut.coefficients, coefficients, idle=idle, seed=n + 100)(ctx)
 
-    simulate(dut, program, sink(dut.o, sum((results for *_, results in fed), []), scale,
-                                stall=stall), monitors=[held(dut.o)])
+    expected = sum((results for *_, results in fed), [])
+    if multipliers:
+        checker = sink(dut.o, expected, scale, stall=stall)
+    else:
+        checker = sink(dut.o, [(exponent, last) for exponent, *_, last in expected],
+                       lambda payload: (payload.exponent, payload.last), stall=stall)
+    simulate(dut, program, checker, monitors=[held(dut.o)])
 
 
 def image(rng, **shape):
@@ -73,6 +83,13 @@ SHAPES = [
 def test_matches_golden_image_after_image(lanes, idle, stall):
     rng = np.random.default_rng(1)
     check(LANES[lanes], [image(rng, **shape) for shape in SHAPES], idle=idle, stall=stall)
+
+
+@pytest.mark.parametrize(("idle", "stall"), [(0.0, 0.0), (0.3, 0.4), (0.0, 0.8)])
+def test_matches_golden_without_multipliers(idle, stall):
+    rng = np.random.default_rng(1)
+    check(LANES[3], [image(rng, **shape) for shape in SHAPES[:4]], multipliers=False, idle=idle,
+          stall=stall)
 
 
 @pytest.mark.parametrize(("idle", "stall"), [(0.7, 0.0), (0.0, 0.8)])
@@ -100,10 +117,11 @@ async def count_cycles(ctx, dut, statistics, coefficients):
     return count
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("lanes", LANES)
-def test_takes_the_cycles_of_the_formula(lanes):
+def test_takes_the_cycles_of_the_formula(lanes, multipliers):
     config = LANES[lanes]
-    dut = ScaleUnit(config)
+    dut = ScaleUnit(config, multipliers)
     rng = np.random.default_rng(3)
 
     async def testbench(ctx):
@@ -135,6 +153,15 @@ def test_latency():
         assert count == ScaleUnit.LATENCY
 
     simulate(dut, testbench)
+
+
+def test_the_core_predicts_without_exp2():
+    def modules(unit):
+        text = rtlil.convert(unit, ports=ports_of(unit), emit_src=False)
+        return re.findall(r"(?m)^module .*\bexp2\b", text)
+
+    assert modules(ScaleUnit(CORES["4x4"]))
+    assert not modules(Prediction(CORES["4x4"]))
 
 
 def test_truncated_sums_are_noticed(monkeypatch):

@@ -13,7 +13,7 @@ from rtl.common import operands as rtl_operands
 from rtl.common.operands import TileActivation, TileMode
 from rtl.product import mac_array as rtl_mac_array
 from rtl.product import processing_element as rtl_processing_element
-from rtl.product.mac_array import MacArray, beat_layout, tile_layout
+from rtl.product.mac_array import MacArray, operand_beat_layout, tile_layout
 from rtl.product.tile_drain import TileDrain
 from tests.benches.gemm_streams import check_products
 from tests.benches.simulate import simulate
@@ -65,8 +65,8 @@ def check(config, products, *, idle=0.0, stall=0.0):
     simulate(dut, codebook, collect,
              source(dut.tile, payloads(tile_layout(config), lambda product: product.tiles(config)),
                     idle=idle, seed=1),
-             source(dut.i, payloads(beat_layout(config), lambda product: product.beats(config)),
-                    idle=idle, seed=2),
+             source(dut.i, payloads(operand_beat_layout(config),
+                                    lambda product: product.beats(config)), idle=idle, seed=2),
              monitors=[held(dut.o), time], max_cycles=4000)
     check_products(products, results, config, CODEBOOK)
     return moments[-1] - moments[0] + 1

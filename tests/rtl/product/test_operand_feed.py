@@ -16,13 +16,13 @@ from golden.cycles.feed import cycles, hidden
 from golden.memory.scratchpad import empty, stride_of, words_of, write_operand, write_weights
 from golden.product.mac_array import Activation, pack_weights, start_values
 from rtl.common.operands import TileActivation, TileMode, codebook_layout
-from rtl.memory.scratchpad import word_layout
+from rtl.memory.scratchpad import scratchpad_word_layout
 from rtl.memory.weight_buffer import WeightBuffer
 from rtl.product import operand_feed as rtl_operand_feed
-from rtl.product.key_buffer import KeyBuffer, WeightSource
+from rtl.product.kv_buffer import KvBuffer, WeightSource
 from rtl.product.mac_array import MacArray
-from rtl.product.operand_feed import OperandFeed, run_layout
-from rtl.product.tile_drain import result_layout
+from rtl.product.operand_feed import OperandFeed, product_layout
+from rtl.product.tile_drain import accumulators_layout
 from tests.benches.gemm_streams import Product
 from tests.benches.simulate import simulate
 from tests.benches.streams import get, held, put, sink
@@ -52,13 +52,13 @@ class System(wiring.Component):
                       for name in ("fill", "reserve", "room", "units")}
         super().__init__({
             **signatures,
-            "run": In(run_layout),
+            "run": In(product_layout),
             "start": In(1),
             "busy": Out(1),
             "done": Out(1),
             "port": Out(1),
             "codebook": In(codebook_layout),
-            "o": Out(stream.Signature(result_layout(config))),
+            "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
     def elaborate(self, platform):
@@ -66,7 +66,7 @@ class System(wiring.Component):
         m.submodules.buffer, m.submodules.feed = buffer, feed = self.buffer, self.feed
         m.submodules.array = array = self.array
         m.submodules.memory = words = memory.Memory(
-            shape=word_layout(self._config), depth=len(self._words), init=self._words)
+            shape=scratchpad_word_layout(self._config), depth=len(self._words), init=self._words)
         read = words.read_port()
         came = Signal()
         m.d.sync += came.eq(feed.read.enable)
@@ -133,7 +133,7 @@ class Setting:
                 address, stride = self._write(rng, Layout[f"{kind}{mode.weight.bits}"], matrix)
                 weights = {"weights_address": address, "weights_stride": stride}
             m, k, n = run.shape
-            self.fields.append(run_layout.const({
+            self.fields.append(product_layout.const({
                 "mode": MODES[mode],
                 "activation": ACTIVATIONS[product.activation],
                 "weights": run.weights.value, "m": m, "k": k, "n": n,
@@ -341,12 +341,12 @@ def test_wrong_bit_is_noticed(what):
 def test_weights_released_too_early_are_noticed(monkeypatch):
     runs = [make(SQUARE, 9, 21, 20, Mode.W8A8)]
     check(SQUARE, runs)
-    monkeypatch.setattr(rtl_operand_feed, "UNIT_BYTES", 16)
+    monkeypatch.setattr(rtl_operand_feed, "header_words", lambda mode: 16 * mode.col_slots)
     with pytest.raises(AssertionError, match="expected"):
         check(SQUARE, runs)
 
 
-@pytest.mark.parametrize("part", [OperandFeed, KeyBuffer])
+@pytest.mark.parametrize("part", [OperandFeed, KvBuffer])
 def test_refuses_wrong_configuration(part):
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         part(8)

@@ -12,7 +12,7 @@ from rtl.product.processing_element import SLOTS, ProcessingElement
 from tests.benches.simulate import simulate
 from tests.cases.configs import TEST_CONFIGS
 
-CONFIG = TEST_CONFIGS["4x4"]
+CONFIG = TEST_CONFIGS["two-lanes"]
 
 
 def read(ctx, sums):

@@ -10,7 +10,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
-from golden.common.config import CONFIGS, CORES
+from golden.common.config import CORES
 from golden.common.exp2 import exp2
 from golden.common.formats import ACC, ACT16, EXPONENT, Mode
 from golden.core import isa
@@ -99,7 +99,7 @@ class Run:
         acc = self.acc[:m, :n] + columns["start"]
         limits = (fields["low"], fields["high"])
         first = limits if path == Path.DIRECT else (ACT16.min, ACT16.max)
-        if fields["rows"]:
+        if fields["per_row"]:
             y = requant(acc.T, *multipliers(base - self.row_exponents[:m]), *first).T
         else:
             y = requant(acc, *multipliers(base + columns["exponent"]), *first)
@@ -131,7 +131,7 @@ def make_run(config, rng, mode=Mode.W8A8, path=Path.SITE, m=None, n=None, **fiel
     """Return a run on random values whose results mostly keep within their formats."""
     m, n = m or rng.randint(1, 3 * config.rows), n or rng.randint(1, 5 * config.cols)
     fields = {"gelu": 0, "residual": 0, "tap": 0, "offset": 0, "by_tiles": 1, "columns": 1,
-              "rows": 0, **fields}
+              "per_row": 0, **fields}
     numbers = np.random.default_rng(rng.randrange(1 << 32))
     height = -(-m // config.tile_rows(mode)) * config.tile_rows(mode)
     width = -(-n // config.tile_cols(mode)) * config.tile_cols(mode)
@@ -268,8 +268,8 @@ def all_kinds(config, mode, rng):
         make(Path.WIDE, gelu=1), make(Path.WIDE, residual=1),
         make(Path.WIDE, residual=1, columns=0), make(Path.SITE),
         make(Path.SITE, residual=1), make(Path.SITE, gelu=1),
-        make(Path.SITE, gelu=1, residual=1), make(Path.SITE, columns=0, rows=1, gelu=1),
-        make(Path.DIRECT), make(Path.DIRECT, columns=0), make(Path.DIRECT, columns=0, rows=1),
+        make(Path.SITE, gelu=1, residual=1), make(Path.SITE, columns=0, per_row=1, gelu=1),
+        make(Path.DIRECT), make(Path.DIRECT, columns=0), make(Path.DIRECT, columns=0, per_row=1),
         make(Path.DIRECT, columns=0, by_tiles=0),
     ]
     rng.shuffle(runs)
@@ -336,7 +336,7 @@ def test_takes_a_beat_every_cycle(mode):
                        tap=1)
         accepted, _, _ = check([run], late=80)
         assert all(after - before == 1 for before, after in pairwise(accepted))
-    run = make_run(CONFIGURATIONS["4x4"], rng, mode, Path.DIRECT, m=13, n=26, columns=0, rows=1)
+    run = make_run(CONFIGURATIONS["4x4"], rng, mode, Path.DIRECT, m=13, n=26, columns=0, per_row=1)
     accepted, _, _ = check([run], late=20)
     assert all(after - before == 1 for before, after in pairwise(accepted))
 
@@ -395,4 +395,4 @@ def test_refuses_wrong_configuration():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         Epilogue(8)
     with pytest.raises(ValueError, match=r"lanes must be rows \(4\) in a core, not 2"):
-        Epilogue(CONFIGS["4x4"])
+        Epilogue(replace(CORES["4x4"], lanes=2))

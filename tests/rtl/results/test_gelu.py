@@ -43,7 +43,7 @@ def test_matches_golden_on_recorded_activations():
 
 
 def test_latency_and_a_beat_every_cycle():
-    dut = Gelu(TEST_CONFIGS["3x5"])
+    dut = Gelu(TEST_CONFIGS["uneven"])
     values = [-300, 5, 3000, 32767]
 
     async def testbench(ctx):

@@ -83,7 +83,7 @@ def check(config, low, high, *, idle=0.0, stall=0.0):
 @pytest.mark.parametrize(("low", "high"), [(-128, 127), (0, 255), (-8, 7), (-7, 7), (0, 15),
                                            (-4, 3), (-32768, 32767)])
 def test_matches_golden(low, high):
-    check(TEST_CONFIGS["4x4"], low, high, idle=0.3, stall=0.3)
+    check(TEST_CONFIGS["two-lanes"], low, high, idle=0.3, stall=0.3)
 
 
 def test_accepts_a_beat_every_cycle():
@@ -91,7 +91,7 @@ def test_accepts_a_beat_every_cycle():
 
 
 def test_latency():
-    dut = Requant(TEST_CONFIGS["3x5"])
+    dut = Requant(TEST_CONFIGS["uneven"])
 
     async def testbench(ctx):
         payload = [{"acc": 5, "multiplier": {"mantissa": 1, "shift": 0}}]
@@ -103,7 +103,7 @@ def test_latency():
 def test_truncation_instead_of_rounding_is_noticed(monkeypatch):
     monkeypatch.setattr(rtl_requant, "round_shift", lambda value, bits: value >> bits)
     with pytest.raises(AssertionError, match="expected"):
-        check(TEST_CONFIGS["4x4"], -128, 127)
+        check(TEST_CONFIGS["two-lanes"], -128, 127)
 
 
 def test_refuses_wrong_configuration():

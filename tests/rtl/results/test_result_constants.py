@@ -121,7 +121,7 @@ def test_rows_have_their_multipliers_again_in_each_tile_column(mode, with_rows):
 
     async def testbench(ctx):
         for _ in range(2):
-            await begin(ctx, dut, columns=0, rows=with_rows, by_tiles=mode is not None, m=m, n=9,
+            await begin(ctx, dut, columns=0, per_row=with_rows, by_tiles=mode is not None, m=m, n=9,
                         mode=TileMode[(mode or Mode.W8A8).name], base=base, base_out=77)
             for index in range(3 * padded + 2):
                 ctx.set(dut.row_end, 0)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from golden.common.config import CONFIGS as NAMED
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACC, ACT16
 from golden.rows.layernorm import (
@@ -37,6 +36,7 @@ from tests.cases.configs import TEST_CONFIGS
 from tests.cases.recorded import recorded
 
 CONFIGS = {**TEST_CONFIGS, "2x6": AcceleratorConfig(2, 6, lanes=3)}
+WIDE = AcceleratorConfig(16, 32, lanes=32)
 LOW, HIGH = ACT16.min, ACT16.max
 
 
@@ -227,7 +227,7 @@ def test_recorded_residuals_match_golden():
     check(CONFIGS["8x16"], runs, idle=0.1, stall=0.1)
 
 
-@pytest.mark.parametrize("config", [*CONFIGS.values(), NAMED["16x32"]], ids=[*CONFIGS, "16x32"])
+@pytest.mark.parametrize("config", [*CONFIGS.values(), WIDE], ids=[*CONFIGS, "wide"])
 def test_takes_the_stated_cycles(config):
     runs = random_runs(config)
     timeline = check(config, runs)
@@ -235,7 +235,7 @@ def test_takes_the_stated_cycles(config):
 
 
 def test_never_refuses_a_word_of_rows_that_are_long_enough():
-    config = CONFIGS["4x4"]
+    config = CONFIGS["two-lanes"]
     words = (INTERVAL, INTERVAL + 1, 40)
     timeline = check(config, [run(random_rows(config.lanes * n, 8)) for n in words])
     assert not timeline.refused
@@ -247,9 +247,9 @@ def test_never_refuses_a_word_of_rows_that_are_long_enough():
     (RowSums(5), "i", {"last": 1}, RowSums(5).latency),
     (Variance(), "i", {}, Variance.LATENCY),
     (Root(), "i", {}, Root.LATENCY),
-    (RowBuffer(CONFIGS["4x4"]), "scales", {}, RowBuffer.LATENCY),
-    (Normalize(CONFIGS["4x4"]), "i", {}, Normalize.LATENCY),
-    (Affine(CONFIGS["4x4"]), "i", {}, Affine.LATENCY),
+    (RowBuffer(CONFIGS["two-lanes"]), "scales", {}, RowBuffer.LATENCY),
+    (Normalize(CONFIGS["two-lanes"]), "i", {}, Normalize.LATENCY),
+    (Affine(CONFIGS["two-lanes"]), "i", {}, Affine.LATENCY),
 ], ids=lambda value: type(value).__name__ if hasattr(value, "signature") else None)
 def test_latency(dut, i, value, stages):
     async def testbench(ctx):
@@ -332,7 +332,7 @@ def test_flipped_table_bit_is_noticed(table, monkeypatch):
 def test_truncation_instead_of_rounding_is_noticed(module, monkeypatch):
     monkeypatch.setattr(module, "round_shift", lambda value, bits: value >> bits)
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], random_runs(CONFIGS["4x4"]))
+        check(CONFIGS["two-lanes"], random_runs(CONFIGS["two-lanes"]))
 
 
 def test_flipped_bit_of_a_factor_is_noticed(monkeypatch):
@@ -344,7 +344,7 @@ def test_flipped_bit_of_a_factor_is_noticed(monkeypatch):
 
     monkeypatch.setattr(Variance, "_factors", mutant)
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], random_runs(CONFIGS["4x4"]))
+        check(CONFIGS["two-lanes"], random_runs(CONFIGS["two-lanes"]))
 
 
 def test_refuses_wrong_configuration():

@@ -187,7 +187,7 @@ def test_matches_golden_with_gaps_and_backpressure(name, idle, stall, exponent_s
 
 
 def test_matches_golden_when_results_are_taken_late():
-    check(CONFIGS["4x4"], random_runs(CONFIGS["4x4"])[::3], stall=0.9)
+    check(CONFIGS["two-lanes"], random_runs(CONFIGS["two-lanes"])[::3], stall=0.9)
 
 
 @pytest.mark.parametrize("step", [0, 512])
@@ -229,7 +229,7 @@ def test_most_keys():
 
 
 def test_exponent_follows_the_last_word():
-    config = CONFIGS["4x4"]
+    config = CONFIGS["two-lanes"]
     dut = Softmax(config)
     progress = Progress()
     run = Run(random_rows(7, 1000, 1), 0)
@@ -252,7 +252,7 @@ def test_flipped_table_bit_is_noticed(monkeypatch):
 def test_truncation_instead_of_rounding_is_noticed(monkeypatch):
     monkeypatch.setattr(softmax_results, "round_shift", lambda value, bits: value >> bits)
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], [Run(random_rows(30, 2000), 0)])
+        check(CONFIGS["two-lanes"], [Run(random_rows(30, 2000), 0)])
 
 
 def test_flipped_bit_of_an_operand_is_noticed(monkeypatch):
@@ -264,13 +264,13 @@ def test_flipped_bit_of_an_operand_is_noticed(monkeypatch):
     run = Run(random_rows(30, 2000), 512)
     monkeypatch.setattr(Run, "codebook", lambda self: mutant(self.step).tolist())
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], [run])
+        check(CONFIGS["two-lanes"], [run])
 
 
 def test_largest_of_one_lane_alone_is_noticed(monkeypatch):
     monkeypatch.setattr(softmax_rows, "_larger", lambda values: values[0])
     with pytest.raises(AssertionError, match="expected"):
-        check(CONFIGS["4x4"], [Run(corner_rows(30), 0)])
+        check(CONFIGS["two-lanes"], [Run(corner_rows(30), 0)])
 
 
 def test_refuses_wrong_configuration():

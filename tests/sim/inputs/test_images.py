@@ -80,3 +80,57 @@ def test_image_that_is_a_folder(folder):
     (folder / "d.png").mkdir()
     with pytest.raises(UserError, match=r"cannot read the image .*d.png: Is a directory"):
         images.folder(folder)
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """Make a folder whose classes are links to folders elsewhere."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in "x", "y":
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+        (root / name).symlink_to(tmp_path / "elsewhere" / name)
+        for number in 1, 2:
+            Image.new("L", (8, 8), 3).save(root / name / f"{number}.png")
+    return root
+
+
+def names(root):
+    return [path.relative_to(root).as_posix() for path in images.files(root)]
+
+
+def test_links_to_folders_are_followed(linked):
+    assert names(linked) == ["x/1.png", "y/1.png", "x/2.png", "y/2.png"]
+    (linked / "z").symlink_to(linked.parent / "elsewhere" / "x")  # the same ones, of another class
+    assert names(linked) == ["x/1.png", "y/1.png", "z/1.png", "x/2.png", "y/2.png", "z/2.png"]
+
+
+def test_a_folder_that_is_a_link(linked):
+    (linked.parent / "link").symlink_to(linked)
+    assert len(images.files(linked.parent / "link")) == 4
+
+
+def test_links_in_a_circle_are_left(linked):
+    before = names(linked)
+    (linked / "x" / "up").symlink_to(linked)
+    (linked / "here").symlink_to(".")
+    (linked / "self").symlink_to("self")
+    assert names(linked) == before
+
+
+def test_linked_image(linked):
+    (linked / "y" / "3.png").symlink_to(linked / "x" / "1.png")
+    assert "y/3.png" in names(linked)
+
+
+def test_folder_that_cannot_be_read_is_named(linked, monkeypatch):
+    real = images.os.scandir
+
+    def scandir(path):
+        if path.name == "y":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(images.os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"cannot read the folder .*y: Permission denied"):
+        images.files(linked)

@@ -1,9 +1,7 @@
 import csv
-import os
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from PIL import Image
 
@@ -15,12 +13,6 @@ from tests.cases.recorded import SHARED, WEIGHTS
 TINY = "test_vit"  # timm's smallest ViT, 371 k parameters
 
 
-@pytest.fixture(scope="module")
-def state():
-    torch.manual_seed(1)
-    return models.create(TINY).state_dict()
-
-
 @pytest.mark.parametrize("name", models.SHORT_NAMES)
 def test_short_names_are_models(name):
     assert timm.is_model(models.timm_name(name))
@@ -30,6 +22,31 @@ def test_short_names_are_models(name):
                                   "deit3_small_patch16_224"])
 def test_timm_names_are_their_own(name):
     assert models.timm_name(name) == name
+
+
+@pytest.mark.parametrize(("name", "full"), [
+    ("hf-hub:timm/deit_tiny_patch16_224.fb_in1k", "deit_tiny_patch16_224.fb_in1k"),
+    ("hf_hub:timm/deit_tiny_patch16_224", "deit_tiny_patch16_224"),
+    ("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
+    ("https://huggingface.co/timm/test_vit.r160_in1k", "test_vit.r160_in1k"),
+])
+def test_names_as_the_hub_has_them(name, full):
+    assert models.timm_name(name) == full
+    assert models.is_known(name)
+    assert type(models.meta_model(name)).__name__ == "VisionTransformer"
+
+
+@pytest.mark.parametrize(("name", "near"), [
+    ("facebook/deit-tiny-patch16-224", "deit_tiny_patch16_224"),
+    ("hf-hub:google/vit-small-patch16-224", "vit_small_patch16_224"),
+    ("timm/deit_tiny_patch16_24.fb_in1k", "deit_tiny_patch16_224"),
+    ("somebody/deit_tiny_patch16_224", "deit_tiny_patch16_224"),
+    ("https://huggingface.co/facebook/deit-tiny-patch16-224/", "deit_tiny_patch16_224"),
+])
+def test_names_of_others_at_the_hub_are_refused_with_near_ones(name, near):
+    assert not models.is_known(name)
+    with pytest.raises(UserError, match=rf"^no model is called '{name}'; did you mean .*{near}"):
+        models.create(name)
 
 
 def test_unknown_model_names_near_matches():
@@ -67,93 +84,15 @@ def test_model_that_computes_while_it_is_built_is_moved(monkeypatch):
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
-def test_created_model_only_evaluates(state):
+def test_created_model_only_evaluates():
     model = models.create(TINY)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("wrap", [None, "model", "state_dict"])
-@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_weights_from_a_file(tmp_path, state, suffix, wrap):
-    path = tmp_path / f"weights.{suffix}"
-    if suffix == "pth":
-        torch.save({wrap: state} if wrap else state, path)
-    else:
-        safetensors.torch.save_file(state, path)
-    loaded = models.create(TINY, path).state_dict()
-    assert all(torch.equal(loaded[key], value) for key, value in state.items())
-
-
 def test_file_and_download_are_alternatives(tmp_path):
     with pytest.raises(ValueError, match="from a file or from timm, not from both"):
         models.create(TINY, tmp_path / "x", pretrained=True)
-
-
-def _without_norm(state):
-    del state["norm.weight"], state["norm.bias"]
-
-
-def _with_more(state):
-    state["head_dist.weight"] = torch.zeros(3)
-
-
-def _transposed(state):
-    state["blocks.1.mlp.fc1.weight"] = state["blocks.1.mlp.fc1.weight"].T.contiguous()
-
-
-def _quantized(state):
-    state["cls_token"] = state["cls_token"].to(torch.int8)
-
-
-def _infinite(state):
-    state["pos_embed"] = state["pos_embed"] / 0
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    (_without_norm, r"does not fit test_vit: norm.weight is missing \(and 1 more\)"),
-    (_with_more, "does not fit test_vit: head_dist.weight is not a key of the model$"),
-    (_transposed, r"blocks.1.mlp.fc1.weight has shape \(64, 192\), not \(192, 64\)"),
-    (_quantized, "cls_token is torch.int8, not torch.float32"),
-    (_infinite, "pos_embed has values that are not finite"),
-])
-def test_weights_that_do_not_fit_name_the_first_key(tmp_path, state, change, message):
-    state = dict(state)
-    change(state)
-    path = tmp_path / "weights.safetensors"
-    safetensors.torch.save_file(state, path)
-    with pytest.raises(UserError, match=message) as caught:
-        models.create(TINY, path)
-    assert str(caught.value).startswith(str(path))
-
-
-@pytest.mark.parametrize(("data", "message"), [
-    (b"not weights at all", "is neither safetensors nor a PyTorch checkpoint"),
-    (b"", "is neither safetensors nor a PyTorch checkpoint"),
-    (b"PK\x03\x04 cut short", "is a damaged PyTorch checkpoint"),
-    (b"\x80\x02 no pickle", "is a damaged PyTorch checkpoint"),
-])
-def test_unreadable_weights(tmp_path, data, message):
-    path = tmp_path / "weights.bin"
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=message) as caught:
-        models.read_weights(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_checkpoint_that_runs_code_is_refused(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"model": os.system}, path)
-    with pytest.raises(UserError, match="or holds more than tensors"):
-        models.read_weights(path)
-
-
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"model": {"a": "b"}}])
-def test_checkpoint_without_tensors(tmp_path, content):
-    path = tmp_path / "weights.pth"
-    torch.save(content, path)
-    with pytest.raises(UserError, match="holds no dictionary of tensors"):
-        models.read_weights(path)
 
 
 def test_missing_weights(tmp_path):

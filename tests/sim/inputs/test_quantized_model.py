@@ -12,9 +12,10 @@ from golden.network import vit
 from golden.network.network import Linear, Network, Precision, Tap
 from sim.cli import UserError
 from sim.inputs import models, quantized_model
+from sim.inputs.model_lookup import preprocessing_of_model
 from sim.inputs.quantized_model import QuantizedModel, load, save
 from sim.inputs.torchvision_compat import timm
-from sim.recordings import recording
+from sim.recordings import recording_file
 from tests.cases import networks
 from tests.cases.predictors import random_predictor
 
@@ -235,7 +236,7 @@ def _deep(path):
 
 
 def _recording(path):
-    path.write_bytes(recording.Recording({"a": np.zeros(3)}, {}).content())
+    path.write_bytes(recording_file.Recording({"a": np.zeros(3)}, {}).content())
 
 
 @pytest.mark.parametrize("make", [_png, _floats, _other_metadata, _list, _deep, _recording])
@@ -361,7 +362,7 @@ def test_preprocessing_gives_the_pixels_of_timm(tmp_path, mode, interpolation):
     config = CONFIG | {"crop_mode": mode, "interpolation": interpolation}
     path = tmp_path / "m.safetensors"
     save(QuantizedModel(small("w8a8"), {"preprocessing": config}), path)
-    stored = load(path).preprocessing()
+    stored = preprocessing_of_model(load(path))
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (31, 47, 3), dtype=np.uint8))
     transform = timm.data.create_transform(**config, is_training=False, use_prefetcher=True)
     pixels = stored.pixels(image)
@@ -394,7 +395,7 @@ def test_preprocessing_of_a_model_can_be_stored():
 def test_unusable_preprocessing(changed, message):
     model = QuantizedModel(small("w8a8"), {"preprocessing": CONFIG | changed})
     with pytest.raises(UserError, match=f"^the model's preprocessing is unusable: {message}"):
-        model.preprocessing()
+        preprocessing_of_model(model)
 
 
 @pytest.mark.parametrize(("about", "message"), [
@@ -406,4 +407,4 @@ def test_unusable_preprocessing(changed, message):
 ])
 def test_preprocessing_that_is_missing_or_does_not_fit(about, message):
     with pytest.raises(UserError, match=message):
-        QuantizedModel(small("w8a8"), about).preprocessing()
+        preprocessing_of_model(QuantizedModel(small("w8a8"), about))

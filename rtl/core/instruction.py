@@ -1,0 +1,35 @@
+"""Instructions as signals: their fields, what is being done with one, and which one it is."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Value
+from amaranth.lib import data, enum
+
+from golden.core.isa import FIELDS, Opcode
+
+from ..common.shapes import shape_of
+
+__all__ = ["Phase", "instruction_layout", "is_any"]
+
+instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
+"""An instruction, as :mod:`golden.core.isa` encodes it."""
+
+
+class Phase(enum.Enum, shape=3):
+    """What the core is doing."""
+
+    IDLE = 0
+    FETCH = 1
+    """Taking an instruction, and adding up its exponents."""
+    CONSTANTS = 2
+    """Taking the constants of SCALES, NORM, SOFTMAX, before anything else."""
+    RUN = 3
+    """All the rest of an instruction."""
+    DRAIN = 4
+    """Waiting for responses that are still to come, at the end."""
+
+
+def is_any(instruction: data.View, *opcodes: Opcode) -> Value:
+    """Whether an instruction is one of some."""
+    return reduce(or_, (instruction.opcode == opcode for opcode in opcodes))

@@ -1,0 +1,95 @@
+"""Memory side of the core: the external memory port, and the users of the scratchpad."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.common.config import AcceleratorConfig
+from golden.core.isa import Opcode
+
+from ..common.operands import BYTE
+from ..common.shapes import joined
+from ..memory.dma import Dma
+from ..memory.memory_port import ADDRESS, memory_signature
+from ..memory.scratchpad import read_signature, write_signature
+from ..memory.shared_read import SharedRead
+from .instruction import instruction_layout, is_any
+
+__all__ = ["MemorySide"]
+
+
+class MemorySide(wiring.Component):
+    """Bring the stream of a program, carry out transfers, and share the scratchpad's ports.
+
+    A transfer has the write port to itself. Of those that read, operands come before a matrix,
+    and that before a transfer.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core.
+
+    Members
+    -------
+    instruction, start
+        ``In(instruction_layout)``, ``In(1)``: it is carried out from the cycle after `start` on.
+    begin, end, stream, stream_bytes, error, idle, ended
+        As in :class:`.dma.Dma`.
+    done : ``Out(1)``
+        No transfer is under way.
+    fill, room, reserve
+        As in :class:`.dma.Dma`, of the program's stream.
+    request, response
+        External memory, :func:`.memory_port.memory_signature`.
+    read, write
+        ``Out(read_signature(config))``, ``Out(write_signature(config))``: the scratchpad.
+    operands : ``In(read_signature(config))``
+        User that gets what it asks for; `data` in the cycle after only.
+    matrix, matrix_free
+        ``In(read_signature(config))``, ``Out(1)``: user that gets what it asks for while free.
+    results : ``In(write_signature(config))``
+        Written while no transfer is under way.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "instruction": In(instruction_layout), "start": In(1), "done": Out(1),
+            "begin": In(1), "end": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
+            "error": Out(1), "idle": Out(1), "ended": Out(1),
+            "fill": Out(stream.Signature(BYTE * config.bus_bytes)),
+            "room": In(1), "reserve": Out(1),
+            **memory_signature(config).members,
+            "read": Out(read_signature(config)), "write": Out(write_signature(config)),
+            "operands": In(read_signature(config)),
+            "matrix": In(read_signature(config)), "matrix_free": Out(1),
+            "results": In(write_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        op = self.instruction
+        m.submodules.dma = dma = Dma(self._config)
+        m.submodules.ports = ports = SharedRead(self._config, (False, True, True))
+        connect(m, dma.memory.request, flipped(self.request))
+        connect(m, flipped(self.response), dma.memory.response)
+        connect(m, dma.fill, flipped(self.fill))
+        m.d.comb += [
+            *joined(dma.run, op),
+            dma.start.eq(self.start & is_any(op, Opcode.LOAD, Opcode.STORE, Opcode.PATCHES)),
+            *(getattr(dma, name).eq(getattr(self, name))
+              for name in ("begin", "end", "stream", "stream_bytes", "room")),
+            *(getattr(self, name).eq(getattr(dma, name))
+              for name in ("done", "error", "idle", "ended", "reserve")),
+        ]
+
+        connect(m, ports.port, flipped(self.read))
+        connect(m, flipped(self.operands), ports.users[0])
+        connect(m, flipped(self.matrix), ports.users[1])
+        connect(m, dma.read, ports.users[2])
+        m.d.comb += self.matrix_free.eq(ports.free[1])
+        for wanted, user in ((dma.done, self.results), (~dma.done, dma.write)):
+            with m.If(wanted):
+                m.d.comb += [getattr(self.write, name).eq(getattr(user, name))
+                             for name in ("enable", "address", "data")]
+        return m

@@ -1,0 +1,177 @@
+"""Row path: whatever is read from wide matrices row by row, LayerNorm and softmax."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from golden.common import formats
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16
+from golden.core.isa import FIELDS, Opcode
+
+from ..common.multiplier import lent_signature, lent_to
+from ..common.shapes import joined, shape_of
+from ..memory.matrix_reader import MatrixReader
+from ..memory.placement import placed_layout
+from ..memory.row_store import RowStore, store_lent_to
+from ..memory.scratchpad import read_signature
+from ..results.result_constants import row_exponents_signature
+from ..rows.layernorm import LayerNorm, affine_layout, channel_layout
+from ..rows.softmax import Softmax, softmax_codebook_layout
+from .instruction import instruction_layout, is_any
+
+__all__ = ["RowPath"]
+
+
+class RowPath(wiring.Component):
+    """Read a wide matrix, and give it as residuals, or to LayerNorm, or to softmax.
+
+    They work one at a time, so they share one memory for rows that wait, and the multipliers that
+    somebody lends.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Of a core.
+
+    Members
+    -------
+    instruction, start
+        ``In(instruction_layout)``, ``In(1)``: what reads a wide matrix begins with `start`.
+    read, read_free
+        ``Out(read_signature(config))``, ``In(1)``: scratchpad, read only while free.
+    load, channels, codebook
+        Constants of LayerNorm and of softmax, as these take them.
+    residuals : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+        Of a product, by tile columns.
+    norms : ``Out(stream.Signature(affine_layout(config)))``
+        Accumulators of NORM.
+    codes : ``Out(stream.Signature(placed_layout(config), always_ready=True))``
+        Results of SOFTMAX, operands or codes, and where they go.
+    codes_done : ``Out(1)``
+        All results and all row exponents of SOFTMAX have been given; from the cycle after `start`.
+    row_exponents : ``In(row_exponents_signature)``
+        Those of the last SOFTMAX.
+    multipliers : ``Out(lent_signature).array(LayerNorm.MULTIPLIERS * lanes)``
+        During NORM and SOFTMAX.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        self._lanes = exact_log2(config.lanes)
+        super().__init__({
+            "instruction": In(instruction_layout), "start": In(1),
+            "read": Out(read_signature(config)), "read_free": In(1),
+            "load": In(1), "channels": In(stream.Signature(channel_layout)),
+            "codebook": In(softmax_codebook_layout),
+            "residuals": Out(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
+            "norms": Out(stream.Signature(affine_layout(config))),
+            "codes": Out(stream.Signature(placed_layout(config), always_ready=True)),
+            "codes_done": Out(1),
+            "row_exponents": In(row_exponents_signature),
+            "multipliers": Out(lent_signature).array(LayerNorm.MULTIPLIERS * config.lanes),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, op, lanes = self._config, self.instruction, self._lanes
+        m.submodules.reader = reader = MatrixReader(config)
+        m.submodules.layernorm = layernorm = LayerNorm(config, borrows=True)
+        m.submodules.softmax = softmax = Softmax(config, borrows=True)
+        self._read(m, reader, layernorm, softmax)
+        self._lend(m, reader, layernorm, softmax)
+        self._place(m, softmax)
+        connect(m, flipped(self.channels), layernorm.constants)
+        connect(m, layernorm.o, flipped(self.norms))
+        m.d.comb += [
+            layernorm.load.eq(self.load),
+            layernorm.shape.channels.eq(op.n),
+            layernorm.shape.last_word.eq((op.n - 1) >> lanes),
+            layernorm.shape.epsilon.eq(op.epsilon),
+            softmax.shape.last_word.eq((op.n - 1) >> lanes),
+            softmax.shape.last_lane.eq((op.n - 1)[:lanes]),
+            *joined(softmax.shape, op, "step", "factor", "shift"),
+            softmax.codebook.eq(self.codebook),
+        ]
+        return m
+
+    def _read(self, m, reader, layernorm, softmax):
+        """Have the wide matrix of the instruction read, and lead it to whom it is for."""
+        config, op = self._config, self.instruction
+        product, norm, soft = (is_any(op, each) for each in (
+            Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
+        words = (op.n + config.lanes - 1) >> self._lanes
+        tile_words = Signal.like(reader.run.tile_words)
+        connect(m, reader.read, flipped(self.read))
+        m.d.comb += [
+            tile_words.eq(Mux(op.mode[0], 2 * config.cols, config.cols) >> self._lanes),
+            reader.free.eq(self.read_free),
+            reader.run.address.eq(Mux(product, op.residual_address, op.source)),
+            reader.run.stride.eq(Mux(product, op.residual_stride, op.source_stride)),
+            reader.run.rows.eq(op.m),
+            reader.run.words.eq(words),
+            reader.run.tile_words.eq(Mux(product, tile_words, words)),
+            reader.direct.eq(~product),
+            reader.start.eq(self.start & (norm | soft | (product & op.residual))),
+        ]
+        for wanted, user in ((product, self.residuals), (norm, layernorm.i), (soft, softmax.i)):
+            m.d.comb += [user.valid.eq(reader.o.valid & wanted),
+                         user.payload.eq(reader.o.payload)]
+            with m.If(wanted):
+                m.d.comb += reader.o.ready.eq(user.ready)
+
+    def _lend(self, m, reader, layernorm, softmax):
+        """Give each the multipliers and the memory of rows that wait when it works."""
+        soft = is_any(self.instruction, Opcode.SOFTMAX)
+        for user, multiplier in zip(layernorm.products, self.multipliers, strict=True):
+            m.d.comb += lent_to(user, multiplier)
+        for user, multiplier in zip(softmax.products, self.multipliers[:len(softmax.products)],
+                                    strict=True):
+            *operands, product = lent_to(user, multiplier)
+            m.d.comb += product
+            with m.If(soft):
+                m.d.comb += operands
+
+        # All words written are those that the reader has just read.
+        users = (reader.store, layernorm.store, softmax.store)
+        words = max(1 << len(user.write_address) for user in users)
+        m.submodules.store = store = RowStore(self._config, words)
+        for opcode, user in zip((Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX), users, strict=True):
+            *asked, given = store_lent_to(user, store.port, writes=False)
+            m.d.comb += given
+            with m.If(is_any(self.instruction, opcode)):
+                m.d.comb += asked
+        m.d.comb += store.port.write_data.eq(reader.store.write_data)
+
+    def _place(self, m, softmax):
+        """Give the results of softmax their places, and keep the exponents of its rows."""
+        op = self.instruction
+        m.submodules.exponents = exponents = memory.Memory(
+            shape=shape_of(formats.LOG2), depth=self._config.max_tokens, init=[])
+        read, write = exponents.read_port(), exponents.write_port()
+        row, word = Signal(FIELDS["m"].bits), Signal(FIELDS["n"].bits)
+        done_rows = Signal(FIELDS["m"].bits)  # whose exponents are there
+        m.d.comb += [
+            softmax.o.ready.eq(1),
+            self.codes.valid.eq(softmax.o.valid),
+            self.codes.p.row.eq(row),
+            self.codes.p.column.eq(word << self._lanes),
+            *(placed.eq(value) for placed, value in zip(
+                self.codes.p["values"], softmax.o.p["values"], strict=True)),
+            softmax.exponent.ready.eq(1),
+            write.en.eq(softmax.exponent.valid),
+            write.addr.eq(done_rows),
+            write.data.eq(softmax.exponent.payload),
+            read.addr.eq(self.row_exponents.address),
+            self.row_exponents.data.eq(read.data),
+            self.codes_done.eq((row == op.m) & (done_rows == op.m)),
+        ]
+        with m.If(softmax.o.valid):
+            m.d.sync += word.eq(word + 1)
+            with m.If(softmax.o.p.last):
+                m.d.sync += [word.eq(0), row.eq(row + 1)]
+        with m.If(softmax.exponent.valid):
+            m.d.sync += done_rows.eq(done_rows + 1)
+        with m.If(self.start):
+            m.d.sync += [word.eq(0), row.eq(0), done_rows.eq(0)]

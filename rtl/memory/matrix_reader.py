@@ -1,0 +1,115 @@
+"""Matrix reader: reads a wide matrix of the scratchpad in the order of results."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.common.config import AcceleratorConfig
+from golden.core.isa import FIELDS
+from golden.cycles.product_cycles import QUEUED, READER
+
+from ..common.shapes import shape_of
+from .row_store import RowQueue, store_signature
+from .scratchpad import read_signature, scratchpad_word_layout
+
+__all__ = ["MatrixReader", "matrix_layout"]
+
+matrix_layout = data.StructLayout({
+    "address": shape_of(FIELDS["source"]),
+    "stride": shape_of(FIELDS["source_stride"]),
+    "rows": shape_of(FIELDS["m"]),
+    "words": shape_of(FIELDS["n"]),
+    "tile_words": shape_of(FIELDS["n"]),
+})
+"""A wide matrix: its address, the words from row to row, rows, words of a row that are read, and
+words of a row in a tile column; whole rows where these are as many."""
+
+
+class MatrixReader(wiring.Component):
+    """Read a wide matrix in the order of results: by tile columns, in these by rows.
+
+    Words wait in a queue of :attr:`PLACES`, so that a user that takes them in bursts finds them
+    there, or, if `direct`, in the scratchpad, for users that have the port for themselves. The
+    first is offered :attr:`LATENCY` cycles after `start`, if the port is free, and then one in
+    every cycle in which it was.
+
+    Members
+    -------
+    run : ``In(matrix_layout)``
+        Stable from `start` until all words have been given.
+    direct : ``In(1)``
+        Give each word as it is read; as stable.
+    start : ``In(1)``
+        Begin; what is left of a run before is given up.
+    read : ``Out(read_signature(config))``
+    free : ``In(1)``
+        The port is; `read` asks only then.
+    o : ``Out(stream.Signature(scratchpad_word_layout(config)))``
+    store : ``Out(store_signature(config, RowQueue.words(PLACES)))``
+        Memory of the queue; unless `direct`.
+    """
+
+    PLACES = QUEUED
+    LATENCY = READER
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "run": In(matrix_layout), "start": In(1), "direct": In(1),
+            "read": Out(read_signature(config)), "free": In(1),
+            "o": Out(stream.Signature(scratchpad_word_layout(config))),
+            "store": Out(store_signature(config, RowQueue.words(self.PLACES))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        run = self.run
+        m.submodules.queue = queue = RowQueue(self._config, self.PLACES)
+        connect(m, queue.store, flipped(self.store))
+        waiting = Signal(2)  # cycles that the queue would take are spent before the first word
+        here = Signal()  # a word that has been read directly
+        running, arriving = Signal(), Signal()
+        address, row_start, tile_start = (Signal.like(run.address, name=name) for name in
+                                          ("address", "row_start", "tile_start"))
+        row, word, left = (Signal.like(run.rows), Signal.like(run.words, name="word"),
+                           Signal.like(run.words, name="left"))
+        promised = Signal(range(self.PLACES + 1))
+        asked = self.read.enable
+        taken = self.o.valid & self.o.ready
+        tile_words = Mux(left < run.tile_words, left, run.tile_words)
+        row_end = word + 1 == tile_words
+        tile_end = row_end & (row + 1 == run.rows)
+        m.d.comb += [
+            self.read.enable.eq(running & self.free & Mux(
+                self.direct, ~here | self.o.ready, promised != self.PLACES)),
+            self.read.address.eq(address),
+            queue.i.valid.eq(arriving & ~self.direct),
+            queue.i.payload.eq(self.read.data),
+            self.o.valid.eq(Mux(self.direct, here, queue.o.valid)),
+            self.o.payload.eq(Mux(self.direct, self.read.data.as_value(),
+                                  queue.o.payload.as_value())),
+            queue.o.ready.eq(self.o.ready),
+        ]
+        m.d.sync += [arriving.eq(asked), promised.eq(promised + asked - taken),
+                     waiting.eq(Cat(self.start & self.direct, waiting))]
+        with m.If(asked):
+            m.d.sync += here.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += here.eq(0)
+        with m.If(asked):
+            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+            with m.If(row_end):
+                m.d.sync += [word.eq(0), row.eq(row + 1), row_start.eq(row_start + run.stride),
+                             address.eq(row_start + run.stride)]
+            with m.If(tile_end):
+                following = tile_start + run.tile_words
+                m.d.sync += [row.eq(0), row_start.eq(following), address.eq(following),
+                             tile_start.eq(following), left.eq(left - tile_words),
+                             running.eq(left != tile_words)]
+        with m.If(self.start):
+            m.d.sync += [running.eq(~self.direct), row.eq(0), word.eq(0), left.eq(run.words),
+                         *(register.eq(run.address)
+                           for register in (address, row_start, tile_start))]
+        with m.If(waiting[-1]):
+            m.d.sync += running.eq(1)
+        return m

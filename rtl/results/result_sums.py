@@ -1,0 +1,83 @@
+"""Sums of the epilogue: results, bias and residual."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16
+
+from ..common.shapes import saturated, shape_of
+
+__all__ = ["ResultSums"]
+
+
+class ResultSums(wiring.Component):
+    """Add bias and residual, one saturation.
+
+    Two-stage pipeline, a latency of :attr:`LATENCY` cycles; backpressure at `taps` stalls both
+    stages at once.
+
+    Parameters
+    ----------
+    config : :class:`AcceleratorConfig`
+        Gives the number of lanes.
+
+    Members
+    -------
+    residual, tap : ``In(1)``
+        Which of the streams and values take part.
+    i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    biases : ``In(ArrayLayout(ACT16, lanes))``
+        Of the payload that `i` offers.
+    taps, o : ``Out``
+        The same results; `o` is always ready, and gets each with the cycle in which `taps`, if it
+        takes part, accepts it.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: AcceleratorConfig):
+        values = data.ArrayLayout(shape_of(ACT16), config.lanes)
+        self._lanes = config.lanes
+        super().__init__({
+            "residual": In(1),
+            "tap": In(1),
+            "i": In(stream.Signature(values)),
+            "residuals": In(stream.Signature(values)),
+            "biases": In(values),
+            "taps": Out(stream.Signature(values)),
+            "o": Out(stream.Signature(values, always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        advance, both = Signal(), Signal()
+
+        # Stage t: exact sums.
+        t_valid = Signal()
+        t_sums = Signal(data.ArrayLayout(signed(ACT16.bits + 2), self._lanes))
+
+        # Stage y: saturated.
+        y_valid = Signal()
+        y_values = Signal.like(self.o.payload)
+
+        m.d.comb += [
+            advance.eq(~self.taps.valid | self.taps.ready),
+            both.eq(self.residuals.valid | ~self.residual),
+            self.i.ready.eq(advance & both),
+            self.residuals.ready.eq(advance & self.i.valid & self.residual),
+            self.taps.valid.eq(y_valid & self.tap),
+            self.taps.payload.eq(y_values),
+            self.o.valid.eq(y_valid & advance),
+            self.o.payload.eq(y_values),
+        ]
+        with m.If(advance):
+            m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
+            for lane in range(self._lanes):
+                m.d.sync += [
+                    t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
+                                    + Mux(self.residual, self.residuals.p[lane], 0)),
+                    y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
+                ]
+        return m

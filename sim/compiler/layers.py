@@ -1,0 +1,136 @@
+"""Instructions of a network's layers: what is quantized, to which scale, and where to.
+
+Scales that are measured just in time, image by image and of queries, keys and values head by head,
+need what is to be quantized whole: it is stored with 16 bits, measured, and read once more. Such
+programs are for the golden machine, and need a larger scratchpad.
+
+Predicted scales get slots of their own in the scale file for each tap, so that a site that a deeper
+tap predicts once more simply moves on to another slot.
+"""
+
+import numpy as np
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16, LAMBDA, Mode
+from golden.core import isa
+from golden.core.isa import Layout, Opcode, Path, Source
+from golden.core.rules import operand_layout, predictor_units
+from golden.network.network import HEAD, Linear, Network, Norm, Tap
+from golden.prediction import range_unit, scale_unit
+from golden.product.mac_array import Activation
+from golden.rows.layernorm import NORMALIZED
+
+from .builder import Builder, Matrix
+from .payloads import numbers_of, units_of, weights_of
+
+_ONE = LAMBDA.one
+
+
+class LayerBuilder(Builder):
+    """Takes layers, one after the other."""
+
+    def __init__(self, network: Network, config: AcceleratorConfig, jit: bool):
+        super().__init__(config)
+        self.network, self.jit = network, jit
+        self.slots = np.arange(1, network.shape.sites + 1)  # of each site, now
+        self.free_slot = network.shape.sites + 1
+
+    def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode) -> Matrix:
+        """LayerNorm of the first rows of the residual stream, quantized to a site."""
+        units = [{"gamma": int(g), "beta": int(b)} for g, b in
+                 zip(norm.gamma, norm.beta, strict=True)]
+        point = NORMALIZED.frac + norm.point
+        payload = units_of(units, isa.CHANNEL, self.config)
+        plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
+        if self.jit:
+            wide, places = self.wide(name, rows, x.cols), self.wide_point(site)
+            self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (wide, 0)},
+                      exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
+            return self.measured(name, wide, site, places, operand_layout(mode))
+        fmt = self.site_format(site)
+        out = self.matrix(name, operand_layout(mode), rows, x.cols)
+        self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (out, 0)},
+                  exponent=-point * _ONE, scale_b=self.slots[site], subtract_b=1, low=fmt.min,
+                  high=fmt.max, **plain)
+        return out
+
+    def wide(self, name: str, rows: int, cols: int) -> Matrix:
+        """Return a matrix for the 16-bit values of a tensor, named like ``3.q.wide.0``."""
+        tensor, _, head = name.rpartition(".")
+        name = f"{tensor}.wide.{head}" if head.isdecimal() else f"{name}.wide"
+        return self.matrix(name, Layout.WIDE, rows, cols)
+
+    def wide_point(self, site: int) -> int:
+        """Return fractional bits that give a site's values twice the room of their static scale."""
+        largest = self.network.scales[site] / _ONE + np.log2(self.site_format(site).max)
+        return int(np.floor(np.log2(ACT16.max) - 1 - largest))
+
+    def measured(self, name: str, wide: Matrix, site: int, point: int, layout: Layout,
+                 *, offset: int = 0, gelu: int = 0) -> Matrix:
+        """Measure a wide matrix with `point` fractional bits, and quantize it to a site."""
+        fmt, slot = self.site_format(site), self.slots[site]
+        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu}
+        self.emit(Opcode.MEASURE, b"", {"source": (wide, 0)}, scale_a=slot,
+                  exponent=-point * _ONE - round(_ONE * np.log2(fmt.max)), **size)
+        out = self.matrix(name, layout, wide.rows, wide.cols, signed=bool(fmt.signed or offset))
+        self.emit(Opcode.QUANTIZE, b"", {"source": (wide, 0)}, {"dest": (out, 0)},
+                  exponent_out=-point * _ONE, scale_out=slot, low=fmt.min, high=fmt.max,
+                  offset=offset, **size)
+        return out
+
+    def linear(self, name: str, a: Matrix, layer: Linear, sites: tuple[int, int], mode: Mode,
+               point: int, layout: Layout, cols: slice = slice(None), *, gelu: int = 0,
+               offset: int = 0) -> Matrix:
+        """Multiply, and quantize the result with `point` fractional bits to the second site."""
+        if self.jit:
+            wide = self.wide(name, a.rows, layer.weight[:, cols].shape[1])
+            self.product(a, layer, sites[0], mode, writes={"dest": (wide, 0)}, cols=cols,
+                         path=Path.WIDE)
+            return self.measured(name, wide, sites[1], point, layout, offset=offset, gelu=gelu)
+        fmt = self.site_format(sites[1])
+        out = self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
+                          signed=bool(fmt.signed or offset))
+        self.product(a, layer, sites[0], mode, writes={"dest": (out, 0)}, cols=cols, gelu=gelu,
+                     offset=offset, path=Path.SITE, exponent_out=-point * _ONE,
+                     scale_out=self.slots[sites[1]], low=fmt.min, high=fmt.max)
+        return out
+
+    def site_format(self, site: int):
+        """Return the format of a site's values."""
+        shape = self.network.shape
+        kind = shape.kind(site)
+        return (HEAD if kind == "head" else self.network.precision).site(kind)
+
+    def product(self, a: Matrix, layer: Linear, site: int | None, mode: Mode, reads=None,
+                writes=None, cols: slice = slice(None), activation=Activation.SIGNED,
+                rows: int | None = None, **fields) -> None:
+        """Multiply by weights of the stream; `site` gives the scale of `a`."""
+        weight = layer.weight[:, cols]
+        self.emit(Opcode.GEMM, weights_of(layer, mode, activation, cols, self.config),
+                  {"source": (a, 0), **(reads or {})}, writes, mode=mode, activation=activation,
+                  weights=Source.STREAM, m=a.rows if rows is None else rows, k=weight.shape[0],
+                  n=weight.shape[1], scale_a=0 if site is None else self.slots[site], **fields)
+
+    def onto(self, x: Matrix, name: str, a: Matrix, layer: Linear, site: int | None, mode: Mode,
+             taps: list[Tap], activation=Activation.SIGNED) -> None:
+        """Multiply and add to the residual stream, in place; predict scales of what has become."""
+        tap = {}
+        if taps:
+            shape = range_unit.RangeShape(x.rows, x.cols, taps[0].chunk_tokens, taps[0].groups,
+                                          self.config.tile_cols(mode) // self.config.lanes)
+            tap = {"tap": 1, **shape.registers(self.config)}
+        self.product(a, layer, site, mode, {"residual_address": (x, 0)}, {"dest": (x, 0)},
+                     activation=activation, path=Path.WIDE, residual=1, **tap)
+        self.version(x, name)
+        if taps:
+            self.predict(taps[0])
+
+    def predict(self, tap: Tap) -> None:
+        """Predict the scales of a tap's sites, into slots of their own."""
+        shape, config = tap.predictor.shape, self.config
+        numbers = numbers_of(scale_unit.pack(tap.predictor, config), isa.PREDICTOR, config)
+        payload = numbers_of(np.stack((tap.mean, tap.gain), 1), isa.STATISTICS, config) + numbers
+        self.emit(Opcode.PREDICT, payload, scale_a=self.free_slot, **shape.registers(),
+                  words=predictor_units(shape, config))
+        self.slots[tap.sites] = self.free_slot + np.arange(len(tap.sites))
+        self.free_slot += len(tap.sites)

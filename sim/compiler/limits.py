@@ -1,0 +1,39 @@
+"""What a core has no room or no means for."""
+
+from golden.common.config import AcceleratorConfig
+from golden.network.network import Network
+
+
+class DoesNotFit(ValueError):
+    """A network that a core has no room or no means for.
+
+    Attributes
+    ----------
+    sram_kib : int or None
+        The scratchpad that would do, if that is all.
+    """
+
+    def __init__(self, message: str, sram_kib: int | None = None):
+        super().__init__(message)
+        self.sram_kib = sram_kib
+
+
+def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
+    """Raise :exc:`DoesNotFit` for what no placement can mend."""
+    shape = network.shape
+    limits = (("tokens", shape.tokens, "max_tokens"), ("tokens", shape.tokens, "key_words"),
+              ("channels of a head", shape.head_dim, "key_words"),
+              ("dim", shape.dim, "max_channels"), ("hidden", shape.hidden, "max_k"),
+              ("values of a patch", shape.patch_values, "max_k"))
+    multiples = (("dim", shape.dim, "lanes", config.lanes),
+                 ("channels of a head", shape.head_dim, "2", 2),
+                 ("bytes in a row of a patch", 3 * shape.patch, "bus_bytes", config.bus_bytes))
+    for what, value, name in limits:
+        if value > getattr(config, name):
+            raise DoesNotFit(f"{what} must be {getattr(config, name)} ({name}) or fewer, not "
+                             f"{value}")
+    if jit:
+        multiples += (("channels of a head", shape.head_dim, "lanes", config.lanes),)
+    for what, value, name, unit in multiples:
+        if value % unit:
+            raise DoesNotFit(f"{what} must be a multiple of {unit} ({name}), not {value}")

@@ -1,0 +1,89 @@
+"""The program out of what was built: encoded instructions, a memory image, where what lies."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from golden.common.config import AcceleratorConfig
+from golden.common.formats import ACT16
+from golden.core import isa
+from golden.core.isa import Layout
+from golden.core.program import Program, Region, Tensor, align
+from golden.memory.scratchpad import stride_of
+from golden.network.network import Network
+
+from .builder import Builder, Matrix, Step
+from .limits import DoesNotFit
+
+_PAGE = 64  # parts of external memory begin at multiples of it
+
+
+def reserve(network: Network, config: AcceleratorConfig) -> dict[str, Region]:
+    """Return the parts of external memory before the stream, by name: image, logits, embedding."""
+    shape = network.shape
+    regions, end = {}, 0
+    sizes = {"image": 3 * shape.image**2,
+             "logits": -(-shape.classes // config.lanes) * config.word_bytes,
+             "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
+             * config.word_bytes}
+    for name, size in sizes.items():
+        regions[name] = Region(end, size)
+        end += _paged(size)
+    return regions
+
+
+def link(build: Builder, network: Network, regions: dict[str, Region], about: dict) -> Program:
+    """Return the program of steps whose matrices have their addresses.
+
+    Parameters
+    ----------
+    build
+        The steps and matrices.
+    network
+        Whose program it is.
+    regions
+        What :func:`reserve` returned.
+    about
+        JSON values that the program is to keep.
+    """
+    config, shape = build.config, network.shape
+    stream = b"".join(_encoded(step, config) for step in build.steps)
+    end = sum(_paged(region.size) for region in regions.values())
+    memory = bytearray(end)
+    place = regions["embedding"]
+    memory[place.address:place.address + place.size] = _embedding(network, config)
+    memory += stream.ljust(_paged(len(stream)), b"\0")
+    return Program(
+        config=config, memory=bytes(memory), stream=Region(end, len(stream)),
+        image=regions["image"], logits=regions["logits"], side=shape.image, classes=shape.classes,
+        logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)), about=about)
+
+
+def _paged(size: int) -> int:
+    """Return `size` rounded up to whole pages."""
+    return -(-size // _PAGE) * _PAGE
+
+
+def _embedding(network: Network, config: AcceleratorConfig) -> bytes:
+    """Return what is added to the tokens, as LOAD takes it; the class token gets no bias."""
+    values = network.embedding.astype(np.int64)
+    values[0] -= network.patch.bias
+    if not (values[0] >= ACT16.min).all() or not (values[0] <= ACT16.max).all():
+        raise DoesNotFit("the class token less the bias of the patch embedding must fit 16 bits")
+    stride = stride_of(Layout.WIDE, *values.shape, config)
+    padded = np.zeros((len(values), stride * config.lanes), "<i2")
+    padded[:, :values.shape[1]] = values
+    return padded.tobytes()
+
+
+def _encoded(step: Step, config: AcceleratorConfig) -> bytes:
+    places = {name: matrix.address + offset for name, (matrix, offset) in step.places.items()}
+    code = isa.make(step.opcode, **step.fields, **places).encode()
+    return code.ljust(align(len(code), config), b"\0") + step.payload
+
+
+def _tensors(matrices: list[Matrix]) -> Iterator[Tensor]:
+    for matrix in matrices:
+        for version in matrix.versions or [matrix]:
+            yield Tensor(version.name, matrix.address, matrix.stride, matrix.layout, matrix.rows,
+                         matrix.cols, matrix.signed, version.first, version.written, version.last)

@@ -1,0 +1,63 @@
+"""Where a transfer ends: the rules let through what lies in external memory, to the last byte."""
+
+import numpy as np
+import pytest
+
+from golden.common.config import CORES
+from golden.core.isa import Opcode, make
+from golden.core.rules import check
+
+CONFIG = CORES["4x4"]
+BUS = CONFIG.bus_bytes
+
+
+def end_of_patches(op):
+    """Return the byte behind the last one that a PATCHES reads, from the meaning of its fields."""
+    return max(op.address + patch // op.grid * op.patch_row_bytes
+               + patch % op.grid * op.run_bytes + run * op.image_row_bytes + op.run_bytes
+               for patch in range(op.m - 1) for run in range(op.k // op.run_bytes))
+
+
+def check_end(op, end):
+    check(op, CONFIG, end)
+    with pytest.raises(ValueError, match=f"^address must end at 0x{end - 1:x} or before"):
+        check(op, CONFIG, end - 1)
+
+
+def patches(grid, down, run, runs, row, patch_row, address=0):
+    m, k = 1 + grid * down, run * runs
+    return make(Opcode.PATCHES, m=m, k=k, address=address, run_bytes=run, grid=grid,
+                image_row_bytes=row, patch_row_bytes=patch_row, dest_stride=(k + 1) // 2)
+
+
+@pytest.mark.parametrize(("shape", "end"), [
+    ((3, 1, 8, 1, 0, 0), 24),       # the patches of a row lie side by side
+    ((3, 1, 8, 4, 24, 0), 96),      # rows of an image
+    ((3, 2, 8, 4, 24, 96), 192),    # rows of patches
+    ((1, 2, 8, 2, 12, 40, 4), 64),  # an address, and gaps
+])
+def test_patches_end_with_the_image(shape, end):
+    op = patches(*shape)
+    assert end_of_patches(op) == end
+    check_end(op, end)
+
+
+def test_any_patches_end_where_their_fields_say():
+    draw = np.random.default_rng(1)
+    for _ in range(200):
+        # Distances that do not go backwards, so that the last byte is of the last patch.
+        grid, down, run, runs, row, patch_row, address = (
+            int(draw.integers(low, high)) for low, high in (
+                (1, 6), (1, 5), (1, 6), (1, 5), (0, 20), (0, 60), (0, 100)))
+        op = patches(grid, down, BUS * run, runs, BUS * row, BUS * patch_row, BUS * address)
+        check_end(op, end_of_patches(op))
+
+
+def test_the_class_token_alone_reads_nothing():
+    check(patches(4, 0, 8, 2, 16, 32, address=1 << 20), CONFIG, 1)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.LOAD, Opcode.STORE])
+@pytest.mark.parametrize(("address", "words"), [(0, 1), (4, 1), (100, 7)])
+def test_a_transfer_ends_with_its_words(opcode, address, words):
+    check_end(make(opcode, address=address, words=words), address + words * CONFIG.word_bytes)
