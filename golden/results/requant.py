@@ -9,18 +9,23 @@ import numpy as np
 
 from ..common import formats
 from ..common.checks import integer, integers
-from ..common.jit import kernel, round_shift, saturate
+from ..common.jit import inlined, kernel, round_shift, saturate
 
 PRODUCT = formats.IntFormat(formats.ACC.bits + formats.MANTISSA.bits)
 OUT = formats.ACT16  # the widest result
+
+
+@inlined
+def requant_kernel(acc, mantissa, shift, low, high):
+    """Requantize one value: :func:`requant` without its checks, in any format."""
+    return saturate(round_shift(acc * mantissa, shift), low, high)
 
 
 @kernel
 def _requant(acc, mantissa, shift, low, high, out):
     for row in range(acc.shape[0]):
         for col in range(acc.shape[1]):
-            product = acc[row, col] * mantissa[col]
-            out[row, col] = saturate(round_shift(product, shift[col]), low, high)
+            out[row, col] = requant_kernel(acc[row, col], mantissa[col], shift[col], low, high)
 
 
 def requant(acc, mantissa, shift, low: int, high: int):

@@ -1,0 +1,96 @@
+"""Attention of a Vision Transformer: queries, keys and values to mixed values.
+
+Kernels of :mod:`golden.network.vit`, which says what they compute; heads are computed in parallel.
+"""
+
+import numpy as np
+from numba import prange
+
+from ..common.exp2 import exp2_kernel
+from ..common.jit import kernel
+from ..product.gemm_kernels import COLS, ROWS, multiply_share, pack_panels
+from ..results.requant import requant_kernel
+from ..rows.softmax import softmax_codes_kernel, softmax_kernel
+from .vit_layers import HIGH, LOW, SIGNED_MASK, UNSIGNED_MASK
+
+
+@kernel(parallel=True)
+def split(y, mantissa, shift, low, high, out):
+    # (images, tokens, 3 * dim) to (3, images, heads, tokens, head_dim)
+    three, images, heads, tokens, size = out.shape
+    for index in prange(images * tokens):
+        image, token = index // tokens, index % tokens
+        for part in range(three):
+            factor, bits = mantissa[part, image], shift[part, image]
+            for head in range(heads):
+                for c in range(size):
+                    value = y[image, token, (part * heads + head) * size + c]
+                    out[part, image, head, token, c] = requant_kernel(
+                        value, factor, bits, low[part], high[part])
+
+
+@kernel
+def _score_row(acc, mantissa, shift, out):
+    for key in range(out.size):
+        out[key] = requant_kernel(acc[key], mantissa, shift, LOW, HIGH)
+
+
+@kernel(parallel=True)
+def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, keep,
+            mixed, row_scale, scores, probabilities):
+    # Attention of each head of each image. `scores` and `probabilities` are filled if `keep`.
+    _, images, heads, tokens, size = operands.shape
+    wide_keys, wide_size = -(-tokens // COLS) * COLS, -(-size // COLS) * COLS
+    zeros = np.zeros(max(wide_keys, wide_size), np.int32)
+    high_rows = -(-tokens // ROWS) * ROWS
+    for index in prange(images * heads):
+        image, head = index // heads, index % heads
+        queries, keys, values = (operands[0, image, head], operands[1, image, head],
+                                 operands[2, image, head])
+        turned = np.zeros((1, 2 * -(-size // 2), wide_keys), np.int8)
+        for token in range(tokens):
+            for c in range(size):
+                turned[0, c, token] = keys[token, c]
+        key_panels = np.empty((1, wide_keys // COLS, turned.shape[1] // 2, COLS), np.int32)
+        pack_panels(turned, key_panels)
+        acc = np.empty((1, tokens, tokens), np.int32)
+        multiply_share(queries.reshape(1, tokens, size), SIGNED_MASK, table[:0], key_panels, zeros,
+                       np.zeros((1, high_rows, turned.shape[1]), np.int16), 0, 1, acc)
+
+        weights = np.empty((1, tokens, tokens), np.uint8)
+        row = np.empty(tokens, np.int16)
+        for token in range(tokens):
+            _score_row(acc[0, token], mantissa[image], shift[image], row)
+            if keep:
+                scores[image, head, token] = row
+            if step:
+                row_scale[image, head, token] = softmax_codes_kernel(
+                    row, step, factor, code_shift, codes, weights[0, token])
+            else:
+                row_scale[image, head, token] = softmax_kernel(row, weights[0, token])
+        if keep:
+            probabilities[image, head] = weights[0]
+
+        padded = np.zeros((1, 2 * -(-tokens // 2), wide_size), np.int8)
+        padded[0, :tokens, :size] = values
+        value_panels = np.empty((1, wide_size // COLS, padded.shape[1] // 2, COLS), np.int32)
+        pack_panels(padded, value_panels)
+        result = np.empty((1, tokens, size), np.int32)
+        multiply_share(weights.view(np.int8), UNSIGNED_MASK, table, value_panels, zeros,
+                       np.zeros((1, high_rows, padded.shape[1]), np.int16), 0, 1, result)
+        for token in range(tokens):
+            for c in range(size):
+                mixed[image, token, head * size + c] = result[0, token, c]
+
+
+@kernel(parallel=True)
+def quantize_mixed(mixed, row_scale, exponent, low, high, out):
+    images, heads, tokens = row_scale.shape
+    size = mixed.shape[2] // heads
+    for index in prange(images * tokens):
+        image, token = index // tokens, index % tokens
+        for head in range(heads):
+            factor, bits = exp2_kernel(exponent[image] - row_scale[image, head, token])
+            for c in range(head * size, (head + 1) * size):
+                out[image, token, c] = requant_kernel(mixed[image, token, c], factor, bits, low,
+                                                      high)

@@ -1,0 +1,114 @@
+"""Layers of a Vision Transformer on the tokens of some images, but for attention.
+
+Kernels of :mod:`golden.network.vit`, which says what they compute; rows are computed in parallel.
+Images come first; `mantissa` and `shift` are multipliers as :func:`multiplier` makes them, and
+results are written to `out`.
+"""
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ..common import formats
+from ..common.exp2 import exp2_kernel
+from ..common.jit import kernel, saturate
+from ..product.gemm_kernels import COLS, ROWS, multiply
+from ..product.mac_array import prepare_weights
+from ..results.requant import requant_kernel
+from ..rows.layernorm import affine_kernel, normalize_kernel
+from .network import Linear
+
+LOW, HIGH = formats.ACT16.min, formats.ACT16.max
+SIGNED_MASK, UNSIGNED_MASK = -1, formats.UINT8.max
+"""What is kept of operand bytes that are sign-extended."""
+
+NO_TABLE = np.empty(0, np.int16)
+"""Operands of codes, where activations are operands themselves."""
+
+
+@kernel(parallel=True)
+def _multipliers(scales, exponent, mantissa, shift):
+    # of each image and column
+    for image in prange(scales.size):
+        for col in range(exponent.size):
+            mantissa[image, col], shift[image, col] = exp2_kernel(scales[image] + exponent[col])
+
+
+@kernel(parallel=True)
+def layer_norm(x, gamma, beta, epsilon, shares, out):
+    rows, channels = x.shape
+    for share in prange(shares):
+        normalized = np.empty(channels, np.int16)
+        for row in range(rows * share // shares, rows * (share + 1) // shares):
+            normalize_kernel(x[row], epsilon, normalized)
+            affine_kernel(normalized, gamma, beta, out[row])
+
+
+@kernel(parallel=True)
+def quantize(x, mantissa, shift, low, high, out):
+    # one multiplier per image
+    images, rows, channels = x.shape
+    for index in prange(images * rows):
+        image, row = index // rows, index % rows
+        factor, bits = mantissa[image], shift[image]
+        for c in range(channels):
+            out[image, row, c] = requant_kernel(x[image, row, c], factor, bits, low, high)
+
+
+@kernel(parallel=True)
+def rescale(acc, mantissa, shift, bias, out):
+    images, rows, channels = acc.shape
+    for index in prange(images * rows):
+        image, row = index // rows, index % rows
+        for c in range(channels):
+            value = requant_kernel(acc[image, row, c], mantissa[image, c], shift[image, c],
+                                   LOW, HIGH)
+            out[image, row, c] = saturate(value + bias[c], LOW, HIGH)
+
+
+@kernel(parallel=True)
+def rescale_add(acc, mantissa, shift, bias, residual, out):
+    # bias: of each column; residual: of the shape of acc, or the same for all images
+    images, rows, channels = acc.shape
+    for index in prange(images * rows):
+        image, row = index // rows, index % rows
+        other = image % residual.shape[0]
+        for c in range(channels):
+            value = requant_kernel(acc[image, row, c], mantissa[image, c], shift[image, c],
+                                   LOW, HIGH)
+            value += np.int64(bias[c]) + np.int64(residual[other, row, c])
+            out[image, row, c] = saturate(value, LOW, HIGH)
+
+
+@kernel(parallel=True)
+def gelu_rows(x, table, out):
+    for row in prange(x.shape[0]):
+        for c in range(x.shape[1]):
+            out[row, c] = table[x[row, c] + (HIGH + 1)]
+
+
+def multiplier(scales, exponent):
+    """Multipliers ``2**(scales[image] + exponent[col])``, (images, cols)."""
+    mantissa = np.empty((scales.size, exponent.size), np.int64)
+    shift = np.empty_like(mantissa)
+    _multipliers(scales, exponent.astype(np.int64), mantissa, shift)
+    return mantissa, shift
+
+
+class Product:
+    """Weights of a layer laid out for the kernels."""
+
+    def __init__(self, layer: Linear, mode):
+        self.layer = layer
+        self._panels = prepare_weights(layer.weight, mode).panels
+        self._start = np.zeros(self._panels.shape[1] * COLS, np.int32)
+
+    def __call__(self, a):
+        """Multiply (images, rows, inputs) by the weights: int32 (images, rows, outputs)."""
+        images, rows, inputs = a.shape
+        outputs = self.layer.bias.size
+        out = np.empty((1, images * rows, outputs), np.int32)
+        wide = np.zeros((1, -(-images * rows // ROWS) * ROWS, 2 * self._panels.shape[2]), np.int16)
+        mask = SIGNED_MASK if a.dtype == np.int8 else UNSIGNED_MASK
+        multiply(a.reshape(1, images * rows, inputs).view(np.int8), mask, NO_TABLE, self._panels,
+                 self._start, wide, get_num_threads(), out)
+        return out.reshape(images, rows, outputs)
