@@ -18,8 +18,10 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
     x    = requant(fc2 @ weight, lambda[fc2] + exponent) + bias + x
 
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
-The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias
-and residual; the head takes the normalised class token. Scales are static, or taken from the
+The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
+residual; the head takes the normalised class token. Channels of `x` that are `coarse` have less
+fractional bits than the others (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings
+that make them have, too, so that only ``layer_norm`` knows. Scales are static, or taken from the
 residual stream at a tap (:mod:`golden.prediction.range_unit`, :mod:`golden.prediction.scale_unit`),
 image by image.
 
@@ -39,13 +41,14 @@ from ..product.mac_array import CODES
 from ..results import gelu
 from ..rows import layernorm, softmax
 from .attention import attend, quantize_mixed, split
-from .network import GELU_POINT, HEAD, Network, Norm, VitShape
+from .network import GELU_POINT, HEAD, Network, Norm
 from .vit_layers import (
     NO_TABLE,
     Product,
     gelu_rows,
     layer_norm,
     multiplier,
+    patches,
     quantize,
     rescale,
     rescale_add,
@@ -73,17 +76,6 @@ class Inference:
     scales: np.ndarray
 
 
-def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
-    """Cut images into the rows that the patch embedding multiplies.
-
-    uint8 (images, side, side, 3) to uint8 (images, patches, values): patches by row and column,
-    values by row, column and colour.
-    """
-    images, grid, side = len(pixels), shape.grid, shape.patch
-    cut = pixels.reshape(images, grid, side, grid, side, 3).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(cut.reshape(images, grid * grid, shape.patch_values))
-
-
 class Vit:
     """A network ready to run.
 
@@ -104,6 +96,7 @@ class Vit:
         self._formats = {name: precision.site(name)
                          for name in ("qkv", "q", "k", "v", "proj", "fc1", "fc2", "head")}
         self._gelu = gelu.gelu_table()
+        self._shifts = layernorm.shifts_of(network.coarse, network.shape.dim)
 
     def run(self, pixels, *, scales=None, choose: Choose | None = None,
             watch: Watch | None = None) -> Inference:
@@ -211,8 +204,8 @@ class _State:
     def _norm(self, x, norm: Norm):
         """LayerNorm, int32."""
         out = np.empty(x.shape, np.int32)
-        layer_norm(x.reshape(-1, x.shape[2]), norm.gamma, norm.beta, self._network.epsilon,
-                    4 * get_num_threads(), out.reshape(-1, x.shape[2]))
+        layer_norm(x.reshape(-1, x.shape[2]), self._vit._shifts, norm.gamma, norm.beta,
+                   self._network.epsilon, 4 * get_num_threads(), out.reshape(-1, x.shape[2]))
         return out
 
     def _linear(self, product: Product, a, site: int, residual=None):
