@@ -1,7 +1,8 @@
 """What the command lines share: one-line errors, argument types, whole-file writes."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +11,9 @@ from rich.progress import track
 from rtl.cli import UserError, command, one_line, printable
 from rtl.fpga.files import whole_file
 
-__all__ = ["TRACE", "UserError", "command", "core", "folder", "one_line", "one_of", "positive",
-           "positive_float", "precision", "printable", "progress", "up_to", "whole_file"]
+__all__ = ["TRACE", "UserError", "command", "core", "file_errors", "folder", "one_line", "one_of",
+           "positive", "positive_float", "precision", "printable", "progress", "up_to",
+           "whole_file"]
 
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
@@ -85,6 +87,22 @@ def progress(steps, what: str):
     """Iterate over steps, with a progress bar on stderr where that is a terminal."""
     console = Console(stderr=True)
     return track(steps, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextlib.contextmanager
+def file_errors(what: str) -> Iterator[None]:
+    """Take what goes wrong with files, like a disk that is full, for the user's to mend.
+
+    Raises
+    ------
+    UserError
+        ``what: file: reason`` in the place of an :class:`OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise UserError(f"{what}: {where}{error.strerror or error}") from None
 
 
 def folder(path: Path) -> Path:

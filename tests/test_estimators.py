@@ -14,7 +14,7 @@ from golden.core.isa import Source
 from golden.cycles import timing
 from golden.cycles.feed import first_beat
 from golden.network.network import Precision
-from golden.product.mac_array import gemm_cycles
+from golden.product.tiling import gemm_cycles
 from sim.cli import UserError
 from sim.compiler import compile_network
 from sim.estimation.scalesim import product_cycles

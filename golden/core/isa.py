@@ -190,6 +190,9 @@ FIELDS: dict[str, IntFormat] = {
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
 
+PART_UNITS = _SIZE
+"""Number of units of a part of a payload, which a core asks its stream for at once: of NORM `n`."""
+
 INSTRUCTION_UNITS = INSTRUCTION_BYTES // UNIT_BYTES
 FIELD_UNITS = -(-sum(fmt.bits for fmt in FIELDS.values()) // (8 * UNIT_BYTES))
 """Units of an instruction, and those of them that have fields."""

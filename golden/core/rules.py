@@ -15,7 +15,7 @@ from ..rows import softmax
 from ..rows.layernorm import HIGHEST_CHANNELS
 from . import isa
 from .isa import Instruction, Layout, Opcode, Path, Source
-from .program import Program, ProgramError, check_range, tile_column_words, walk
+from .program import Program, ProgramError, check_range, tile_column_words, units_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,10 @@ def check(op: Instruction, config, memory_size: int) -> None:
     for name, (low, high) in limits.items():
         if name in isa.fields_of(op.opcode) and not low <= getattr(op, name) <= high:
             raise ValueError(f"{name} must be within {low}..{high}, not {getattr(op, name)}")
+    for units in units_of(op, config):
+        if units > isa.PART_UNITS.max:
+            raise ValueError(f"a part of the payload must have {isa.PART_UNITS.max} units or "
+                             f"fewer, not {units}")
     reads, writes = spans(op, config)
     for span in (*reads, *writes):
         least = stride_of(span.layout, span.rows, span.cols, config)

@@ -3,7 +3,7 @@
 The operand feed (:mod:`rtl.product.operand_feed`) brings the operands of one product to the array.
 It begins with the weights of the first tile column, :func:`first_beat`; those of the next are
 brought while one is multiplied. If they are there in time, which :func:`hidden` tells, that is all
-there is to add to :func:`golden.product.mac_array.gemm_cycles`; if not, the array waits for them,
+there is to add to :func:`golden.product.tiling.gemm_cycles`; if not, the array waits for them,
 and :func:`cycles` goes through feed and array cycle by cycle.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..common.config import AcceleratorConfig
 from ..common.formats import Mode
 from ..core.isa import UNIT_BYTES, Source, header_words
-from ..product.mac_array import FILL, SHORTEST, drain_cycles, gemm_cycles
+from ..product.tiling import FILL, SHORTEST, drain_cycles, gemm_cycles
 
 LATENCY = 3
 """Cycles from the request for the activations of a beat to the beat."""

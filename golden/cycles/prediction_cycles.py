@@ -6,10 +6,10 @@ coefficients come through the stream, and the range unit has begun when the tens
 was over.
 """
 
-import numpy as np
+from typing import NamedTuple
 
 from ..common.config import AcceleratorConfig
-from ..common.jit import kernel
+from ..common.jit import inlined, kernel
 from ..core.isa import Instruction
 from ..prediction.scale_predictor import PredictorShape
 from ..prediction.scale_unit import DEGREE_LATENCY
@@ -27,6 +27,28 @@ ROUND = 3
 SCALE = 6
 """Cycles from the sum of a site to its scale."""
 
+_STAGE = 4  # bits of a stage of a pipeline, all of which are one number, the first one lowest
+_BELOW = (1 << _STAGE) - 1
+
+
+class _Prediction(NamedTuple):
+    # What of a prediction, the tensor that was watched and the core the cycles follow from.
+    chunks: int
+    entries: int  # of the extremes of a chunk
+    per_channel: bool
+    last_lanes: int  # lanes of the last word that have a channel
+    lanes: int
+    levels: int  # of the maximum over the lanes
+    statistics: int
+    projected: bool
+    variables: int
+    sites: int
+    monomials: int
+    products: int  # cycles from the variables to all monomials
+    width: int  # lanes of the scale unit
+    words: int  # units of coefficients
+    start: int  # cycle in which the prediction starts
+
 
 def prediction_cycles(op: Instruction, tap: Instruction, config: AcceleratorConfig, stream,
                       word: int, tapped: int, start: int) -> tuple[int, int]:
@@ -34,145 +56,189 @@ def prediction_cycles(op: Instruction, tap: Instruction, config: AcceleratorConf
 
     `tap` is the product whose results were watched, the last one in cycle `tapped`.
     """
-    shape = PredictorShape(op.statistics, op.variables, op.sites, op.degree, bool(op.projected))
-    products = sum(shape.monomials_of_degree(degree) + DEGREE_LATENCY
-                   for degree in range(2, shape.degree + 1))
-    numbers = (tap.last_chunk + 1, tap.chunk_entries, tap.per_channel, tap.last_lane + 1,
-               config.lanes, (config.lanes - 1).bit_length(), shape.statistics, shape.projected,
-               shape.variables, shape.sites, shape.monomials, products, config.scale_lanes,
-               op.words)
     cursor = cursor_of(word, config)
-    end = _steps(*stream, cursor, np.array(numbers, np.int64), tapped, start)
+    end = _steps(_sizes(op, tap, config, start), stream, cursor, tapped)
     return int(end), int(cursor[WORD])
 
 
-@kernel
-def _enter(stages, what):
-    for stage in range(stages.size - 1, 0, -1):
-        stages[stage] = stages[stage - 1]
-    stages[0] = what
+def _sizes(op: Instruction, tap: Instruction, config: AcceleratorConfig, start: int) -> _Prediction:
+    shape = PredictorShape(op.statistics, op.variables, op.sites, op.degree, bool(op.projected))
+    products = sum(shape.monomials_of_degree(degree) + DEGREE_LATENCY
+                   for degree in range(2, shape.degree + 1))
+    levels = max((config.lanes - 1).bit_length(), 1)
+    return _Prediction(*map(int, (
+        tap.last_chunk + 1, tap.chunk_entries, tap.per_channel, tap.last_lane + 1, config.lanes,
+        levels, shape.statistics, shape.projected, shape.variables, shape.sites, shape.monomials,
+        products, config.scale_lanes, op.words, start)))
 
 
-@kernel
-def _steps(state, arrived, freed, cursor, numbers, tapped, start):
-    # One pass of the loop is one cycle: first what is to be seen in it, then its end.
-    (chunks, entries, per_channel, last_lanes, lanes, levels, statistics, projected, variables,
-     sites, monomials, products, width, words) = numbers
-    # Range unit, stage by stage: 0 nothing, 1 a visit, 2 the last of a group, 3 of all groups.
-    visits, chunk, entry = np.zeros(EXTREMES, np.int64), 0, 0
-    tree = np.zeros(max(levels, 1), np.int64)
-    whole, given = 0, 0
-    logs, normal = np.zeros(LOG, np.int64), np.zeros(NORMALISE, np.int64)
-    # Units: whether the predictor has been asked for, units of statistics to come, and what is left
-    # of a unit in the two splitters.
-    asked, means, mean_parts, coefficients = False, 0, 0, 0
-    # Scale unit: what is fed (0 nothing, 1 variables, 2 sites), results left to feed, and the beat;
-    # stage by stage, what a beat is for, and the results of a block with its last one; results that
-    # are given one by one; when the monomials are there.
-    kind, to_feed, term = 0, 0, 0
-    kinds, held = np.zeros(SUMS + 1, np.int64), np.zeros(SUMS + 1, np.int64)
-    splitting, splitting_kind = 0, 0
-    split = statistics_seen = 0
-    expanded = -1
+@inlined
+def _stage(stages, index):
+    return (stages >> (_STAGE * index)) & _BELOW
 
-    cycle = tapped
-    while True:
-        cycle += 1
-        running = cycle > start
 
-        # Range unit, from its end on.
-        log_moves = logs[LOG - 1] == 0 or mean_parts > 0
-        takes_mean = mean_parts > 0 and logs[LOG - 1] != 0
-        statistic = normal[NORMALISE - 1] != 0
-        gives = given > 0 and log_moves
-        takes_whole = given == 0 or (given == 1 and gives)
-        whole_moves = whole == 0 or takes_whole
-        tree_moves = tree[levels - 1] == 0 or whole_moves
-        lanes_move = whole_moves if per_channel else tree_moves
-        visit = visits[EXTREMES - 1]
-        visits_move = visit == 0 or lanes_move
-        _enter(normal, takes_mean)
-        if log_moves:
-            _enter(logs, gives)
-        if gives:
-            given -= 1
-        if whole and takes_whole:
-            last = last_lanes if whole == 3 else lanes
-            given = 2 * last if per_channel else 2
-        to_sums = visit if per_channel else tree[levels - 1]
-        if whole_moves:
-            whole = to_sums if to_sums > 1 else 0
-        if not per_channel and tree_moves:
-            _enter(tree, visit)
-        if visits_move:
-            _enter(visits, 0)
-            if entry < entries:
-                visits[0] = 1
-                chunk += 1
-                if chunk == chunks:
-                    chunk = 0
-                    entry += 1
-                    visits[0] = 2 if entry < entries else 3
+@inlined
+def _enter(stages, count, what):
+    # All of `count` stages move on by one.
+    return (stages << _STAGE | what) & ((1 << (_STAGE * count)) - 1)
 
-        # Scale unit, from its end on.
-        if splitting and splitting_kind == 2:
-            split += 1
-            if split == sites:
-                return cycle + SCALE + 1
-        elif splitting:
-            split += 1
-            if split == variables:
-                split = 0
-                expanded = cycle + ROUND + products + 1
-        can_split = splitting <= 1
-        sums_move = held[SUMS] == 0 or can_split
-        splitting = max(splitting - 1, 0)
-        if can_split and held[SUMS]:
-            splitting, splitting_kind = held[SUMS], kinds[SUMS]
-        feeds = kind != 0 and coefficients > 0 and (kinds[0] == 0 or sums_move)
-        if sums_move:
-            _enter(held, 0)
-            _enter(kinds, 0)
-        if feeds:
-            final = term == (statistics if kind == 1 else monomials)
-            kinds[0], held[0] = kind, 0
+
+@inlined
+def _visit(prediction, chunk, entry):
+    # Return what enters the first stage, and the chunk and the entry that come next.
+    if entry == prediction.entries:
+        return 0, chunk, entry
+    chunk += 1
+    if chunk < prediction.chunks:
+        return 1, chunk, entry
+    entry += 1
+    return 2 if entry < prediction.entries else 3, 0, entry
+
+
+@inlined
+def _step_ranges(prediction, ranges, means):
+    # Return the state of the range unit, whether half of a unit of `means` is taken, and whether
+    # there is a statistic. Stage by stage: 0 nothing, 1 a visit, 2 the last of a group, 3 of all
+    # groups; chunk and entry of the next visit; sums that are whole, of which results are given.
+    visits, chunk, entry, tree, whole, given, logs, normal = ranges
+    levels, per_channel = prediction.levels, prediction.per_channel
+    visit, log = _stage(visits, EXTREMES - 1), _stage(logs, LOG - 1)
+    log_moves = log == 0 or means > 0
+    takes_mean = int(means > 0 and log != 0)
+    statistic = _stage(normal, NORMALISE - 1) != 0
+    gives = int(given > 0 and log_moves)
+    takes_whole = given == gives
+    whole_moves = whole == 0 or takes_whole
+    tree_moves = _stage(tree, levels - 1) == 0 or whole_moves
+    lanes_move = whole_moves if per_channel else tree_moves
+    to_sums = visit if per_channel else _stage(tree, levels - 1)
+
+    normal = _enter(normal, NORMALISE, takes_mean)
+    if log_moves:
+        logs = _enter(logs, LOG, gives)
+    given -= gives
+    if whole and takes_whole:
+        last = prediction.last_lanes if whole == 3 else prediction.lanes
+        given = 2 * last if per_channel else 2
+    if whole_moves:
+        whole = to_sums if to_sums > 1 else 0
+    if not per_channel and tree_moves:
+        tree = _enter(tree, levels, visit)
+    if visit == 0 or lanes_move:
+        entered, chunk, entry = _visit(prediction, chunk, entry)
+        visits = _enter(visits, EXTREMES, entered)
+    return (visits, chunk, entry, tree, whole, given, logs, normal), takes_mean, statistic
+
+
+@inlined
+def _split(prediction, split, kinds, held):
+    # Return the state behind the sums, whether they move, whether the variables are whole with
+    # this cycle, and the scales. Results of a block that are given one by one, and what they are;
+    # how many have been given.
+    left, kind, given = split
+    moves = _stage(held, SUMS) == 0 or left <= 1
+    variables = scales = False
+    if left:
+        given += 1
+        scales = kind == 2 and given == prediction.sites
+        variables = kind == 1 and given == prediction.variables
+        if variables:
+            given = 0
+    if left <= 1 and _stage(held, SUMS):
+        left, kind = _stage(held, SUMS), _stage(kinds, SUMS)
+    else:
+        left = max(left - 1, 0)
+    return (left, kind, given), moves, variables, scales
+
+
+@inlined
+def _feed(prediction, fed, kinds, held, moves, coefficients):
+    # Return the state in front of the sums, their stages, and whether a beat is taken. What is
+    # fed (0 nothing, 1 variables, 2 sites), results left to feed, and the beat.
+    kind, to_feed, term = fed
+    feeds = int(kind != 0 and coefficients > 0 and (_stage(kinds, 0) == 0 or moves))
+    if moves:
+        kinds, held = _enter(kinds, SUMS + 1, 0), _enter(held, SUMS + 1, 0)
+    if feeds:
+        kinds |= kind
+        if term < (prediction.statistics if kind == 1 else prediction.monomials):
             term += 1
-            if final:
-                held[0] = min(to_feed, width)
-                term = 0
-                to_feed -= width
-                if to_feed <= 0:
-                    kind = 0
-        if expanded == cycle:
-            kind, to_feed, term = 2, sites, 0
-        if statistic:
-            statistics_seen += 1
-            if statistics_seen == statistics:
-                if projected:
-                    kind, to_feed, term = 1, variables, 0
-                else:
-                    expanded = cycle + products + 1
+        else:
+            held |= min(to_feed, prediction.width)
+            term = 0
+            to_feed -= prediction.width
+            if to_feed <= 0:
+                kind = 0
+    return (kind, to_feed, term), kinds, held, feeds
 
-        # Units of the stream.
-        if cycle == start:
-            means = (statistics + 1) // 2
-            command(cursor, means)
-        if not running:
-            continue
-        first = means > 0
-        mean_free = mean_parts == 0 or (mean_parts == 1 and takes_mean)
-        coefficient_free = coefficients == 0 or (coefficients == 1 and feeds)
-        accepted = gives_unit(cursor) and (mean_free if first else coefficient_free)
-        mean_parts -= takes_mean
-        coefficients -= feeds
-        if accepted and first:
-            mean_parts = 2
-            means -= 1
-        elif accepted:
-            coefficients = 4 // width
-        asks = cursor[LEFT] == 0 and not asked
-        if step_cursor(cursor, state, arrived, freed, cycle, accepted, False):
-            freed[cursor[WORD] - 1] = cycle
-        if asks:
-            command(cursor, words)
-            asked = True
+
+@inlined
+def _step_scales(prediction, scales, coefficients, statistic, cycle):
+    # Return the state of the scale unit, whether a beat of coefficients is taken, and whether the
+    # last site is summed up. What is fed and what is split; stage by stage in between, what a beat
+    # is for, and the results of a block with its last one; statistics that have come; the cycle in
+    # which the monomials are there.
+    fed, split, kinds, held, seen, expanded = scales
+    split, moves, variables, done = _split(prediction, split, kinds, held)
+    if variables:
+        expanded = cycle + ROUND + prediction.products + 1
+    fed, kinds, held, feeds = _feed(prediction, fed, kinds, held, moves, coefficients)
+    if expanded == cycle:
+        fed = 2, prediction.sites, 0
+    if statistic:
+        seen += 1
+        if seen == prediction.statistics:
+            if prediction.projected:
+                fed = 1, prediction.variables, 0
+            else:
+                expanded = cycle + prediction.products + 1
+    return (fed, split, kinds, held, seen, expanded), feeds, done
+
+
+@inlined
+def _step_units(prediction, units, stream, cursor, takes_mean, feeds, cycle):
+    # Return the state of the units. Units of statistics to come, halves of one that are left, beats
+    # left of one of coefficients; whether these have been asked for.
+    to_come, means, coefficients, asked = units
+    state, arrived, freed = stream
+    if cycle < prediction.start:
+        return units
+    if cycle == prediction.start:
+        to_come = (prediction.statistics + 1) // 2
+        command(cursor, to_come)
+        return to_come, means, coefficients, asked
+    taken, last = (takes_mean, means) if to_come else (feeds, coefficients)
+    accepted = gives_unit(cursor) and last == taken
+    means -= takes_mean
+    coefficients -= feeds
+    if accepted and to_come:
+        means = 2
+        to_come -= 1
+    elif accepted:
+        coefficients = 4 // prediction.width
+    asks = cursor[LEFT] == 0 and not asked
+    if step_cursor(cursor, state, arrived, freed, cycle, accepted, False):
+        freed[cursor[WORD] - 1] = cycle
+    if asks:
+        command(cursor, prediction.words)
+        asked = 1
+    return to_come, means, coefficients, asked
+
+
+@kernel
+def _steps(prediction, stream, cursor, tapped):
+    # One pass of the loop is one cycle: first what is to be seen in it, then its end.
+    ranges = 0, 0, 0, 0, 0, 0, 0, 0
+    nothing = 0, 0, 0
+    scales = nothing, nothing, 0, 0, 0, -1
+    units = 0, 0, 0, 0
+    done = False
+    cycle = tapped
+    while not done:
+        cycle += 1
+        _, means, coefficients, _ = units
+        ranges, takes_mean, statistic = _step_ranges(prediction, ranges, means)
+        scales, feeds, done = _step_scales(prediction, scales, coefficients, statistic, cycle)
+        if not done:
+            units = _step_units(prediction, units, stream, cursor, takes_mean, feeds, cycle)
+    return cycle + SCALE + 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..common.config import AcceleratorConfig
 from ..common.jit import inlined, kernel
 from ..core.isa import Instruction
-from ..product.mac_array import FILL
+from ..product.tiling import FILL
 from .product_feed import BEATS, feed_beats, load_keys, sizes, step_beats, stream_weights
 from .stream import WORD, cursor_of
 

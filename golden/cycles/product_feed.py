@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..common.config import AcceleratorConfig
 from ..common.jit import inlined
 from ..core.isa import Instruction, Source
-from ..product.mac_array import drain_cycles
+from ..product.tiling import drain_cycles
 from . import feed
 from .stream import GIVING, LEFT, WORD, command, gives_unit, step_cursor, words_there
 

@@ -21,7 +21,7 @@ WEIGHT, weights (k, n) as the array takes them
     byte ``k * C`` on, counted from word ``address + t * stride``, low byte of bank 0 first.
 
 Nibbles and bytes are two's complement or unsigned as the site is; unsigned 4-bit activations are
-stored with 8 taken off, see :mod:`golden.product.mac_array`.
+stored with 8 taken off, see :mod:`golden.product.operand_bytes`.
 """
 
 import numpy as np

@@ -1,13 +1,11 @@
-"""MAC array: int8 and int4 matrix products, and how they are cut into tiles for the hardware.
+"""MAC array: int8 and int4 matrix products.
 
 ``y[m, n] = start[n] + sum_k a[m, k] * w[k, n]``, exact in 32 bits: shapes and start values that
-could make any accumulator wrap are refused. The functional model (:func:`gemm`) works on operand
-values; :func:`pack_activations`, :func:`pack_weights` and :func:`start_values` give what the
-hardware is fed for one tile, :func:`tiles` the order of the tiles, :func:`gemm_cycles` their cost.
+could make any accumulator wrap are refused. :mod:`golden.product.operand_bytes` gives what the
+hardware is fed for one tile, :mod:`golden.product.tiling` the order of the tiles and their cost.
 """
 
 import enum
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,12 +17,6 @@ from ..common.checks import integer, integers
 from ..common.config import CORES, AcceleratorConfig
 from ..common.formats import IntFormat, Mode
 from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
-
-FILL = 9
-"""Cycles from the last operand beat of a tile to its first result beat."""
-
-SHORTEST = 5
-"""Cycles of the shortest tile: its sums must have arrived before the next one may end."""
 
 CODES = formats.CODE.max + 1
 """Entries of a codebook."""
@@ -69,16 +61,17 @@ def start_limit(k: int, mode: Mode, activation: Activation,
     for any `k` products in the narrowest accumulator that `mode` uses.
     """
     k = integer("k", k, 1, config.max_k)
-    term = (mode.operand.magnitude + _offset(mode, activation)) * mode.weight.magnitude
+    term = (mode.operand.magnitude + offset(mode, activation)) * mode.weight.magnitude
     return config.accumulator(mode.macs - 1).max - k * term
 
 
-def _offset(mode: Mode, activation: Activation) -> int:
+def offset(mode: Mode, activation: Activation) -> int:
     """Constant taken off an activation before it is stored."""
     return _OFFSET if mode is Mode.W4A4 and activation is Activation.UNSIGNED else 0
 
 
-def _check_kinds(**arguments):
+def check_kinds(**arguments):
+    """Raise :exc:`TypeError` if `mode`, `activation` or `config` is something else."""
     for name, value in arguments.items():
         kind = _KINDS[name]
         if not isinstance(value, kind):
@@ -97,7 +90,7 @@ class PreparedWeights:
 
 def prepare_weights(w, mode: Mode) -> PreparedWeights:
     """Return weights (k, n) or (batch, k, n) laid out for many calls of :func:`gemm`."""
-    _check_kinds(mode=mode)
+    check_kinds(mode=mode)
     w = _matrices("w", w, mode.weight)
     batch, k, n = (1, *w.shape)[-3:]
     panels = np.empty((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
@@ -145,7 +138,7 @@ def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=
         If an argument is no integer, out of its format, of a shape that does not fit the others,
         longer than `max_k`, or could make an accumulator wrap.
     """
-    _check_kinds(mode=mode, activation=activation, config=config)
+    check_kinds(mode=mode, activation=activation, config=config)
     a = _matrices("a", a, activation_format(mode, activation))
     weights = w if isinstance(w, PreparedWeights) else prepare_weights(w, mode)
     if weights.mode is not mode:
@@ -155,7 +148,7 @@ def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=
     n = weights.shape[-1]
     table = _table(activation, codebook)
     padded = np.zeros(weights.panels.shape[1] * COLS, np.int32)
-    padded[:n] = _start(start, weights.shape[-2], n, mode, activation, config)
+    padded[:n] = checked_start(start, weights.shape[-2], n, mode, activation, config)
 
     out = np.empty((*a.shape[:-1], n), np.int32)
     if out.size:
@@ -186,125 +179,17 @@ def _table(activation, codebook):
                     dtype=np.int16)
 
 
-def _start(start, k, n, mode, activation, config):
-    """Start values, checked; zero if None."""
+def checked_start(start, k: int, n: int, mode: Mode, activation: Activation,
+                  config: AcceleratorConfig):
+    """Return the start values of `n` sums of `k` products, or zero if None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`gemm`.
+    """
     if start is None:
         integer("k", k, 1, config.max_k)
         return 0
     limit = start_limit(k, mode, activation, config)
     return integers("start", start, -limit, limit, shape=(n,))
-
-
-def _packed(values, slots: int, size: int):
-    """Return values (k, n) as bytes (k, size), `slots` values to a byte, low nibble first."""
-    padded = np.zeros((values.shape[0], size * slots), np.int64)
-    padded[:, :values.shape[1]] = values
-    if slots == 1:
-        return padded.astype(np.uint8)
-    return (padded[:, ::2] & 15 | (padded[:, 1::2] & 15) << 4).astype(np.uint8)
-
-
-def pack_activations(a, mode: Mode, activation: Activation,
-                     config: AcceleratorConfig = _DEFAULT):
-    """Return the activation bytes of one tile.
-
-    Parameters
-    ----------
-    a : int array, shape (up to tile_rows, k)
-        Activations as for :func:`gemm`. Missing rows are fed zero bytes.
-
-    Returns
-    -------
-    uint8 array, shape (k, rows)
-        Byte of each PE row in each cycle: an 8-bit activation or a code of that row; in W4A4
-        logical row ``2 * r`` in the low and ``2 * r + 1`` in the high nibble, unsigned ones with
-        8 taken off.
-    """
-    _check_kinds(mode=mode, activation=activation, config=config)
-    fmt = activation_format(mode, activation)
-    a = integers("a", a, fmt.min, fmt.max, shape=(None, None))
-    integer("rows of a", a.shape[0], 1, config.tile_rows(mode))
-    return _packed(a.T - _offset(mode, activation), mode.row_slots, config.rows)
-
-
-def pack_weights(w, mode: Mode, config: AcceleratorConfig = _DEFAULT):
-    """Return the weight bytes of one tile.
-
-    Parameters
-    ----------
-    w : int array, shape (k, up to tile_cols)
-        Weights as for :func:`gemm`. Missing columns are fed zero weights.
-
-    Returns
-    -------
-    uint8 array, shape (k, cols)
-        Byte of each PE column in each cycle: an 8-bit weight; or, 4-bit, logical column ``2 * c``
-        in the low and ``2 * c + 1`` in the high nibble.
-    """
-    _check_kinds(mode=mode, config=config)
-    w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
-    integer("columns of w", w.shape[1], 1, config.tile_cols(mode))
-    return _packed(w, mode.col_slots, config.cols)
-
-
-def start_values(w, mode: Mode, activation: Activation, start=None,
-                 config: AcceleratorConfig = _DEFAULT):
-    """Return what the accumulators of each column start from.
-
-    Parameters
-    ----------
-    w : int array, shape (k, n)
-        Weights as for :func:`gemm`.
-    start : int array, shape (n,), optional
-        Start values as for :func:`gemm`.
-
-    Returns
-    -------
-    int64 array, shape (n,)
-        `start`, and ``8 * sum_k w[k, n]`` added where W4A4 stores unsigned activations with 8
-        taken off.
-    """
-    _check_kinds(mode=mode, activation=activation, config=config)
-    w = integers("w", w, mode.weight.min, mode.weight.max, shape=(None, None))
-    start = _start(start, *w.shape, mode, activation, config)
-    return start + _offset(mode, activation) * w.sum(axis=0)
-
-
-def tiles(m: int, n: int, mode: Mode,
-          config: AcceleratorConfig = _DEFAULT) -> Iterator[tuple[int, int]]:
-    """First row and column of each tile of an (m, n) result, in the order they are computed.
-
-    Columns of tiles are outermost, so that a tile's weights serve all rows before the next ones are
-    fetched. Tiles at the edges are computed whole; what lies beyond the result is dropped.
-    """
-    rows = range(0, integer("m", m, 1), config.tile_rows(mode))
-    cols = range(0, integer("n", n, 1), config.tile_cols(mode))
-    return ((row, col) for col in cols for row in rows)
-
-
-def drain_cycles(mode: Mode, config: AcceleratorConfig = _DEFAULT) -> int:
-    """Cycles in which the results of one tile leave the array."""
-    return config.tile_rows(mode) * config.tile_cols(mode) // config.lanes
-
-
-def gemm_cycles(m: int, k: int, n: int, mode: Mode,
-                config: AcceleratorConfig = _DEFAULT) -> int:
-    """Cycles from the first operand beat of an (m, k) x (k, n) product to its last result beat.
-
-    Both included, with operands always there and results always taken. A tile takes `k` cycles,
-    :data:`SHORTEST` at least, or as long as the tile before needs to drain; the last one drains
-    alone.
-    """
-    for name, size in (("m", m), ("n", n)):
-        integer(name, size, 1)
-    integer("k", k, 1, config.max_k)
-    drain = drain_cycles(mode, config)
-    count = -(-m // config.tile_rows(mode)) * -(-n // config.tile_cols(mode))
-    return (count - 1) * max(k, drain, SHORTEST) + k + FILL - 1 + drain
-
-
-def utilisation(m: int, k: int, n: int, mode: Mode,
-                config: AcceleratorConfig = _DEFAULT) -> float:
-    """Multiply-accumulates of a product over those the array could do in the same cycles, 0..1."""
-    peak = config.multipliers * mode.macs * gemm_cycles(m, k, n, mode, config)
-    return m * k * n / peak

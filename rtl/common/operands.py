@@ -11,6 +11,7 @@ from golden.core import isa
 from golden.product.mac_array import CODES, Activation
 from golden.product.packing import ACTIVATION_PORT, WEIGHT_PORT, packed_activation, packed_weight
 
+from .checks import check_config
 from .shapes import shape_of
 
 __all__ = ["BYTE", "OperandEdge", "TileActivation", "TileMode", "by_mode", "codebook_layout"]
@@ -66,10 +67,10 @@ class OperandEdge(wiring.Component):
     valid : ``In(1)``
     mode, activation : ``In(TileMode)``, ``In(TileActivation)``
     activation_bytes : ``In(ArrayLayout(8, rows))``
-        Of each PE row, as :func:`golden.product.mac_array.pack_activations` gives them.
+        Of each PE row, as :func:`golden.product.operand_bytes.pack_activations` gives them.
     weight_bytes : ``In(ArrayLayout(8, cols))``
-        Of each PE column, as :func:`golden.product.mac_array.pack_weights` gives them: no nibble is
-        -8.
+        Of each PE column, as :func:`golden.product.operand_bytes.pack_weights` gives them: no
+        nibble is -8.
     codebook : ``In(codebook_layout)``
         Operand of each code, one cycle later than the bytes.
     activations : ``Out(ACTIVATION_PORT).array(rows)``
@@ -79,6 +80,7 @@ class OperandEdge(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         super().__init__({
             "valid": In(1),
             "mode": In(TileMode),

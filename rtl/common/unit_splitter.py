@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from golden.common.checks import integer
 from golden.core.isa import UNIT_BYTES
 
 from .operands import BYTE
@@ -39,6 +40,9 @@ class UnitSplitter(wiring.Component):
     """
 
     def __init__(self, width: int):
+        integer("width", width, 1, UNIT_BITS)
+        if UNIT_BITS % width:
+            raise ValueError(f"width must divide {UNIT_BITS}, but {width} does not")
         self._parts = UNIT_BITS // width
         super().__init__({
             "i": In(stream.Signature(UNIT_BITS)),

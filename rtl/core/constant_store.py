@@ -8,6 +8,7 @@ from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Opcode
 
+from ..common.checks import check_config
 from ..common.shapes import joined, shape_of
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter
 from ..results.result_constants import BASE
@@ -50,6 +51,7 @@ class ConstantStore(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "phase": In(Phase), "instruction": In(instruction_layout),

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import STATUS_BITS, Opcode
 
+from ..common.checks import check_config
 from ..common.shapes import joined
 from ..memory.memory_port import ADDRESS, memory_signature
 from ..memory.scratchpad import Scratchpad
@@ -69,9 +70,7 @@ class Core(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "start": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 
+from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.shapes import joined
 from ..memory.dma import Dma
@@ -52,6 +53,7 @@ class MemorySide(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "instruction": In(instruction_layout), "start": In(1), "done": Out(1),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 
+from ..common.checks import check_config
 from ..common.multiplier import lent_signature
 from ..common.shapes import joined
 from ..memory.scratchpad import read_signature
@@ -49,6 +50,7 @@ class ProductPath(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         self._lends = LayerNorm.MULTIPLIERS * config.lanes
         super().__init__({

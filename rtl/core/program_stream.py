@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 
+from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.unit_splitter import UNIT_BITS
 from ..memory.weight_buffer import WeightBuffer, ring_signature, take_layout, words_shape
@@ -44,6 +45,7 @@ class ProgramStream(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         units = Out(stream.Signature(UNIT_BITS))
         super().__init__({

@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.core.isa import Layout, Opcode, Path, Source
 
+from ..common.checks import check_config
 from ..common.shapes import joined, shape_of
 from ..common.unit_splitter import UNIT_BITS
 from ..memory.placement import Placement, placed_layout
@@ -53,6 +54,7 @@ class ResultPath(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
         super().__init__({

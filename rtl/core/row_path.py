@@ -10,6 +10,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.core.isa import FIELDS, Opcode
 
+from ..common.checks import check_config
 from ..common.multiplier import lent_signature, lent_to
 from ..common.shapes import joined, shape_of
 from ..memory.matrix_reader import MatrixReader
@@ -58,6 +59,7 @@ class RowPath(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         self._lanes = exact_log2(config.lanes)
         super().__init__({

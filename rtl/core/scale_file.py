@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS
 from golden.cycles.timing import RESOLVE
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from ..results.result_constants import BASE
 
@@ -45,6 +46,7 @@ class ScaleFile(wiring.Component):
     LATENCY = RESOLVE
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._slots = config.max_sites
         super().__init__({
             "write": In(stream.Signature(shape_of(formats.LAMBDA), always_ready=True)),

@@ -82,6 +82,7 @@ class Sequencer(wiring.Component):
         m.d.sync += self.run.eq(0)
         with m.If(self.take.valid & self.take.ready):
             m.d.sync += asked.eq(1)
+        self._predictor(m, op, asked)
 
         here = Signal()  # all of the instruction is, and its exponents have been added up
         carried_out = Signal()
@@ -104,7 +105,6 @@ class Sequencer(wiring.Component):
                 with m.If(self.constants):
                     m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1), asked.eq(0)]
             with m.Case(Phase.RUN):
-                self._predictor(m, op, asked)
                 m.d.comb += carried_out.eq(self.finished & ~self.run & ~self.error)
                 with m.If(carried_out):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
@@ -121,7 +121,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0), self.status.eq(
                     Mux(legal, Status.FINE, Status.ILLEGAL_INSTRUCTION))]
             with m.Elif(self.starved):
-                m.d.sync += [self.phase.eq(Phase.DRAIN), self.status.eq(Status.ILLEGAL_INSTRUCTION)]
+                m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0),
+                             self.status.eq(Status.ILLEGAL_INSTRUCTION)]
         return m
 
     def _collect(self, m, op):
@@ -160,7 +161,7 @@ class Sequencer(wiring.Component):
     def _predictor(self, m, op, asked):
         """Ask for both parts that PREDICT has, one after the other."""
         second = Signal()  # the first has been asked for
-        with m.If(op.opcode == Opcode.PREDICT):
+        with m.If((self.phase == Phase.RUN) & (op.opcode == Opcode.PREDICT)):
             m.d.comb += [
                 self.take.valid.eq(~asked),
                 self.take.payload.eq(Mux(second, op.words, units_for(op.statistics, PAIRS))),

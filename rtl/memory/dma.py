@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS, Opcode
 from golden.memory.scratchpad import BANK_BITS
 
+from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.shapes import shape_of
 from .memory_port import ADDRESS, memory_signature, request_layout
@@ -64,7 +65,7 @@ class Dma(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "begin": In(1), "end": In(1),

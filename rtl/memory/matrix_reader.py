@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS
 from golden.cycles.product_cycles import QUEUED, READER
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from .row_store import RowQueue, store_signature
 from .scratchpad import read_signature, scratchpad_word_layout
@@ -40,7 +41,7 @@ class MatrixReader(wiring.Component):
     direct : ``In(1)``
         Give each word as it is read; as stable.
     start : ``In(1)``
-        Begin; what is left of a run before is given up.
+        Begin; at the earliest in the cycle after the last word of the run before was taken.
     read : ``Out(read_signature(config))``
     free : ``In(1)``
         The port is; `read` asks only then.
@@ -53,6 +54,7 @@ class MatrixReader(wiring.Component):
     LATENCY = READER
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "run": In(matrix_layout), "start": In(1), "direct": In(1),

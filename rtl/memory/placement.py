@@ -11,6 +11,7 @@ from golden.core.isa import FIELDS, OPERANDS, Layout
 from golden.cycles.product_cycles import PLACEMENT
 from golden.memory.scratchpad import BANK_BITS
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from ..common.soft_multiplier import SoftMultiplier
 from .scratchpad import UNCHECKED, turned, write_signature
@@ -65,9 +66,7 @@ class Placement(wiring.Component):
     LATENCY = PLACEMENT
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._rows = config.rows
         self._row_bits = ceil_log2(config.rows)
         self._tile_bits = ceil_log2(config.cols // config.rows)

@@ -5,9 +5,11 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from .scratchpad import UNCHECKED
 
@@ -44,6 +46,7 @@ class RowStore(wiring.Component):
     config : :class:`AcceleratorConfig`
         Gives the number of lanes.
     words : int
+        1 or more.
 
     Members
     -------
@@ -51,7 +54,8 @@ class RowStore(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, words: int):
-        self._config, self._words = config, words
+        check_config(config)
+        self._config, self._words = config, integer("words", words, 1)
         super().__init__({"port": In(store_signature(config, words))})
 
     def elaborate(self, platform):
@@ -90,7 +94,7 @@ class RowQueue(wiring.Component):
     config : :class:`AcceleratorConfig`
         Gives the number of lanes.
     depth : int
-        Words it has room for, one of them behind the memory.
+        Words it has room for, 2 or more, one of them behind the memory.
 
     Members
     -------
@@ -100,7 +104,8 @@ class RowQueue(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, depth: int):
-        self._inside = depth - 1
+        check_config(config)
+        self._inside = integer("depth", depth, 2) - 1
         word = stream.Signature(row_layout(config))
         super().__init__({
             "i": In(word),

@@ -10,6 +10,8 @@ from amaranth.utils import ceil_log2
 from golden.common.config import AcceleratorConfig
 from golden.memory.scratchpad import BANK_BITS
 
+from ..common.checks import check_config
+
 __all__ = [
     "UNCHECKED",
     "Scratchpad",
@@ -80,9 +82,7 @@ class Scratchpad(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self.banks = [memory.MemoryData(shape=BANK_BITS, depth=config.scratchpad_words, init=[])
                       for _ in range(config.rows)]
         super().__init__({

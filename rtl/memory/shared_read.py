@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
 
+from ..common.checks import check_config
 from .scratchpad import read_signature, scratchpad_word_layout
 
 __all__ = ["SharedRead"]
@@ -35,6 +36,7 @@ class SharedRead(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, keeps: Sequence[bool]):
+        check_config(config, core=True)
         self._config, self._keeps = config, tuple(keeps)
         count = len(self._keeps)
         super().__init__({

@@ -6,14 +6,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
-from golden.core.isa import FIELDS, UNIT_BYTES
+from golden.core.isa import FIELDS, PART_UNITS, UNIT_BYTES
 
+from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.unit_splitter import UNIT_BITS
 
 __all__ = ["WeightBuffer", "ring_signature", "ring_word", "take_layout", "words_shape"]
 
-take_layout = data.StructLayout({"units": FIELDS["n"].bits, "free": 1})
+take_layout = data.StructLayout({"units": PART_UNITS.bits, "free": 1})
 """Units to give, one or more, and whether their words are free again at once."""
 
 words_shape = FIELDS["k"].bits + 1
@@ -89,9 +90,7 @@ class WeightBuffer(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         if config.stream_words < 2:
             raise ValueError(f"stream_words must be 2 or more, not {config.stream_words}")
         self._config = config

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, IntFormat
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from .range_order import entry_shape
 
@@ -74,6 +75,7 @@ class Extremes(wiring.Component):
     LATENCY = 3
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "i": In(stream.Signature(access_layout(config))),

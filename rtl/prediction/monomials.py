@@ -10,6 +10,7 @@ from golden.common.formats import round_shift
 from golden.prediction import scale_unit
 from golden.prediction.scale_predictor import MAX_DEGREE
 
+from ..common.checks import check_config
 from ..common.multiplier import Multiplier
 from ..common.shapes import shape_of
 from .scale_sums import rounded_layout
@@ -51,6 +52,7 @@ class Monomials(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "variables": In(range(config.max_projected + 1)),

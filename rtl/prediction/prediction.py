@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.core.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
+from ..common.checks import check_config
 from ..common.shapes import joined, shape_of
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
 from .range_unit import RangeUnit, normalisation_layout
@@ -48,6 +49,7 @@ class Prediction(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "tap": In(tap_layout), "watch": In(1),

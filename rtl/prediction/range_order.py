@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from golden.common.config import AcceleratorConfig
 from golden.prediction.range_unit import register_formats
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 
 __all__ = ["FlushOrder", "WatchOrder", "entry_shape", "range_shape_layout"]
@@ -39,6 +40,7 @@ class WatchOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(range_shape_layout(config)),
@@ -172,6 +174,7 @@ class FlushOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(range_shape_layout(config)),

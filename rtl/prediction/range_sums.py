@@ -4,9 +4,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.prediction.range_unit import sum_format
 
+from ..common.checks import check_config
 from ..common.log2 import log2_layout
 from ..common.shapes import shape_of
 from .extremes import rebiased, visit_layout
@@ -43,6 +45,7 @@ class RangeSums(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(range_shape_layout(config)),
@@ -96,7 +99,7 @@ class LaneExtremes(wiring.Component):
     """
 
     def __init__(self, lanes: int):
-        self._lanes = lanes
+        self._lanes = integer("lanes", lanes, 1)
         super().__init__({
             "i": In(stream.Signature(visit_layout(lanes))),
             "o": Out(stream.Signature(visit_layout(1))),

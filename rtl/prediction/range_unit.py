@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.prediction import range_unit
 
+from ..common.checks import check_config
 from ..common.log2 import Log2
 from ..common.shapes import shape_of
 from .extremes import Extremes, access_layout, rebiased
@@ -47,8 +48,7 @@ class RangeUnit(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(range_shape_layout(config)),

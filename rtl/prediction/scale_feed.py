@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.prediction import scale_unit
 from golden.prediction.scale_predictor import register_limits
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from .range_unit import statistic_layout
 from .scale_sums import coefficient_beat_layout
@@ -59,6 +60,7 @@ class ScaleFeed(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "predictor": In(predictor_layout(config)),

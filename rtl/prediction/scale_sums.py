@@ -5,10 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common import formats
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat, round_shift
 from golden.prediction import scale_unit
 
+from ..common.checks import check_config
 from ..common.multiplier import Multiplier
 from ..common.shapes import saturated, shape_of
 
@@ -72,6 +74,7 @@ class ScaleSums(wiring.Component):
     LATENCY = Multiplier.LATENCY + 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "i": In(stream.Signature(coefficient_beat_layout(config))),
@@ -135,6 +138,7 @@ class SumSplitter(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "i": In(stream.Signature(block_sums_layout(config))),
@@ -193,7 +197,10 @@ class RoundSum(wiring.Component):
     LATENCY = 3
 
     def __init__(self, fmt: IntFormat, bits: int, high: int):
-        self._fmt, self._bits, self._high = fmt, bits, high
+        if not isinstance(fmt, IntFormat):
+            raise TypeError(f"fmt must be an IntFormat, not {fmt!r}")
+        self._fmt, self._bits = fmt, integer("bits", bits, 1)
+        self._high = integer("high", high, fmt.min, fmt.max)
         super().__init__({
             "i": In(stream.Signature(sum_layout)),
             "o": Out(stream.Signature(rounded_layout(fmt))),

@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.prediction import scale_unit
 from golden.prediction.scale_predictor import HIGHEST
 
+from ..common.checks import check_config
 from ..common.exp2 import Exp2
 from ..common.shapes import multiplier_layout, shape_of
 from .monomials import Monomials
@@ -56,8 +57,7 @@ class ScaleUnit(wiring.Component):
     LATENCY = scale_unit.LATENCY
 
     def __init__(self, config: AcceleratorConfig, multipliers: bool = True):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._config, self._multipliers = config, multipliers
         super().__init__({
             "predictor": In(predictor_layout(config)),

@@ -10,6 +10,7 @@ from golden.common.formats import Mode
 from golden.core.isa import FIELDS, Source
 from golden.cycles import feed
 
+from ..common.checks import check_config
 from ..common.operands import BYTE, TileActivation, TileMode, by_mode
 from ..common.shapes import shape_of
 from ..memory.scratchpad import address_shape, operand_turn, read_signature
@@ -92,7 +93,9 @@ class KvBuffer(wiring.Component):
     granted : ``In(1)``
         The port is given to `read` in this cycle if it wants it.
     column : ``Out(stream.Signature(range(2 * key_words)))``
-        A tile column is there: address of its first word.
+        A tile column is there: address of its first word. To be taken before the next one has been
+        loaded, which takes the place of the offer. The first two are loaded one after the other;
+        after these, none begins to be loaded before the `free` of the last but one.
     words : ``In(words_signature(config))``
         Its words; `data` stays as it is while `enable` is low.
     free : ``In(1)``
@@ -102,9 +105,7 @@ class KvBuffer(wiring.Component):
     LATENCY = feed.LOAD
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "run": In(product_layout),

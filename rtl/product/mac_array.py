@@ -4,9 +4,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
-from golden.product import mac_array
+from golden.product.tiling import FILL
 
+from ..common.checks import check_config
 from ..common.multiplier import Multiplier, lent_signature
 from ..common.operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
 from .processing_element import ProcessingElement
@@ -39,7 +41,7 @@ class MacArray(wiring.Component):
     Throughput of one operand beat and one result beat per cycle; the results of a tile come out
     while the next one is computed, the first of them :attr:`LATENCY` cycles after the last operand
     beat. Accepted operands run through without a stall: only the last beat of a tile waits, for
-    the tile before to be all but out. See :func:`golden.product.mac_array.gemm_cycles`.
+    the tile before to be all but out. See :func:`golden.product.tiling.gemm_cycles`.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ class MacArray(wiring.Component):
     tile : ``In(stream.Signature(tile_layout(config)))``
         One payload per tile, taken with its last operand beat.
     i : ``In(stream.Signature(operand_beat_layout(config)))``
-        Bytes of :func:`golden.product.mac_array.pack_activations` and :func:`~.pack_weights`.
+        Bytes of :func:`golden.product.operand_bytes.pack_activations` and `~.pack_weights`.
     codebook : ``In(codebook_layout)``
         Operand of each code; stable while operands are accepted and a cycle longer.
     o : ``Out(stream.Signature(accumulators_layout(config)))``
@@ -65,12 +67,12 @@ class MacArray(wiring.Component):
         Only if it `lends`.
     """
 
-    LATENCY = mac_array.FILL
+    LATENCY = FILL
 
     def __init__(self, config: AcceleratorConfig, lends: int = 0):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        self._config, self._lends = config, lends
+        check_config(config)
+        self._config = config
+        self._lends = integer("lends", lends, 0, config.multipliers)
         borrower = {"lend": In(1), "lent": In(lent_signature).array(lends)}
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),

@@ -10,6 +10,7 @@ from golden.common.formats import Mode
 from golden.core.isa import FIELDS, header_words
 from golden.cycles import feed
 
+from ..common.checks import check_config
 from ..common.operands import BYTE, by_mode
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
@@ -34,7 +35,7 @@ def step_layout(config: AcceleratorConfig) -> data.StructLayout:
 class OperandFeed(wiring.Component):
     """Read the operands of one product and give them to the array in the order of its tiles.
 
-    Tile columns are outermost, as in :func:`golden.product.mac_array.tiles`. A tile column starts
+    Tile columns are outermost, as in :func:`golden.product.tiling.tiles`. A tile column starts
     when all of its weights are there; from then on a beat is given in every cycle in which the
     array takes one, from tile to tile, and from tile column to tile column if the weights are
     there. Weights are those of the stream, in the ring of a :class:`WeightBuffer`, or keys or
@@ -78,9 +79,7 @@ class OperandFeed(wiring.Component):
     LATENCY = feed.LATENCY
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         super().__init__({
             "run": In(product_layout),

@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.product.packing import ACTIVATION_PORT, WEIGHT_PORT, product_fields
 
+from ..common.checks import check_config
 from ..common.multiplier import PORT, Multiplier, lent_signature
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
@@ -57,8 +58,7 @@ class ProcessingElement(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, lends: bool = False):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._lends = lends
         borrower = {"lend": In(1), "clear": In(1), "lent": In(lent_signature)}
         super().__init__({

@@ -6,12 +6,14 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from golden.common import formats
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.cycles.product_cycles import DRAIN, RESULTS
-from golden.product.mac_array import drain_cycles
 from golden.product.packing import slot
+from golden.product.tiling import drain_cycles
 
+from ..common.checks import check_config
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
 from .processing_element import sums_signature
@@ -69,8 +71,9 @@ class TileDrain(wiring.Component):
     LATENCY = DRAIN
 
     def __init__(self, config: AcceleratorConfig, flight: int):
+        check_config(config)
         self._config = config
-        self._flight = flight
+        self._flight = integer("flight", flight, 1)
         super().__init__({
             "ready": Out(1, init=1),
             "finish": In(1),

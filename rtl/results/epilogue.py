@@ -10,6 +10,7 @@ from golden.common.formats import ACT16
 from golden.core.isa import Path
 from golden.cycles.product_cycles import EPILOGUE
 
+from ..common.checks import check_config
 from ..common.operands import TileMode
 from ..common.shapes import shape_of
 from ..common.unit_splitter import UNIT_BITS
@@ -92,7 +93,7 @@ class Epilogue(wiring.Component):
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
     i : ``In(stream.Signature(accumulators_layout(config)))``
         Accumulators; with start values added they keep within ``ACC``. By tiles, as
-        :func:`golden.product.mac_array.tiles` orders them: whole tiles, of which all beats beyond
+        :func:`golden.product.tiling.tiles` orders them: whole tiles, of which all beats beyond
         `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
     residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `residual`, one per beat inside, in the order of the beats.
@@ -109,9 +110,7 @@ class Epilogue(wiring.Component):
     LATENCY = EPILOGUE
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
-        config.check_core()
+        check_config(config, core=True)
         self._config = config
         wide = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))
         super().__init__({

@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat
 from golden.results import gelu
 
+from ..common.checks import check_config
 from ..common.shapes import rom, shape_of
 from ..common.soft_multiplier import SoftMultiplier
 
@@ -43,8 +44,7 @@ class Gelu(wiring.Component):
     LATENCY = 3
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._lanes = config.lanes
         super().__init__({
             "i": In(stream.Signature(data.ArrayLayout(shape_of(gelu.INPUT), config.lanes))),

@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat, round_shift
 from golden.results.requant import OUT, PRODUCT
 
+from ..common.checks import check_config
 from ..common.shapes import clamped, multiplier_layout, narrowed, shape_of
 
 __all__ = ["Requant", "requant_layout"]
@@ -49,8 +50,7 @@ class Requant(wiring.Component):
     LATENCY = 4
 
     def __init__(self, config: AcceleratorConfig):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._lanes = config.lanes
         super().__init__({
             "i": In(stream.Signature(requant_layout(config.lanes))),

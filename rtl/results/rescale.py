@@ -8,13 +8,14 @@ from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, IntFormat
 
+from ..common.checks import check_config
 from ..common.shapes import clamped, multiplier_layout, narrowed, shape_of
 from ..common.soft_multiplier import SoftMultiplier
 
 __all__ = ["OFFSET", "Rescale"]
 
 OFFSET = 1 << (formats.UINT4.bits - 1)
-"""Taken off unsigned 4-bit results, see :mod:`golden.product.mac_array`."""
+"""Taken off unsigned 4-bit results, see :mod:`golden.product.operand_bytes`."""
 
 PRODUCT = IntFormat(ACT16.bits + formats.MANTISSA.bits)
 
@@ -46,6 +47,7 @@ class Rescale(wiring.Component):
     LATENCY = 3
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._lanes = config.lanes
         values = stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes),
                                   always_ready=True)

@@ -11,6 +11,7 @@ from golden.common.formats import Mode
 from golden.core.isa import COLUMN
 from golden.cycles.product_cycles import CONSTANT_WORDS
 
+from ..common.checks import check_config
 from ..common.exp2 import Exp2
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import multiplier_layout, saturated, shape_of
@@ -98,6 +99,7 @@ class ResultConstants(wiring.Component):
     LATENCY = 3 + Exp2.LATENCY
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "start": In(1),

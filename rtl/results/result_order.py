@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import FIELDS
 
+from ..common.checks import check_config
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
 
@@ -44,6 +45,7 @@ class RowOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "start": In(1),
@@ -85,7 +87,7 @@ class ResultOrder(wiring.Component):
     start : ``In(1)``
         The first beat in the next cycle.
     by_tiles : ``In(1)``
-        Order of :func:`golden.product.mac_array.tiles`, in a tile by logical rows, in a row by
+        Order of :func:`golden.product.tiling.tiles`, in a tile by logical rows, in a row by
         columns, whole tiles; otherwise row by row, and no beats beyond `n`.
     mode, m, n : ``In(TileMode)``, ``In(SIZE)``, ``In(SIZE)``
         The run, stable from `start` on.
@@ -105,6 +107,7 @@ class ResultOrder(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "start": In(1),

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 
+from ..common.checks import check_config
 from ..common.shapes import saturated, shape_of
 
 __all__ = ["ResultSums"]
@@ -38,6 +39,7 @@ class ResultSums(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         values = data.ArrayLayout(shape_of(ACT16), config.lanes)
         self._lanes = config.lanes
         super().__init__({

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 
+from ..common.checks import check_config
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
 from ..common.shapes import shape_of
 from ..memory.row_store import store_signature
@@ -69,8 +70,7 @@ class LayerNorm(wiring.Component):
     MULTIPLIERS = 4  # of a lane
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._config, self._borrows = config, borrows
         borrowed = {"products": Out(lent_signature).array(self.MULTIPLIERS * config.lanes),
                     "store": Out(store_signature(config, RowBuffer.words(config)))}

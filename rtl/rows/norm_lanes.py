@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACC, IntFormat, round_shift
 from golden.rows.layernorm import BETA, CHANNELS, COARSE, DEVIATION, GAMMA, NORMALIZED, ROOT, SCALED
 
+from ..common.checks import check_config
 from ..common.multiplier import lent_signature
 from ..common.shapes import saturated, shape_of
 from ..memory.scratchpad import UNCHECKED
@@ -64,6 +65,7 @@ class Normalize(wiring.Component):
     LATENCY = 7
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "channels": In(shape_of(CHANNELS)),
@@ -141,6 +143,7 @@ class Affine(wiring.Component):
     LATENCY = 5
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "load": In(1),

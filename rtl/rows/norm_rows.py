@@ -8,6 +8,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.rows.layernorm import CHANNELS, EPSILON, HIGHEST_CHANNELS, LATENCY
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from ..memory.row_store import RowStore, store_lent_to, store_signature
 from .norm_root import row_scale_layout
@@ -68,6 +69,7 @@ class Intake(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         values = data.ArrayLayout(shape_of(ACT16), config.lanes)
         self._config = config
         super().__init__({
@@ -177,6 +179,7 @@ class RowBuffer(wiring.Component):
     LATENCY = 2
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
+        check_config(config)
         self._config, self._borrows = config, borrows
         self._values = data.ArrayLayout(shape_of(ACT16), config.lanes)
         store = {"store": Out(store_signature(config, self.words(config)))}

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.common.checks import integer
 from golden.common.formats import ACT16, IntFormat
 from golden.rows.layernorm import COARSE, SQUARES, SUM, VALUE
 
@@ -48,7 +49,7 @@ class RowSums(wiring.Component):
     """
 
     def __init__(self, lanes: int):
-        self._lanes = lanes
+        self._lanes = integer("lanes", lanes, 1)
         super().__init__({
             "i": In(stream.Signature(norm_word_layout(lanes))),
             "o": Out(stream.Signature(row_sums_layout)),

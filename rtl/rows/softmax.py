@@ -9,6 +9,7 @@ from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.rows import softmax
 
+from ..common.checks import check_config
 from ..common.log2 import Log2
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
 from ..common.shapes import shape_of
@@ -68,8 +69,7 @@ class Softmax(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._config, self._borrows = config, borrows
         borrowed = {"products": Out(lent_signature).array(config.lanes),
                     "store": Out(store_signature(config, Rows.words(config)))}

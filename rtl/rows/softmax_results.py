@@ -11,6 +11,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat, round_shift
 from golden.rows import softmax
 
+from ..common.checks import check_config
 from ..common.multiplier import lent_signature
 from ..common.shapes import rom, shape_of
 from .softmax_words import (
@@ -58,6 +59,7 @@ class Results(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(softmax_shape_layout(config)),

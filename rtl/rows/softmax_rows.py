@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from golden.common.config import AcceleratorConfig
 from golden.rows import softmax
 
+from ..common.checks import check_config
 from ..common.shapes import shape_of
 from ..memory.row_store import RowQueue, RowStore, store_lent_to, store_signature
 from ..prediction.extremes import BIASED, rebiased
@@ -32,6 +33,7 @@ class Words(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "shape": In(softmax_shape_layout(config)),
@@ -68,6 +70,7 @@ class Rows(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
+        check_config(config)
         self._config, self._borrows = config, borrows
         word = stream.Signature(scores_layout(config))
         store = {"store": Out(store_signature(config, self.words(config)))}
@@ -124,6 +127,7 @@ class Largest(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         super().__init__({
             "shape": In(softmax_shape_layout(config)),
             "i": In(stream.Signature(softmax_word_layout(shape_of(BIASED), config))),

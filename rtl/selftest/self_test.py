@@ -12,6 +12,7 @@ from golden.selftest.pattern import WORD_BITS
 from golden.selftest.self_test import FAIL, PASS, compress, signature
 from golden.selftest.stations import Check
 
+from ..common.checks import check_config
 from ..common.shapes import rom
 from .pattern import PatternGenerator
 from .stations import STATIONS
@@ -54,8 +55,7 @@ class SelfTest(wiring.Component):
     failed: Out(1)
 
     def __init__(self, config: AcceleratorConfig, *, divisor: int, pause: int):
-        if not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
+        check_config(config)
         self._config = config
         self._divisor = integer("divisor", divisor, 1)
         self._pause = integer("pause", pause, 1)

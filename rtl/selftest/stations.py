@@ -11,12 +11,14 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common import formats
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.prediction import scale_unit
 from golden.results.requant import OUT
 from golden.selftest import stations
 from golden.selftest.pattern import WORD_BITS, Field
 
+from ..common.checks import check_config
 from ..common.operands import TileActivation, TileMode
 from ..common.shapes import shape_of
 from ..prediction.range_unit import RangeUnit, normalisation_layout
@@ -48,6 +50,8 @@ class Station(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, words: int):
+        check_config(config)
+        integer("words", words, 1)
         self._config = config
         super().__init__({
             "i": In(stream.Signature(words_layout(words))),

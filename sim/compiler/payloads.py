@@ -8,7 +8,8 @@ from golden.core import isa
 from golden.core.isa import UNIT_BYTES
 from golden.core.program import align
 from golden.network.network import Linear
-from golden.product.mac_array import Activation, pack_weights, start_values
+from golden.product.mac_array import Activation
+from golden.product.operand_bytes import pack_weights, start_values
 
 
 def units_of(units, layout: dict, config: AcceleratorConfig) -> bytes:

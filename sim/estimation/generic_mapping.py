@@ -3,7 +3,7 @@
 What the core does, and takes, is :mod:`golden.cycles.timing` of a program; nothing here says
 anything about that. Here a machine is assumed that has the core's array and units, but overlaps
 more than the core does: closed forms of shapes, no state. Matrix products run on the MAC array as
-:mod:`golden.product.mac_array` describes; vector operations run beside it, on `lanes` lanes, in
+:mod:`golden.product.tiling` describes; vector operations run beside it, on `lanes` lanes, in
 :data:`PASSES` passes over their rows. Its schedule:
 
 * Weights stream from external memory, each tile column once and double buffered, so a product
@@ -24,7 +24,7 @@ more than the core does: closed forms of shapes, no state. Matrix products run o
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, LAMBDA, Mode
 from golden.prediction.range_unit import RangeShape, range_cycles
-from golden.product import mac_array
+from golden.product.tiling import drain_cycles, gemm_cycles
 
 from .traffic import Traffic
 from .workload import AV, HEAD, PATCH, SOFTMAX, Product, Vector
@@ -56,12 +56,12 @@ def tile_count(op: Product, mode: Mode, config: AcceleratorConfig) -> tuple[int,
 
 def product_cycles(op: Product, mode: Mode, config: AcceleratorConfig) -> int:
     """Return the array's cycles, one head or group after the other."""
-    return op.count * mac_array.gemm_cycles(*op.shape, mode, config)
+    return op.count * gemm_cycles(*op.shape, mode, config)
 
 
 def column_cycles(op: Product, mode: Mode, config: AcceleratorConfig) -> int:
     """Return the array's cycles per tile, all of them alike."""
-    return max(op.k, mac_array.drain_cycles(mode, config))
+    return max(op.k, drain_cycles(mode, config))
 
 
 def stream_cycles(size: int, bytes_per_cycle: float) -> int:

@@ -34,6 +34,9 @@ TOP = 5
 
 LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
 
+_PIXELS = ("sim.inputs.decoding", "sim.inputs.preprocessing")
+"""Modules that say what pixels the file of an image has."""
+
 _lock = threading.Lock()  # numba's threads do not stand two callers
 
 
@@ -121,6 +124,11 @@ class Chunk:
             np.savez(file, **arrays)
 
 
+def code_of(prepared: Prepared) -> str:
+    """Return the digest of the code that makes pixels of images, and that runs a contender."""
+    return digest(*prepared.modules, *_PIXELS)
+
+
 def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
            folder: Path) -> list[Chunk]:
     """Cut images into chunks: the same for the first images, however many there are.
@@ -130,7 +138,7 @@ def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
     starts = list(range(0, len(images), CHUNK))
     if len(images) - starts[-1] == 1 and len(starts) > 1:
         starts.pop()
-    code = digest(*prepared.modules)
+    code = code_of(prepared)
     run = {"contender": prepared.sha256, "code": code, "preprocessing": preprocessing, "top": TOP,
            "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES}}
     made = []
@@ -157,7 +165,7 @@ def classify(prepared: Prepared, code: str, preprocessing: dict,
     UserError
         If the worker has other files or another version of this program, or an image is broken.
     """
-    if digest(*prepared.modules) != code:
+    if code_of(prepared) != code:
         raise UserError("a worker has another version of this program, or the program was changed "
                         "meanwhile; start again")
     prepare, pixels = models.preprocessing_of(preprocessing), []

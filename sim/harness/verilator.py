@@ -3,6 +3,7 @@
 Python prepares files, waits, and says what the result means.
 """
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status
 from golden.core.program import Program, Region, payload_bytes, walk
 from golden.cycles.timing import IDEAL, USUAL, MemoryModel
 
-from ..cli import UserError, one_line
+from ..cli import UserError, file_errors, one_line
 from .core_build import build
 from .disturbance import REGULAR, Disturbance
 from .expected import Difference, Expected, golden_run, locate
@@ -229,17 +230,19 @@ def _instructions(program: Program) -> Iterator:
 def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
              expected: Expected | None, progress) -> tuple[Result, dict]:
     """Run the executable; return the result, and what it said itself."""
-    with tempfile.TemporaryDirectory(prefix="vernier-") as name:
-        place = Path(name)
-        memory.tofile(place / "before")
-        options = {**options, "memory": place / "before", "out": place}
-        if expected is not None:
-            (place / "check").write_bytes(expected.data)
-            options["check"] = place / "check"
-        command = [str(binary), *(str(part) for name, value in options.items()
-                                  if value is not None for part in (name, value))]
-        with open(place / "errors", "w+") as errors, subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+    with contextlib.ExitStack() as opened:
+        with file_errors("cannot simulate"):
+            place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
+            (place / "before").write_bytes(memory.tobytes())
+            options = {**options, "memory": place / "before", "out": place}
+            if expected is not None:
+                (place / "check").write_bytes(expected.data)
+                options["check"] = place / "check"
+            errors = opened.enter_context(open(place / "errors", "w+"))
+            command = [binary, *(str(part) for name, value in options.items()
+                                 if value is not None for part in (name, value))]
+            started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        with started as process:
             try:
                 for line in process.stdout:
                     if progress is not None and line.startswith("progress "):
@@ -248,13 +251,15 @@ def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
             except BaseException:
                 process.kill()
                 raise
-            if process.wait():
+            status = process.wait()
+        with file_errors("cannot simulate"):
+            if status:
                 errors.seek(0)
-                raise UserError("the simulation failed: "
-                                f"{one_line(errors.read()) or f'status {process.returncode}'}")
-        raw = json.loads((place / "result.json").read_text())
-        words = np.fromfile(place / "scratchpad", "<u2").reshape(-1, program.config.rows)
-        after = np.fromfile(place / "memory", np.uint8)
+                said = errors.read() or f"status {status}"
+                raise UserError(f"the simulation failed: {one_line(said)}")
+            raw = json.loads((place / "result.json").read_text())
+            words = np.fromfile(place / "scratchpad", "<u2").reshape(-1, program.config.rows)
+            after = np.fromfile(place / "memory", np.uint8)
     return _result(program, raw, after, words), raw
 
 

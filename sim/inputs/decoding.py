@@ -17,7 +17,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from ..cli import one_line
+from rtl.cli import one_line  # not of sim.cli, on which results would then depend
 
 _SIXTEEN = {"PNG", "TIFF", "PPM", "JPEG2000"}
 """Formats in which more than 8 bits of gray mean shares of the largest number."""

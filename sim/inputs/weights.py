@@ -9,8 +9,11 @@ import argparse
 import contextlib
 import pickle
 import re
+import struct
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +79,7 @@ def read_weights(path: Path | str) -> State:
         if start.startswith(b"PK\x03\x04"):
             state = _read_zip(path)
         elif start.startswith(b"\x80") and start[8:9] != b"{":  # a pickle, and not safetensors
-            state = _tensors_of(_load_checkpoint(path, start[1]), path)
+            state = _tensors_of(_load_checkpoint(path, start[1] if start[1:] else 0), path)
         else:
             state = _read_safetensors(path, start)
     except OSError as error:
@@ -107,7 +110,8 @@ def _read_zip(path: Path) -> State:
             names = archive.namelist()
             pickled = next((name for name in names if name.rpartition("/")[2] == "data.pkl"), None)
             protocol = archive.read(pickled)[1] if pickled else None
-    except (zipfile.BadZipFile, RuntimeError, IndexError, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, IndexError, EOFError, KeyError, ValueError,
+            OverflowError, struct.error, zlib.error) as error:
         raise _refusal(path, f" is a damaged PyTorch checkpoint ({one_line(error)})") from None
     if names and all(name.endswith(".npy") for name in names):
         return _read_npz(path)
@@ -126,7 +130,9 @@ def _read_npz(path: Path) -> State:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 state[name] = torch.from_numpy(arrays[name])
-    except (TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, MemoryError, RuntimeError,
+            SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile,
+            EOFError) as error:
         raise _refusal(path, f" holds arrays that are not numbers, or damaged ones "
                              f"({one_line(error)})") from None
     return state
@@ -157,7 +163,7 @@ def _load_checkpoint(path: Path, protocol: int):
             raise
         except Exception as error:  # noqa: BLE001 - a damaged pickle can raise anything
             found = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-            if found is None or found[1] in inert:
+            if found is None or found[1] in inert or "\0" in found[1]:
                 raise _refusal(path, _why(error, protocol)) from None
             module, _, name = found[1].rpartition(".")
             inert[found[1]] = type(name, (_Inert,), {"__module__": module, "__qualname__": name})

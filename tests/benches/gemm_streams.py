@@ -6,15 +6,9 @@ import numpy as np
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
-from golden.product.mac_array import (
-    Activation,
-    drain_cycles,
-    gemm,
-    pack_activations,
-    pack_weights,
-    start_values,
-    tiles,
-)
+from golden.product.mac_array import Activation, gemm
+from golden.product.operand_bytes import pack_activations, pack_weights, start_values
+from golden.product.tiling import drain_cycles, tiles
 from rtl.common.operands import TileActivation, TileMode
 from rtl.product.mac_array import operand_beat_layout, tile_layout
 from rtl.product.tile_drain import accumulators_layout

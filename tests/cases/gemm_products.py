@@ -4,8 +4,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from golden.common.config import AcceleratorConfig
-from golden.common.formats import CODE, INT4, INT8, UINT8, IntFormat, Mode
-from golden.product.mac_array import Activation, activation_format, start_limit
+from golden.common.formats import CODE, INT4, INT8, OPERAND, UINT8, IntFormat, Mode
+from golden.product.mac_array import CODES, Activation, activation_format, start_limit
 
 from ..benches.gemm_streams import Product
 from .recorded import WEIGHTS, recorded
@@ -13,6 +13,19 @@ from .recorded import WEIGHTS, recorded
 KINDS = [(mode, activation) for mode in Mode for activation in Activation
          if mode is not Mode.W4A4 or activation is not Activation.CODE]
 """Every precision with every kind of activations it takes."""
+
+
+def operands(mode, activation, m, k, n, seed=1, batch=()):
+    """Return random activations, weights, codebook or None, and start values."""
+    rng = np.random.default_rng(seed)
+    fmt = activation_format(mode, activation)
+    a = rng.integers(fmt.min, fmt.max + 1, (*batch, m, k))
+    w = rng.integers(mode.weight.min, mode.weight.max + 1, (*batch, k, n))
+    codebook = None
+    if activation is Activation.CODE:
+        codebook = rng.integers(OPERAND.min, OPERAND.max + 1, CODES)
+    limit = start_limit(k, mode, activation)
+    return a, w, codebook, rng.integers(-limit, limit + 1, n)
 
 
 def _draw(rng, fmt: IntFormat, shape):

@@ -20,6 +20,7 @@ from golden.prediction.scale_predictor import ScalePredictor
 from sim.cli import UserError
 from sim.compiler import compile_network
 from sim.inputs import quantized_model
+from sim.inputs.model_lookup import preprocessing_of_model
 from sim.inputs.quantized_model import QuantizedModel
 from tests.cases import networks
 from tests.cases.programs import random_program
@@ -84,7 +85,7 @@ def read_model(folder: Path) -> None:
     model: QuantizedModel = quantized_model.load(folder / "model.safetensors")
     _ = model.name, model.classes
     try:
-        model.preprocessing()
+        preprocessing_of_model(model)
     except UserError as error:
         check_message(error)
     made = Vit(model.network).run(networks.pixels(1, model.network.shape))

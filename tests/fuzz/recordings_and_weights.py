@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from sim import zoo
-from sim.inputs import models
+from sim.inputs import weights
 from sim.recordings import recording_file as recording
 from sim.recordings.recording_file import Recording
 from tests.fuzz.faults import Fault
@@ -125,6 +125,6 @@ def write_weights(draw, folder: Path) -> None:
 def read_weights(folder: Path) -> None:
     """Read weights, as those of timm's models and as those of the package."""
     zoo.trained(folder / "weights")
-    for name, value in models.read_weights(folder / "weights").items():
+    for name, value in weights.read_weights(folder / "weights").items():
         float(value.double().abs().sum()) if value.is_floating_point() else value.clone()
         str(name)

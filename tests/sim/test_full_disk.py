@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import re
 import resource
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from golden.common.config import CORES
 from golden.core import program
 from golden.network.network import Precision
-from sim import cli, train, zoo
+from sim import cli, train
 from sim import compile as command
 from sim.compiler import compile_network
 from sim.evaluation import evaluation, preparation
+from sim.harness import verilator
 from sim.inputs import quantized_model
+from sim.inputs.model_lookup import open_model
 from sim.inputs.quantized_model import QuantizedModel
 from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.contender import Integer
@@ -117,6 +120,42 @@ def test_the_system_says_no_space(tmp_path, monkeypatch, prepare):
     assert not list(tmp_path.iterdir())
 
 
+def simulated(program, binary, place):
+    """Run an executable in the place of a compiled core; its files are to go."""
+    with pytest.raises(cli.UserError) as caught:
+        verilator._execute(binary, program, np.frombuffer(program.memory, np.uint8), {}, None, None)
+    assert not list(place.iterdir())
+    return str(caught.value)
+
+
+@pytest.fixture
+def simulation(tmp_path, monkeypatch):
+    """A program, an executable that ends with an error, and the folder for temporary files."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    binary = tmp_path / "binary"
+    binary.write_text("#!/bin/sh\nexit 3\n")
+    binary.chmod(0o755)
+    compiled = compile_network(open_model("vit_cifar10:w4a4").network, CORES["4x4"])
+    return compiled, binary, place
+
+
+def test_a_simulation_says_that_the_disk_is_full(simulation, full):
+    assert simulated(*simulation) == "the simulation failed: status 3"
+    full()
+    assert re.fullmatch("cannot simulate: .*File too large", simulated(*simulation))
+
+
+def test_a_simulation_says_what_there_is_not(simulation, monkeypatch):
+    program, binary, place = simulation
+    binary.unlink()
+    assert simulated(*simulation) == f"cannot simulate: {binary}: No such file or directory"
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "nowhere"))
+    assert re.fullmatch(r"cannot simulate: .*/nowhere/.*: No such file or directory",
+                        simulated(*simulation))
+
+
 def test_programs_are_whole_or_not_there(tmp_path, capsys, full):
     words = ["--model", "vit_cifar10:w4a4", "--core", "4x4", "--out", str(tmp_path / "a" / "b")]
     full()
@@ -127,7 +166,7 @@ def test_programs_are_whole_or_not_there(tmp_path, capsys, full):
 
 
 def test_a_program_that_was_there_stays(tmp_path, monkeypatch):
-    quantized = zoo.quantized("vit_cifar10:w4a4")
+    quantized = open_model("vit_cifar10:w4a4")
     made = compile_network(quantized.network, CORES["4x4"], {"model": "before"})
     made.save(tmp_path / "p")
     before = {path.name: path.read_bytes() for path in (tmp_path / "p").iterdir()}

@@ -1,11 +1,15 @@
-"""Where a transfer ends: the rules let through what lies in external memory, to the last byte."""
+"""Where transfers and payloads end: what lies in memory, and what a core can ask for at once."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from golden.common.config import CORES
+from golden.core import isa
 from golden.core.isa import Opcode, make
-from golden.core.rules import check
+from golden.core.rules import check, predictor_units
+from golden.prediction.scale_predictor import PredictorShape
 
 CONFIG = CORES["4x4"]
 BUS = CONFIG.bus_bytes
@@ -61,3 +65,36 @@ def test_the_class_token_alone_reads_nothing():
 @pytest.mark.parametrize(("address", "words"), [(0, 1), (4, 1), (100, 7)])
 def test_a_transfer_ends_with_its_words(opcode, address, words):
     check_end(make(opcode, address=address, words=words), address + words * CONFIG.word_bytes)
+
+
+def predict(shape, config):
+    return make(Opcode.PREDICT, words=predictor_units(shape, config), **shape.registers())
+
+
+LARGE = replace(CONFIG, max_statistics=1 << 14, max_projected=64, max_sites=1 << 10)
+MOST = isa.PART_UNITS.max
+
+
+@pytest.mark.parametrize(("shape", "units"), [
+    (PredictorShape(259, 63, 256, 1, True), (130, MOST)),
+    (PredictorShape(63, 63, 512, 1, False), (32, MOST + 1)),
+    (PredictorShape(2 * MOST, 1, 1, 1, True), (MOST, 4097)),
+    (PredictorShape(2 * MOST + 1, 1, 1, 1, True), (MOST + 1, 4097)),
+    (PredictorShape(1 << 14, 1, 1, 1, True), (MOST + 1, 4097)),
+])
+def test_a_predictor_has_no_more_units_than_a_core_can_ask_for(shape, units):
+    op = predict(shape, LARGE)
+    assert (-(-op.statistics // isa.PAIRS), op.words) == units
+    if max(units) <= MOST:
+        check(op, LARGE, 0)
+    else:
+        with pytest.raises(ValueError, match=f"^a part of the payload must have {MOST} units or "
+                                             f"fewer, not {max(units)}$"):
+            check(op, LARGE, 0)
+
+
+def test_a_shipped_core_refuses_a_predictor_whose_units_it_cannot_ask_for():
+    shape, core = PredictorShape(60, 30, 200, 2, True), CORES["8x16"]
+    assert predict(shape, core).words > MOST
+    with pytest.raises(ValueError, match="^a part of the payload must have"):
+        check(predict(shape, core), core, 0)

@@ -7,7 +7,7 @@ from golden.common.formats import Mode
 from golden.core.isa import UNIT_BYTES, Source
 from golden.cycles import feed
 from golden.cycles.feed import cycles, first_beat, header_words, hidden
-from golden.product.mac_array import gemm_cycles
+from golden.product.tiling import gemm_cycles
 
 CONFIGS = [AcceleratorConfig(rows, cols, lanes=rows)
            for rows, cols in ((4, 4), (4, 8), (8, 8), (8, 16), (16, 32))]

@@ -10,12 +10,13 @@ from golden.common.formats import Mode
 from golden.core.isa import Layout, Opcode, Path, Source, make
 from golden.core.program import Program, ProgramError, Region, align, payload_bytes
 from golden.cycles import feed, product_feed, stream, timing
+from golden.cycles.prediction_cycles import prediction_cycles
 from golden.cycles.product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from golden.cycles.timing import IDEAL, MemoryModel, cycles
 from golden.prediction import range_unit, scale_unit
 from golden.prediction.range_unit import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
-from golden.product.mac_array import drain_cycles
+from golden.product.tiling import drain_cycles
 from golden.rows import layernorm, softmax
 
 SMALL, LARGE = CORES["4x4"], CORES["8x16"]
@@ -199,21 +200,27 @@ def test_a_ring_of_one_tile_column_makes_the_array_wait():
     assert one.sum("array") == many.sum("array") == 500
 
 
-def test_compiled_and_interpreted_give_the_same(monkeypatch):
-    program = products(replace(SMALL, stream_words=64))
+def prediction(config):
+    """A tap whose statistics are projected, and its prediction."""
+    tap = RangeShape(9, 16, 4, 2, config.tile_cols(Mode.W8A8) // config.lanes)
+    product = make(Opcode.GEMM, path=Path.WIDE, layout=Layout.WIDE, m=9, k=6, n=16, tap=1,
+                   **tap.registers(config))
+    shape = PredictorShape(4, 3, 7, 3, True)
+    units = -(-scale_unit.beats(shape, config) * config.scale_lanes // 4)
+    return program_of(product, make(Opcode.PREDICT, words=units, **shape.registers()),
+                      config=config)
+
+
+@pytest.mark.parametrize("made", [products, prediction])
+def test_compiled_and_interpreted_give_the_same(made, monkeypatch):
+    program = made(replace(SMALL, stream_words=64))
     compiled = timing.timing(program, MemoryModel(7, 3))
-    for name in ("take", "transfer"):
-        monkeypatch.setattr(timing, name, getattr(stream, name).py_func)
-    for name in ("request", "earliest", "advance", "arrival", "words_there", "command",
-                 "gives_unit", "step_cursor"):
-        interpreted = getattr(stream, name).py_func
-        monkeypatch.setattr(stream, name, interpreted)
-        if hasattr(product_feed, name):
-            monkeypatch.setattr(product_feed, name, interpreted)
-    module = product_cycles.__globals__
-    for name in ("_steps", "_epilogue", "_ask", "_step_constants", "_step_array", "_progress",
-                 "feed_beats", "step_beats", "stream_weights", "load_keys"):
-        monkeypatch.setitem(module, name, module[name].py_func)
+    for module in (vars(timing), vars(stream), vars(product_feed), product_cycles.__globals__,
+                   prediction_cycles.__globals__):
+        for name, value in list(module.items()):
+            if hasattr(value, "py_func"):
+                monkeypatch.setitem(module, name, value.py_func)
+    assert not hasattr(prediction_cycles.__globals__["_steps"], "py_func")
     assert timing.timing(program, MemoryModel(7, 3)) == compiled
 
 

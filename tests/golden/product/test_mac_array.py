@@ -1,7 +1,4 @@
-"""Matrix products against unbounded integers, and against the array's packed bytes."""
-
-import itertools
-from dataclasses import replace
+"""Matrix products against unbounded integers."""
 
 import numpy as np
 import pytest
@@ -10,45 +7,14 @@ from hypothesis import strategies as st
 from numba import njit
 
 from golden.common.config import CORES
-from golden.common.formats import ACC, OPERAND, UINT4, Mode
+from golden.common.formats import ACC, Mode
 from golden.product import gemm_kernels, mac_array
-from golden.product.mac_array import (
-    CODES,
-    FILL,
-    SHORTEST,
-    Activation,
-    activation_format,
-    drain_cycles,
-    gemm,
-    gemm_cycles,
-    pack_activations,
-    pack_weights,
-    prepare_weights,
-    start_limit,
-    start_values,
-    tiles,
-    utilisation,
-)
-from golden.product.packing import packed_activation, packed_weight, product_fields
+from golden.product.mac_array import Activation, gemm, prepare_weights, start_limit
 from tests.cases.configs import TEST_CONFIGS
+from tests.cases.gemm_products import KINDS, operands
 
-KINDS = [(mode, activation) for mode, activation in itertools.product(Mode, Activation)
-         if (mode, activation) != (Mode.W4A4, Activation.CODE)]
 SMALL = TEST_CONFIGS["uneven"]
 kinds = pytest.mark.parametrize(("mode", "activation"), KINDS)
-
-
-def operands(mode, activation, m, k, n, seed=1, batch=()):
-    """Return random activations, weights, codebook or None, and start values."""
-    rng = np.random.default_rng(seed)
-    fmt = activation_format(mode, activation)
-    a = rng.integers(fmt.min, fmt.max + 1, (*batch, m, k))
-    w = rng.integers(mode.weight.min, mode.weight.max + 1, (*batch, k, n))
-    codebook = None
-    if activation is Activation.CODE:
-        codebook = rng.integers(OPERAND.min, OPERAND.max + 1, CODES)
-    limit = start_limit(k, mode, activation)
-    return a, w, codebook, rng.integers(-limit, limit + 1, n)
 
 
 def product(a, w, codebook=None, start=None):
@@ -59,51 +25,6 @@ def product(a, w, codebook=None, start=None):
     start = [0] * len(columns) if start is None else start.tolist()
     return [[first + sum(x * y for x, y in zip(row, column, strict=True))
              for first, column in zip(start, columns, strict=True)] for row in values]
-
-
-def signed_nibbles(data):
-    """Split bytes (k, n) into two's-complement nibbles (k, n), low ones first."""
-    data = data.astype(np.int64)
-    return [(nibble ^ 8) - 8 for nibble in (data & 15, data >> 4)]
-
-
-def array_gemm(a_bytes, w_bytes, start, mode, activation, codebook, config):
-    """What the multipliers and accumulators of the array make of one tile's bytes."""
-    if mode is Mode.W4A4:
-        activations = signed_nibbles(a_bytes)
-    elif activation is Activation.CODE:
-        activations = [codebook[a_bytes & UINT4.max]]
-    else:
-        signed = activation is Activation.SIGNED
-        activations = [a_bytes.view(np.int8 if signed else np.uint8).astype(np.int64)]
-    weights = ([w_bytes.view(np.int8).astype(np.int64)] if mode is Mode.W8A8
-               else signed_nibbles(w_bytes))
-    multiplied = (packed_activation(activations)[:, :, None] * packed_weight(weights)[:, None, :])
-    out = np.empty((config.tile_rows(mode), config.tile_cols(mode)), np.int64)
-    for slot, field in enumerate(product_fields(mode)):
-        row, col = divmod(slot, mode.col_slots)
-        first = start[col::mode.col_slots]
-        sums = first + field.extract(multiplied).cumsum(axis=0)
-        fmt = config.accumulator(slot)
-        assert sums.min() >= fmt.min, f"accumulator {slot} wraps"
-        assert sums.max() <= fmt.max, f"accumulator {slot} wraps"
-        out[row::mode.row_slots, col::mode.col_slots] = sums[-1]
-    return out
-
-
-def tiled_gemm(a, w, mode, activation, codebook, start, config):
-    """Product computed tile by tile through :func:`array_gemm`."""
-    m, n = a.shape[0], w.shape[1]
-    rows, cols = config.tile_rows(mode), config.tile_cols(mode)
-    out = np.empty((m, n), np.int64)
-    starts = np.append(start_values(w, mode, activation, start, config), np.zeros(cols, np.int64))
-    for row, col in tiles(m, n, mode, config):
-        a_bytes = pack_activations(a[row:row + rows], mode, activation, config)
-        w_bytes = pack_weights(w[:, col:col + cols], mode, config)
-        tile = array_gemm(a_bytes, w_bytes, starts[col:col + cols], mode, activation, codebook,
-                          config)
-        out[row:row + rows, col:col + cols] = tile[:m - row, :n - col]
-    return out
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,31 +43,6 @@ def test_matches_the_definition_on_shapes_of_a_transformer(mode, activation, m, 
     result = gemm(a, w, mode, activation, codebook, start)
     assert result.dtype == np.int32
     assert np.array_equal(result, values @ w + start)
-
-
-@kinds
-@pytest.mark.parametrize("name", TEST_CONFIGS)
-def test_tiles_of_packed_bytes_give_the_same_product(mode, activation, name):
-    config = TEST_CONFIGS[name]
-    m, n = 2 * config.tile_rows(mode) + 1, config.tile_cols(mode) + 3
-    a, w, codebook, start = operands(mode, activation, m, 23, n)
-    start //= 1 << 10  # this configuration's accumulators may be narrower
-    tiled = tiled_gemm(a, w, mode, activation, codebook, start, config)
-    assert np.array_equal(tiled, gemm(a, w, mode, activation, codebook, start))
-
-
-@kinds
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_the_largest_sums_fit_every_accumulator(mode, activation, sign):
-    k, n = SMALL.max_k, SMALL.tile_cols(mode)
-    fmt = activation_format(mode, activation)
-    codebook = np.full(CODES, OPERAND.max) if activation is Activation.CODE else None
-    start = np.full(n, sign * start_limit(k, mode, activation, SMALL))
-    for value, weight in itertools.product((fmt.min, fmt.max), (mode.weight.min, mode.weight.max)):
-        a = np.full((SMALL.tile_rows(mode), k), value)
-        w = np.full((k, n), weight)
-        tiled = tiled_gemm(a, w, mode, activation, codebook, start, SMALL)
-        assert np.array_equal(tiled, gemm(a, w, mode, activation, codebook, start, SMALL))
 
 
 def test_a_start_value_beyond_the_limit_could_wrap():
@@ -240,74 +136,6 @@ def test_shares_of_the_work_add_up_to_all_of_it(monkeypatch):
         assert np.array_equal(gemm(a, w, Mode.W8A8), whole), f"{threads} shares"
 
 
-def test_bytes_of_a_tile():
-    config = replace(SMALL, rows=2, cols=2)
-    a, w = [[1, -2], [3, -4], [5, -6]], [[-7, 6, 5], [4, -3, 2]]
-    signed, unsigned = Activation.SIGNED, Activation.UNSIGNED
-    assert pack_weights(w, Mode.W4A4, config).tolist() == [[0x69, 0x05], [0xd4, 0x02]]
-    assert pack_weights([[-1, 2], [3, -128]], Mode.W8A8, config).tolist() == [[255, 2], [3, 128]]
-    assert pack_activations(a[:2], Mode.W8A8, signed, config).tolist() == [[1, 3], [254, 252]]
-    assert pack_activations(a, Mode.W4A4, signed, config).tolist() == [[0x31, 0x05], [0xce, 0x0a]]
-    assert pack_activations([[0], [15], [8]], Mode.W4A4, unsigned, config).tolist() == [[0x78, 0]]
-
-
-def test_start_values_carry_the_offset_of_unsigned_nibbles():
-    w = [[-7, 6], [4, 5]]
-    assert start_values(w, Mode.W4A4, Activation.UNSIGNED, [100, 200]).tolist() == [76, 288]
-    for mode, activation in set(KINDS) - {(Mode.W4A4, Activation.UNSIGNED)}:
-        assert start_values(w, mode, activation, [100, 200]).tolist() == [100, 200]
-    assert start_values(w, Mode.W8A8, Activation.SIGNED).tolist() == [0, 0]
-
-
-def test_a_wrong_offset_is_noticed(monkeypatch):
-    kind = Mode.W4A4, Activation.UNSIGNED
-    a, w, _, _ = operands(*kind, 5, 9, 7)
-    monkeypatch.setattr(mac_array, "_OFFSET", 7)
-    assert not np.array_equal(tiled_gemm(a, w, *kind, None, None, SMALL), gemm(a, w, *kind))
-
-
-def test_columns_of_tiles_are_outermost():
-    assert list(tiles(9, 17, Mode.W8A8)) == [(0, 0), (8, 0), (0, 16), (8, 16)]
-    assert list(tiles(17, 32, Mode.W4A4)) == [(0, 0), (16, 0)]
-
-
-@settings(deadline=None)
-@given(st.sampled_from(list(Mode)), st.integers(1, 60), st.integers(1, 60),
-       st.sampled_from(sorted(TEST_CONFIGS)))
-def test_tiles_cover_every_result_once(mode, m, n, name):
-    config = TEST_CONFIGS[name]
-    covered = np.zeros((m, n), int)
-    for row, col in tiles(m, n, mode, config):
-        covered[row:row + config.tile_rows(mode), col:col + config.tile_cols(mode)] += 1
-    assert (covered == 1).all()
-
-
-def test_cycles_of_long_and_short_dot_products():
-    config = CORES["8x16"]
-    assert [drain_cycles(mode) for mode in Mode] == [16, 32, 64]
-    assert gemm_cycles(8, 100, 16, Mode.W8A8) == 100 + FILL - 1 + 16  # one tile
-    assert gemm_cycles(9, 100, 17, Mode.W8A8) == 4 * 100 + FILL - 1 + 16
-    assert gemm_cycles(17, 10, 32, Mode.W4A4) == 64 + 10 + FILL - 1 + 64  # waits for the drain
-    tiny = replace(config, rows=1, cols=1, lanes=1)
-    assert gemm_cycles(3, 1, 1, Mode.W8A8, tiny) == 2 * SHORTEST + 1 + FILL - 1 + 1
-
-
-def test_narrow_modes_are_faster_in_proportion():
-    cycles = [gemm_cycles(192, 768, 192, mode) for mode in Mode]
-    assert cycles[0] / cycles[1] == pytest.approx(2, rel=0.01)
-    assert cycles[0] / cycles[2] == pytest.approx(4, rel=0.01)
-
-
-@settings(deadline=None)
-@given(st.sampled_from(list(Mode)), st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
-def test_utilisation_is_a_share(mode, m, k, n):
-    assert 0 < utilisation(m, k, n, mode) < 1
-
-
-def test_utilisation_of_a_layer():
-    assert utilisation(197, 768, 192, Mode.W8A8) == pytest.approx(0.98, abs=0.005)
-
-
 def ones(*shape):
     return np.ones(shape, np.int64)
 
@@ -346,23 +174,3 @@ def test_gemm_refuses(error, message, arguments):
     given = {"a": [[1, 2]], "w": [[1], [2]], "mode": Mode.W8A8, "config": SMALL} | arguments
     with pytest.raises(error, match=message):
         gemm(**given)
-
-
-@pytest.mark.parametrize(("message", "call"), [
-    ("rows of a must be within 1..3, not 4",
-     lambda: pack_activations(ones(4, 2), Mode.W8A8, Activation.SIGNED, SMALL)),
-    ("columns of w must be within 1..10, not 11",
-     lambda: pack_weights(ones(2, 11), Mode.W4A8, SMALL)),
-    (r"a\[0, 0\] = 8 is outside -8..7",
-     lambda: pack_activations([[8]], Mode.W4A4, Activation.SIGNED, SMALL)),
-    (r"w\[0, 0\] = 8 is outside -7..7", lambda: pack_weights([[8]], Mode.W4A4, SMALL)),
-    ("k must be within 1..600, not 601",
-     lambda: start_values(ones(601, 1), Mode.W8A8, Activation.SIGNED, None, SMALL)),
-    ("m must be 1 or more, not 0", lambda: gemm_cycles(0, 1, 1, Mode.W8A8)),
-    ("n must be 1 or more, not -1", lambda: gemm_cycles(1, 1, -1, Mode.W8A8)),
-    ("k must be within 1..2048, not 2049", lambda: gemm_cycles(1, 2049, 1, Mode.W8A8)),
-    ("m must be 1 or more, not 0", lambda: tiles(0, 1, Mode.W8A8)),
-])
-def test_shapes_that_do_not_fit_are_refused(message, call):
-    with pytest.raises(ValueError, match=message):
-        call()

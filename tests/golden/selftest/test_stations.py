@@ -4,7 +4,8 @@ import pytest
 from golden.common.formats import OPERAND, STATISTIC, Mode
 from golden.prediction.range_unit import beats
 from golden.prediction.scale_unit import pack
-from golden.product.mac_array import Activation, pack_activations, pack_weights
+from golden.product.mac_array import Activation
+from golden.product.operand_bytes import pack_activations, pack_weights
 from golden.selftest import stations
 from golden.selftest.pattern import stimulus
 from rtl.boards import BOARDS

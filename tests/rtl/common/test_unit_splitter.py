@@ -110,6 +110,18 @@ def test_clear_forgets_the_parts_that_are_left(left):
     simulate(dut, testbench)
 
 
+@pytest.mark.parametrize(("width", "error", "message"), [
+    (24, ValueError, "width must divide 64, but 24 does not"),
+    (48, ValueError, "width must divide 64, but 48 does not"),
+    (0, ValueError, r"width must be within 1\.\.64, not 0"),
+    (128, ValueError, r"width must be within 1\.\.64, not 128"),
+    (8.0, TypeError, r"width must be an integer, not 8\.0"),
+])
+def test_refuses_a_width_that_does_not_divide_a_unit(width, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        UnitSplitter(width)
+
+
 @pytest.mark.parametrize("each", [1, 2, 4, 8])
 def test_units_for(each):
     class Rounded(wiring.Component):

@@ -69,10 +69,11 @@ def random_matrices(rng, count):
     return made
 
 
-def check(runs, *, direct=(0,), stall=0.0, busy=0.0, flip=None, seed=1):
+def check(runs, *, direct=(0,), stall=0.0, busy=0.0, flip=None, pause=2, seed=1):
     """Read matrices one after the other, and compare; return the cycles of the words of each.
 
-    A run begins when all words of the one before have been given. The port is not free with
+    A run begins when all words of the one before have been given, up to `pause` cycles later. The
+    port is not free with
     probability `busy`; what is at it in other cycles than that after a read is garbage, but stays
     if `direct`.
     """
@@ -115,7 +116,7 @@ def check(runs, *, direct=(0,), stall=0.0, busy=0.0, flip=None, seed=1):
                 cycle += 1
             times.append(times_of)
             ctx.set(dut.o.ready, 0)
-            for _ in range(rng.randrange(3)):
+            for _ in range(rng.randint(0, pause)):
                 assert not ctx.get(dut.o.valid), "there is a word too many"
                 await ctx.tick()
 
@@ -132,6 +133,12 @@ def test_reads_by_tile_columns(stall, busy):
 @pytest.mark.parametrize("direct", [(1,), (1, 0)])
 def test_reads_directly(direct, stall):
     check(random_matrices(random.Random(3), 15), direct=direct, stall=stall)
+
+
+@pytest.mark.parametrize("direct", [(0,), (1,), (1, 0)])
+def test_begins_again_in_the_cycle_after_the_last_word(direct):
+    for each in check(random_matrices(random.Random(5), 15), direct=direct, pause=0):
+        assert each == list(range(MatrixReader.LATENCY, MatrixReader.LATENCY + len(each)))
 
 
 def test_matches_golden():

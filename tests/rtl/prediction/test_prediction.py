@@ -43,7 +43,7 @@ class System(wiring.Component):
         connect(m, flipped(self.units), prediction.units)
         m.d.comb += [getattr(prediction, name).eq(getattr(self, name))
                      for name in ("tap", "watch", "run", "start")]
-        m.d.comb += [self.o.valid.eq(prediction.o.valid), self.last.eq(prediction.last),
+        m.d.comb += [self.o.valid.eq(prediction.o.valid), self.done.eq(prediction.done),
                      self.o.payload.eq(prediction.o.payload)]
         return m
 
@@ -113,10 +113,14 @@ def check(config, every, *, idle=0.0, pause=0, flip=None):
     given = []
 
     async def watch(ctx):
+        before = 0
         while True:
-            *_, valid, value, last = await ctx.tick().sample(dut.o.valid, dut.o.payload, dut.last)
+            *_, valid, value, done = await ctx.tick().sample(dut.o.valid, dut.o.payload, dut.done)
+            if before:
+                given[-1] = (given[-1][0], done)
             if valid:
-                given.append((value, last))
+                given.append((value, None))
+            before = valid
 
     def garbage(layout):
         return layout.from_bits(rng.getrandbits(layout.size))
@@ -143,7 +147,7 @@ def check(config, every, *, idle=0.0, pause=0, flip=None):
             ctx.set(dut.start, 0)
             await source(dut.units, units, idle=idle, seed=index + 50)(ctx)
             expected = each.expected()
-            while len(given) < len(expected):
+            while len(given) < len(expected) or given[-1][1] is None:
                 await ctx.tick()
             want = [(value, int(at == len(expected) - 1)) for at, value in enumerate(expected)]
             assert given == want, f"image {index}: {given} != {want} (expected)"

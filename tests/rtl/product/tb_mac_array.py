@@ -8,7 +8,7 @@ import os
 import cocotb
 from cocotb.utils import get_sim_time
 
-from golden.product.mac_array import gemm_cycles
+from golden.product.tiling import gemm_cycles
 from rtl.common.operands import codebook_layout
 from tests.benches.cocotb_streams import collect, drive, pack, start
 from tests.benches.gemm_streams import check_products

@@ -120,14 +120,14 @@ class Bench:
 
     async def read(self, ctx, address, expected, what):
         """Read a word, which stays until the next read."""
-        keys = self.dut.keys
-        ctx.set(keys.enable, 1)
-        ctx.set(keys.address, address)
+        words = self.dut.words
+        ctx.set(words.enable, 1)
+        ctx.set(words.address, address)
         await ctx.tick()
-        ctx.set(keys.enable, 0)
-        ctx.set(keys.address, self._rng.randrange(2 * self.config.key_words))
+        ctx.set(words.enable, 0)
+        ctx.set(words.address, self._rng.randrange(2 * self.config.key_words))
         for _ in range(1 + (self._rng.randrange(3) if self._slow else 0)):
-            got = list(ctx.get(keys.data))
+            got = list(ctx.get(words.data))
             assert got == expected, f"{what}: {got} != {expected} (expected)"
             if self._slow:
                 await ctx.tick()
@@ -209,6 +209,24 @@ def test_loads_two_tile_columns_ahead_and_no_more():
     assert len(bench.reads) == 3 * words
     assert bench.reads[2 * words - 1] < bench.frees[0]
     assert bench.reads[2 * words] == bench.frees[0] + 1
+
+
+def test_an_offer_that_is_not_taken_gives_way_to_the_next():
+    run = make(SQUARE, Source.KEYS, Mode.W8A8, 8, 3 * SQUARE.cols, random.Random(9))
+    bench = Bench(SQUARE)
+    dut, offers = bench.dut, []
+
+    async def testbench(ctx):
+        ctx.set(dut.run, product_layout.const(run))
+        ctx.set(dut.start, 1)
+        for _ in range(40):
+            *_, valid, base = await ctx.tick().sample(dut.column.valid, dut.column.payload)
+            ctx.set(dut.start, 0)
+            if valid and base not in offers:
+                offers.append(base)
+
+    simulate(dut, testbench, monitors=[bench.scratchpad])
+    assert offers == [0, SQUARE.key_words]
 
 
 def test_weights_of_the_stream_are_none_of_its_own():

@@ -8,7 +8,8 @@ from amaranth.hdl import Const
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import OPERAND, Mode
-from golden.product.mac_array import FILL, Activation, drain_cycles, gemm_cycles
+from golden.product.mac_array import Activation
+from golden.product.tiling import FILL, drain_cycles, gemm_cycles
 from rtl.common import operands as rtl_operands
 from rtl.common.operands import TileActivation, TileMode
 from rtl.product import mac_array as rtl_mac_array

@@ -14,7 +14,8 @@ from golden.common.formats import OPERAND, Mode
 from golden.core.isa import ACTIVATIONS, MODES, Layout, Source
 from golden.cycles.feed import cycles, hidden
 from golden.memory.scratchpad import empty, stride_of, words_of, write_operand, write_weights
-from golden.product.mac_array import Activation, pack_weights, start_values
+from golden.product.mac_array import Activation
+from golden.product.operand_bytes import pack_weights, start_values
 from rtl.common.operands import TileActivation, TileMode, codebook_layout
 from rtl.memory.scratchpad import scratchpad_word_layout
 from rtl.memory.weight_buffer import WeightBuffer

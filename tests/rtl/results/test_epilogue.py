@@ -15,7 +15,7 @@ from golden.common.exp2 import exp2
 from golden.common.formats import ACC, ACT16, EXPONENT, Mode
 from golden.core import isa
 from golden.core.isa import Path
-from golden.product.mac_array import tiles
+from golden.product.tiling import tiles
 from golden.results.gelu import gelu
 from golden.results.requant import requant
 from rtl.common.operands import TileMode

@@ -2,7 +2,7 @@ import pytest
 
 from golden.common.config import CORES
 from golden.common.formats import Mode
-from golden.product.mac_array import tiles
+from golden.product.tiling import tiles
 from rtl.common.operands import TileMode
 from rtl.results.result_order import ResultOrder
 from tests.benches.simulate import simulate

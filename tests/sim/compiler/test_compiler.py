@@ -14,8 +14,9 @@ from golden.core.machine import Machine
 from golden.core.program import ProgramError
 from golden.core.rules import verify
 from golden.memory import scratchpad
-from golden.network.network import Precision, VitShape
+from golden.network.network import Precision, Tap, VitShape
 from golden.network.vit import Vit
+from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 from golden.results import gelu
 from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
@@ -120,6 +121,20 @@ def test_a_predictor_or_a_tile_column_too_large_is_said():
         compile_network(made, replace(SMALL, max_statistics=3))
     with pytest.raises(DoesNotFit, match="a tile column must have 64 stream words or fewer"):
         compile_network(made, replace(SMALL, stream_words=64))
+
+
+def test_a_predictor_of_more_units_than_a_core_asks_for_is_said():
+    shape = replace(SHAPE, depth=5)
+    made, groups = network(Precision(8, 8), shape=shape), shape.dim
+    sites = np.arange(shape.site(1, "qkv"), shape.sites)
+    size = PredictorShape(2 * groups, 2 * groups, len(sites), 2, False)
+    predictor = ScalePredictor(made.scales[sites], [
+        np.zeros((len(sites), size.monomials_of_degree(degree)), int) for degree in (1, 2)])
+    tap = Tap(1, 4, groups, *np.ones((2, 2 * groups), int), predictor, sites)
+    core = replace(SMALL, max_projected=64, max_monomials=4096)
+    with pytest.raises(DoesNotFit, match=r"^instruction \d+ at 0x\w+, PREDICT: a part of the "
+                                         r"payload must have 8191 units or fewer, not 15552$"):
+        compile_network(replace(made, taps=(tap,)), core)
 
 
 def test_a_configuration_that_is_no_core_is_refused():

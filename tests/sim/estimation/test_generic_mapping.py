@@ -6,7 +6,7 @@ from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.prediction.range_unit import range_cycles
 from golden.prediction.scale_unit import cycles as scale_cycles
-from golden.product import mac_array
+from golden.product.tiling import gemm_cycles
 from sim.estimation import generic_mapping as mapping
 from sim.estimation.traffic import Traffic
 from sim.estimation.workload import Vector
@@ -33,7 +33,7 @@ def test_precision_of_each_product(role, bits, mode):
 def test_heads_run_one_after_the_other(mode):
     op = product(197, 64, 197, count=3)
     assert mapping.product_cycles(op, mode, CONFIG) == (
-        3 * mac_array.gemm_cycles(197, 64, 197, mode, CONFIG))
+        3 * gemm_cycles(197, 64, 197, mode, CONFIG))
 
 
 @pytest.mark.parametrize(("role", "cycles"), [

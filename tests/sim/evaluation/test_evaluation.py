@@ -1,13 +1,16 @@
 import contextlib
 import os
+import shutil
 import signal
 from functools import partial
+from pathlib import Path
 
 import distributed
 import numpy as np
 import pytest
 
 from golden.network.network import Precision
+from sim import code_digest
 from sim.cli import UserError
 from sim.evaluation import chunks, dask_cluster, evaluation, preparation
 from sim.ptq.contender import Integer
@@ -185,6 +188,29 @@ def test_other_contenders_and_preprocessing_have_results_of_their_own(bench, ima
     check(bench([one, other], images), [one, other])
     assert not bench.done
     assert bench([one], images, preprocessing=larger)[0].top.tolist() == changed.top.tolist()
+
+
+@pytest.mark.parametrize("name", ["decoding", "preprocessing"])
+def test_results_of_other_pixels_do_not_count(images, tmp_path, monkeypatch, name):
+    one, root = prepared(tmp_path), tmp_path / "code"
+    for package in ("golden", "sim"):
+        shutil.copytree(code_digest._ROOT / package, root / package,
+                        ignore=lambda folder, names: [
+                            each for each in names if not each.endswith(".py")
+                            and not (Path(folder) / each).is_dir()])
+    before, = chunks.chunks(one, images[:5], PREPROCESSING, tmp_path)
+    monkeypatch.setattr(code_digest, "_ROOT", root)
+    code_digest.digest.cache_clear()
+    try:
+        assert chunks.chunks(one, images[:5], PREPROCESSING, tmp_path) == [before]
+        with (root / "sim" / "inputs" / f"{name}.py").open("a") as file:
+            file.write("CHANGED = True\n")
+        code_digest.digest.cache_clear()
+        changed, = chunks.chunks(one, images[:5], PREPROCESSING, tmp_path)
+        assert changed.path != before.path
+        assert changed.key != before.key
+    finally:
+        code_digest.digest.cache_clear()
 
 
 def test_further_images_keep_the_chunks_before(bench, images, tmp_path):
