@@ -1,0 +1,3 @@
+from rtl.cli import quiet_imports
+
+quiet_imports()

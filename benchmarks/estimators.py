@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import Instruction, Layout, Opcode, Source
@@ -30,6 +28,7 @@ from sim.compiler import compile_network
 from sim.estimation import workload as names
 from sim.estimation.scalesim import product_cycles
 from sim.harness import verilator
+from sim.tables import show, table_of
 
 from . import estimator_tools as tools
 from .estimator_tools import Product
@@ -245,15 +244,12 @@ def _text(value, indent: str = "") -> str:
 
 
 def _print(lines: list[list[str]], title: str, left: int, console: Console) -> None:
-    """Print a table for 80 columns: the `left` first columns in one, millions as thousands."""
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0),
-                 pad_edge=False, show_edge=False)
-    made.add_column(lines[0][0], no_wrap=True)
-    for name in lines[0][left:]:
-        made.add_column("\n".join(name.rsplit(" ", 1)), justify="right", no_wrap=True)
-    for line in lines[1:]:
-        made.add_row("\n  ".join(filter(None, line[:left])), *map(_shorter, line[left:]))
-    console.print(made)
+    """Print a table: the `left` first columns in one, millions as thousands."""
+    columns = [lines[0][0], *("\n".join(name.rsplit(" ", 1)) for name in lines[0][left:])]
+    cells = [["\n  ".join(filter(None, line[:left])), *map(_shorter, line[left:])]
+             for line in lines[1:]]
+    others = [number for number in range(1, len(columns)) if number != left + 1]
+    show(console, table_of(title, columns, cells, console.width, [[number] for number in others]))
 
 
 def _shorter(cell: str) -> str:

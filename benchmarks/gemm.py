@@ -20,6 +20,7 @@ from rich.table import Table
 from golden.common.formats import Mode
 from golden.product.mac_array import gemm, prepare_weights
 from sim.cli import command, positive
+from sim.tables import show, table_of
 
 from .bursts import add_threads, medians, set_threads
 
@@ -103,23 +104,23 @@ def network(results: list[Result]) -> Result:
                     for side in ("golden", "torch")))
 
 
-def _table(results: list[Result], threads: int) -> Table:
-    table = Table(title=f"DeiT-Tiny, {threads} threads: golden int8 against torch float32")
-    for name in ("product", "M x K x N", "calls", "golden GMAC/s", "torch GMAC/s", "ratio"):
-        table.add_column(name, justify="left" if name == "product" else "right")
+def _table(results: list[Result], threads: int, width: int) -> Table:
+    rows = []
     for result in results:
         product = result.product
         heads = f"{product.heads} x " if product.heads > 1 else ""
         size = f"{heads}{product.m} x {product.k} x {product.n}"
-        table.add_row(product.name, size, str(product.calls),
-                      *(f"{product.macs / seconds / 1e9:.1f}"
-                        for seconds in (result.golden, result.torch)), f"{result.ratio:.2f}")
+        rows.append([product.name, size, str(product.calls), *_speeds(result)])
     whole = network(results)
-    table.add_section()
-    table.add_row(whole.product.name, f"{whole.product.macs:,} MAC", "",
-                  *(f"{whole.product.macs / seconds / 1e9:.1f}"
-                    for seconds in (whole.golden, whole.torch)), f"{whole.ratio:.2f}")
-    return table
+    rows.append([whole.product.name, f"{whole.product.macs:,} MAC", "", *_speeds(whole)])
+    return table_of(f"DeiT-Tiny, {threads} threads: golden int8 against torch float32",
+                    ["product", "M x K x N", "calls", "golden GMAC/s", "torch GMAC/s", "ratio"],
+                    rows, width, [[2], [1], [4], [3]])
+
+
+def _speeds(result: Result) -> list[str]:
+    return [*(f"{result.product.macs / seconds / 1e9:.1f}"
+              for seconds in (result.golden, result.torch)), f"{result.ratio:.2f}"]
 
 
 def _json(results: list[Result], threads: int) -> str:
@@ -154,7 +155,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(_json(results, options.threads))
     else:
-        Console().print(_table(results, options.threads))
+        console = Console()
+        show(console, _table(results, options.threads, console.width))
     return 0
 
 

@@ -24,6 +24,7 @@ from golden.network.vit import Vit
 from sim.cli import command, positive
 from sim.inputs import models
 from sim.ptq import pipeline, source
+from sim.tables import show, table_of
 
 from .bursts import add_threads, medians, set_threads
 
@@ -105,16 +106,13 @@ def measure(networks: dict[str, Network], model: torch.nn.Module, preprocessing,
                   [Speed(name, speeds[name]) for name in ATTENTION])
 
 
-def _table(result: Result, title: str) -> Table:
-    table = Table(title=title)
-    table.add_column("images/s")
-    for batch in BATCHES:
-        table.add_column(f"{batch} together", justify="right")
-    table.add_column("best / torch", justify="right")
-    for speed in (*result.golden, *result.torch):
-        ratio = f"{result.ratio(speed):.2f}" if speed in result.golden else ""
-        table.add_row(speed.name, *(f"{speed.images[batch]:.1f}" for batch in BATCHES), ratio)
-    return table
+def _table(result: Result, title: str, width: int) -> Table:
+    rows = [[speed.name, *(f"{speed.images[batch]:.1f}" for batch in BATCHES),
+             f"{result.ratio(speed):.2f}" if speed in result.golden else ""]
+            for speed in (*result.golden, *result.torch)]
+    return table_of(title, ["images/s", *(f"{batch} together" for batch in BATCHES),
+                            "best / torch"], rows, width,
+                    [[number] for number in range(1, 1 + len(BATCHES))])
 
 
 def _json(result: Result, model: str, threads: int) -> str:
@@ -168,8 +166,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(_json(result, options.model, options.threads))
     else:
-        Console().print(_table(result, f"{options.model}, {options.threads} threads: golden "
-                                       "integers against torch float32"))
+        console = Console()
+        show(console, _table(result, f"{options.model}, {options.threads} threads: golden "
+                             "integers against torch float32", console.width))
     return 0
 
 

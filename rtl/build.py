@@ -23,7 +23,7 @@ from golden.selftest import self_test
 
 from .boards import BOARDS, Board
 from .boards.board import BAUD
-from .cli import Parser, command
+from .cli import Parser, command, one_line, printable
 from .fpga.build_report import BuildReport, parse
 from .fpga.files import write_whole
 
@@ -181,11 +181,11 @@ def main(argv: list[str] | None = None) -> int:
     except MissingTool as error:
         parser.error(str(error))
     except BuildError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
         parser.error(f"cannot write to {out}: {error.strerror}")
-    print(f"\n{result.report.table()}\n\nBitstream: {result.bitstream}")
+    print(f"\n{result.report.table()}\n\nBitstream: {printable(str(result.bitstream))}")
     print(instructions(args.board, result.bitstream))
     return 0 if result.report.timing.met else 1
 

@@ -30,6 +30,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
+def quiet_imports() -> None:
+    """Have an interrupt end ``python -m`` in silence while it still imports what a command needs.
+
+    To be called by a package as it is imported; if it is not the one that ``python -m`` looks for,
+    nothing is done.
+    """
+    if sys.argv[:1] == ["-m"]:  # until the module has been found
+        sys.excepthook = _excepthook
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+
+
 def command(prog: str) -> Callable:
     """Decorate a ``main(argv=None) -> int``: what ends it early is one line or none, no traceback.
 

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import Component
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.config_file import load_config
 
-from .cli import Parser, command
+from .cli import Parser, command, printable
 from .common.exp2 import Exp2
 from .core.core import Core
 from .fpga.files import write_whole
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"cannot make the units of this configuration: {error}")
     for path, source in sources.items():
         write_whole(path, source)
-        print(f"{path}  {len(source):,} bytes")
+        print(printable(f"{path}  {len(source):,} bytes"))
     return 0
 
 

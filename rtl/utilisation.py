@@ -22,7 +22,7 @@ from amaranth.back import rtlil
 from golden.common.config import CORES, AcceleratorConfig
 
 from .build import BuildError, MissingTool, find_tool, run_tool, step
-from .cli import Parser, command
+from .cli import Parser, command, one_line
 from .core.core import Core
 
 __all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
@@ -240,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     except MissingTool as error:
         parser.error(str(error))
     except (BuildError, ValueError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
         parser.error(f"cannot write to {args.out}: {error.strerror}")

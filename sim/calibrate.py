@@ -18,7 +18,7 @@ import numpy as np
 from golden.rows import softmax
 from rtl.cli import Parser
 
-from .cli import UserError, command, positive, precision, progress, up_to
+from .cli import UserError, command, positive, precision, printable, progress, up_to
 from .code_digest import digest
 from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
@@ -137,13 +137,13 @@ def main(argv: list[str] | None = None) -> int:
     plan = _plan(args, floating.source().shape)
     checkpoint = args.out.with_suffix(".checkpoint")
     if checkpoint.exists():
-        print(f"Going on from {checkpoint}", file=sys.stderr)
+        print(printable(f"Going on from {checkpoint}"), file=sys.stderr)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
     made = calibrate(floating, pixels, plan, checkpoint, progress)
     save(made, args.out)
     checkpoint.unlink(missing_ok=True)
-    print(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "
-          f"{args.out.stat().st_size:,} bytes")
+    print(printable(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "
+                    f"{args.out.stat().st_size:,} bytes"))
     return 0
 
 

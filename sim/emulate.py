@@ -11,17 +11,17 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from rtl.cli import Parser
 
-from .cli import command, positive, positive_float, progress
+from .cli import command, positive, positive_float, printable, progress
 from .evaluation.agreement import Report, report
 from .inputs import images, quantized_model
 from .inputs.labels import read_labels
 from .inputs.model_lookup import preprocessing_of_model
+from .tables import list_of, show, table_of
 
 PROG = "python -m sim.emulate"
 
@@ -45,23 +45,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-                  padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
 def _print(made: Report, model: str, jitter: float | None) -> None:
     console = Console(highlight=False)
-    console.print(f"{model}, {made.images} images", soft_wrap=True)
+    console.print(Text(printable(f"{model}, {made.images} images")), soft_wrap=True)
     rows = [("golden and float64 that rounds as golden does agree", _percent(made.followed)),
             ("golden and float64 left to itself agree", _percent(made.agreement))]
     if made.jittered is not None:
@@ -72,19 +62,20 @@ def _print(made: Report, model: str, jitter: float | None) -> None:
                  "float64": "float64 left to itself"}
         rows += [(f"top-1 of {names[name]}", _percent(share))
                  for name, share in made.accuracy.items()]
-    console.print(_table("", ("", ""), rows))
+    show(console, list_of(rows, console.width, 60))
     console.print()
-    console.print(_table(
+    show(console, table_of(
         f"Each step of golden, {made.compared} images, in units of the last place",
         ("tensor", "numbers", "largest error", "bound", "beyond", "in"),
         [(kind, f"{one.count:,}", f"{one.error:.4g}", f"{one.bound:.4g}", str(one.beyond), one.name)
-         for kind, one in made.steps.items()]))
+         for kind, one in made.steps.items()], console.width, [[5], [1], [3], [2]]))
     console.print()
-    console.print(_table(
+    show(console, table_of(
         f"Real values where golden rounds, {made.images} images, in steps",
         ("site", "roundings", "rounded otherwise", "furthest past 1/2", "in"),
         [(kind, f"{one.count:,}", _percent(one.beyond / one.count),
-          f"{max(one.error - 0.5, 0):.3f}", one.name) for kind, one in made.sites.items()]))
+          f"{max(one.error - 0.5, 0):.3f}", one.name) for kind, one in made.sites.items()],
+        console.width, [[4], [1], [3]]))
 
 
 @command(PROG)

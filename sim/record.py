@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rtl.cli import Parser
 
-from .cli import UserError, command, positive, progress
+from .cli import UserError, command, one_line, positive, printable, progress
 from .inputs import images
 from .recordings import recording_file
 from .recordings.recording_file import Choices, Recording
@@ -93,10 +93,15 @@ def _check_origin(path: Path, about: dict) -> None:
             raise UserError(f"{path} does not say what it was recorded from: {name} is missing, or "
                             "of another type")
     if not ({"file", "sha256"} <= about["weights"].keys()
-            and all(isinstance(image, dict) and "file" in image for image in about["images"])
+            and all(isinstance(image, dict) and isinstance(image.get("file"), str)
+                    for image in about["images"])
             and about["choices"].keys() <= {field.name for field in fields(Choices)}):
         raise UserError(f"{path} does not say what it was recorded from: weights, images or "
                         "choices are of another form")
+    try:
+        Choices.from_metadata(about["choices"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say what was recorded: {one_line(error)}") from None
 
 
 def _rebuild(args: argparse.Namespace) -> int:
@@ -126,17 +131,17 @@ def _report(path: Path, old: Recording, new: Recording) -> int:
     other = [f"{name} {then.get(name)}, here {now[name]}" for name in now
              if now[name] != then.get(name)]
     if other:
-        print(f"{path} was recorded with {'; '.join(other)}")
+        print(printable(f"{path} was recorded with {'; '.join(other)}"))
     lines = recording_file.differences(old, new)
     if lines:
-        print(f"{path} does not come out the same:", *lines, sep="\n  ")
+        print(*map(printable, (f"{path} does not come out the same:", *lines)), sep="\n  ")
         return 1
     if other:
         print("all numbers come out the same; only the versions in the metadata differ")
     elif recording_file.compress(new.content()) == path.read_bytes():
-        print(f"{path} comes out the same, bit for bit")
+        print(printable(f"{path} comes out the same, bit for bit"))
     else:
-        print(f"{path} comes out the same, but this liblzma compresses it differently")
+        print(printable(f"{path} comes out the same, but this liblzma compresses it differently"))
     return 0
 
 
@@ -223,12 +228,15 @@ def main(argv: list[str] | None = None) -> int:
         return _rebuild(args)
     if args.out is None:
         parser.error("--model needs --out FILE")
-    choices = Choices(**given)
+    try:
+        choices = Choices(**given)
+    except ValueError as error:
+        raise UserError(one_line(error)) from None
     pictures = _pictures(args.images, args.count)
     made = make(args.model, args.weights, pictures, choices, _command_line(args, choices), progress)
     recording_file.write(made, args.out)
-    print(f"{args.out}: {len(made.tensors)} tensors of {len(pictures)} images, "
-          f"{args.out.stat().st_size:,} bytes")
+    print(printable(f"{args.out}: {len(made.tensors)} tensors of {len(pictures)} images, "
+                    f"{args.out.stat().st_size:,} bytes"))
     return 0
 
 

@@ -140,7 +140,7 @@ def _print(made: dict, program: Program, where: Path) -> None:
              ("simulation", f"{made['cycles_per_second']:,} cycles/s")]
     show(console, list_of(rows, console.width))
     for line in made["differs"]:
-        console.print(Text(line, style="red"), soft_wrap=True)
+        console.print(Text(printable(line), style="red"), soft_wrap=True)
     if made["trace"] is not None:
         console.print(Text(printable(f"trace: {made['trace']}")), soft_wrap=True)
     if made["equal"]:

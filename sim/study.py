@@ -23,6 +23,7 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, folder, positive, precision, progress
 from .prediction import predictor
+from .tables import show, table_of
 
 PROG = "python -m sim.study"
 
@@ -73,21 +74,24 @@ def coefficients(options: predictor.Options, shape: VitShape) -> int:
     return total
 
 
-def _table(rows: list[dict], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("taps", "chunk", "of", "rank", "deg", "size", "all", *BLOCK_SITES):
-        table.add_column(name, justify="right", no_wrap=True)
-    best = max(row["mean"] for row in rows)
+_COLUMNS = ("taps", "chunk", "of", "rank", "deg", "size", "all", *BLOCK_SITES)
+
+_SPARE = (*([number] for number in reversed(range(7, len(_COLUMNS)))), [5], [1], [3], [4], [2])
+"""Columns that go where the terminal is narrow: sites first; the share of all stays."""
+
+
+def _table(rows: list[dict], title: str, width: int) -> Table:
+    cells = []
     for row in rows:
         options = row["options"]
         groups = {0: "channel", 1: "tensor"}.get(options["groups"], str(options["groups"]))
-        table.add_row(",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
+        cells.append([",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
                       str(options["rank"] or "-"), str(options["degree"]),
-                      f"{row['numbers'] / 1000:.1f}k",
-                      f"{row['mean']:.3f}",
-                      *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES),
-                      style="bold" if row["mean"] == best else None)
-    return table
+                      f"{row['numbers'] / 1000:.1f}k", f"{row['mean']:.3f}",
+                      *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES)])
+    best = max(row["mean"] for row in rows)
+    return table_of(title, _COLUMNS, cells, width, _SPARE,
+                    bold=[place for place, row in enumerate(rows) if row["mean"] == best])
 
 
 def _parser() -> Parser:
@@ -135,8 +139,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
-        Console().print(_table(rows, f"{args.model}, {args.bits}: R2 of per-image scales on "
-                               f"held-out images, {len(pixels)} in all"))
+        console = Console()
+        show(console, _table(rows, f"{args.model}, {args.bits}: R2 of per-image scales on "
+                             f"held-out images, {len(pixels)} in all", console.width))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Tables that fit a terminal: names are cut and columns go, numbers stay whole."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from .cli import printable
 
 NAME = 12
 """To so few characters names are cut before a column goes."""
@@ -25,9 +27,19 @@ def shortened(name: str, room: int) -> str:
     return f"..{kept}"
 
 
+def _wide(cell: str) -> int:
+    """Return the columns of a cell, which may have several lines."""
+    return max(map(cell_len, cell.split("\n")))
+
+
+def _name(cell: str, room: int) -> Text:
+    """Return a name as it is shown: names may come from files, and have anything in them."""
+    return Text("\n".join(shortened(printable(line), room) for line in cell.split("\n")))
+
+
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str] | None],
              width: int, spare: Sequence[Sequence[int]] = (), *, cut: bool = True,
-             title_style: str = "bold") -> Table:
+             title_style: str = "bold", bold: Collection[int] = ()) -> Table:
     """Return a table within `width`, names to the left, numbers to the right.
 
     Two blanks between columns if there is room, else one; then names are cut, from their front;
@@ -36,16 +48,18 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str] | 
     Parameters
     ----------
     rows
-        Cells; a row of one cell begins a section.
+        Cells; a row of one cell begins a section. Cells, and `columns`, may have several lines.
     spare
         Numbers of the columns that may go, those first that are missed least; what is in one
         group goes together.
     cut
         Whether names may be cut at all.
+    bold
+        Numbers of the rows that stand out.
     """
     full = [row for row in rows if len(row) > 1]
-    widths = [max(map(cell_len, cells)) for cells in zip(columns, *full, strict=True)]
-    widths[0] = max(widths[0], *(cell_len(row[0]) for row in rows), 1)
+    widths = [max(map(_wide, cells)) for cells in zip(columns, *full, strict=True)]
+    widths[0] = max(widths[0], *(_wide(_name(row[0], _UNLIMITED).plain) for row in rows), 1)
     shown, least = list(range(len(columns))), min(widths[0], NAME) if cut else widths[0]
     for group in spare:
         if least + sum(widths[number] for number in shown[1:]) + len(shown) <= width:
@@ -54,17 +68,19 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str] | 
     taken = sum(widths[number] for number in shown)
     gap = 2 if taken + 2 * len(shown) <= width else 1
     room = max(least, width - (taken - widths[0]) - gap * len(shown))
-    table = Table(title=title, title_justify="left", title_style=title_style, box=box.SIMPLE_HEAD,
-                  padding=(0, gap - 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
+    table = Table(title=Text(printable(title), style=title_style), title_justify="left",
+                  box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False,
+                  header_style="bold", show_edge=False)
     for number in shown:
         table.add_column(columns[number], justify="right" if number else "left", no_wrap=True,
                          style=None if number else "cyan")
-    for row in rows:
+    for place, row in enumerate(rows):
         if len(row) == 1:
             table.add_section()
-            table.add_row(Text(row[0], style="bold"))
+            table.add_row(Text(printable(row[0]), style="bold"))
         else:
-            table.add_row(Text(shortened(row[0], room)), *(row[number] for number in shown[1:]))
+            table.add_row(_name(row[0], room), *(row[number] for number in shown[1:]),
+                          style="bold" if place in bold else None)
     return table
 
 
@@ -90,7 +106,7 @@ def list_of(rows: Sequence[tuple[str, str]], width: int, longest: int = 48) -> T
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
     table.add_column(justify="right", no_wrap=True)
     for name, number in rows:
-        table.add_row(Text(name), number)
+        table.add_row(Text(printable(name)), number)
     return table
 
 

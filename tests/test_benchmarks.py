@@ -6,7 +6,8 @@ import numba
 import pytest
 import torch
 
-from benchmarks import gemm
+from benchmarks import gemm, vit
+from tests.sim.test_tables import printed
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,28 @@ def test_gemm_benchmark_prints_a_table(capsys, monkeypatch):
     monkeypatch.setattr(gemm, "DEIT_TINY", gemm.DEIT_TINY[-1:])
     assert gemm.main(["--repeat", "1"]) == 0
     assert "1 x 192 x 1000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("width", "gone"), [(120, 0), (70, 1), (60, 2), (40, 3), (20, 4)])
+def test_gemm_benchmark_cuts_no_number(width, gone):
+    results = [gemm.Result(product, product.macs / 234.5e9, product.macs / 123.4e9)
+               for product in gemm.DEIT_TINY]
+    lines = printed(gemm._table(results, 2, width), width)
+    kept = [*(["3 x 197 x 64 x 197"] if gone < 2 else []), *(["12"] if not gone else []),
+            *(["234.5"] if gone < 4 else []), *(["123.4"] if gone < 3 else []), "1.90"]
+    assert any(" ".join(line.split()).endswith(f"res {' '.join(kept)}") for line in lines)
+    assert width < 40 or max(map(len, lines[2:])) <= width
+
+
+@pytest.mark.parametrize(("width", "gone"), [(80, []), (40, ["1 together"])])
+def test_vit_benchmark_cuts_no_number(width, gone):
+    result = vit.Result([vit.Speed("golden w8a8", {1: 12.34, 8: 23.45})],
+                        [vit.Speed("torch, attention written out", {1: 34.56, 8: 45.67})])
+    lines = printed(vit._table(result, "Title", width), width)
+    golden, torch_ = (" ".join(line.split()) for line in lines[-2:])
+    assert golden.endswith("23.4 0.51" if gone else "golden w8a8 12.3 23.4 0.51")
+    assert torch_.endswith("45.7" if gone else "torch, attention written out 34.6 45.7")
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("count", ["0", "1000000"])

@@ -95,13 +95,19 @@ def test_the_page_shows_what_the_benchmark_prints(capsys):
             assert part.strip() in page
 
 
-def test_prints_tables(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("width", [80, 40])
+def test_prints_tables(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
     assert estimators.main([]) == 0
     printed = capsys.readouterr().out
     assert "…" not in printed
-    assert "197 x 192 x 768" in printed
+    assert ("197 x 192 x 768" if width == 80 else "192 x 768") in printed
     assert "SOFTMAX" in printed
+    assert max(map(len, printed.splitlines())) <= width
+    source, instructions = estimators.instruction_cycles(
+        estimators.compile_network(estimators.random_network(estimators.precision("w8a8")),
+                                   estimators.CORES["8x16"]), estimators.load(estimators.MEASURED))
+    assert f"{round(sum(instructions), -3) // 1000:,}k" in printed.split()
 
 
 def test_without_measurements_there_are_only_closed_forms(tmp_path, capsys):

@@ -40,7 +40,7 @@ GEMM        Operands (m, k) times weights (k, n), `start` of each column added, 
                       exponents of the last SOFTMAX are taken off the exponent
             With `tap` the range unit watches ``y``. With `residual` a wide matrix is added.
             Payload, if `weights` is STREAM: of each tile column, its columns, then the bytes of
-            :func:`golden.product.mac_array.pack_weights`. Bias and start are zero without it.
+            :func:`golden.product.operand_bytes.pack_weights`. Bias and start are zero without it.
 SOFTMAX     Of `m` rows of `n` scores, as operands or codes (`step`); keeps the row exponents.
                                                              Payload, if `step` > 0: codebook.
 PREDICT     The statistics of the last tap and the predictor in the payload give

@@ -1,21 +1,20 @@
 """What a core can execute: the matrices that an instruction reads and writes, and its rules.
 
-:func:`check` is for one instruction, :func:`verify` for a program, in which none may destroy what a
-later one needs. What only a run can tell is refused by :mod:`golden.core.machine`.
+:func:`check` is for one instruction (its fields by :mod:`golden.core.field_rules`), :func:`verify`
+for a program, in which none may destroy what a later one needs. What only a run can tell is
+refused by :mod:`golden.core.machine`.
 """
 
 from dataclasses import dataclass
 
-from ..common.formats import ACT16, Mode
+from ..common.formats import Mode
 from ..memory.scratchpad import stride_of, words_of
-from ..prediction import range_unit, scale_unit
+from ..prediction import scale_unit
 from ..prediction.scale_predictor import PredictorShape
-from ..product.mac_array import Activation
-from ..rows import softmax
-from ..rows.layernorm import HIGHEST_CHANNELS
 from . import isa
-from .isa import Instruction, Layout, Opcode, Path, Source
-from .program import Program, ProgramError, check_range, tile_column_words, units_of, walk
+from .field_rules import check_fields, check_slots
+from .isa import Instruction, Layout, Opcode, Source
+from .program import Program, ProgramError, check_range, units_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,9 @@ def check(op: Instruction, config, memory_size: int) -> None:
     for read in reads:
         for write in writes:
             _check_apart(op, read, write, config)
-    _CHECKS.get(op.opcode, _nothing)(op, config, memory_size)
+    check_fields(op, config, memory_size)
+    if op.opcode is Opcode.PREDICT:
+        _check_predict(op, config)
 
 
 def _check_apart(op: Instruction, read: Span, write: Span, config) -> None:
@@ -112,143 +113,6 @@ def _check_apart(op: Instruction, read: Span, write: Span, config) -> None:
         raise ValueError(f"{write.what} (0x{write.address:x}, {write.words(config)} words) must "
                          f"not overlap {read.what} (0x{read.address:x}, {read.words(config)} "
                          "words)")
-
-
-def _nothing(op, config, memory_size):
-    """Everything has been checked."""
-
-
-def _check_slots(op, config, count):
-    if op.scale_a + count > config.max_sites:
-        raise ValueError(f"slots must be below {config.max_sites}, but {count} from {op.scale_a} "
-                         f"on reach {op.scale_a + count - 1}")
-
-
-def _check_scales(op, config, memory_size):
-    _check_slots(op, config, op.n)
-
-
-def _check_transfer(op, config, memory_size):
-    if op.address % config.bus_bytes:
-        raise ValueError(f"address must be a multiple of {config.bus_bytes}, not 0x{op.address:x}")
-    if not op.words:
-        raise ValueError("words must be 1 or more, not 0")
-    check_range("address", op.address, op.words * config.word_bytes, memory_size)
-
-
-def _check_patches(op, config, memory_size):
-    for name in ("address", "run_bytes", "image_row_bytes", "patch_row_bytes"):
-        if getattr(op, name) % config.bus_bytes or (name == "run_bytes" and not op.run_bytes):
-            raise ValueError(f"{name} must be a multiple of {config.bus_bytes}, not "
-                             f"{getattr(op, name)}")
-    if op.k % op.run_bytes:
-        raise ValueError(f"k must be a multiple of run_bytes ({op.run_bytes}), not {op.k}")
-    if not op.grid or (op.m - 1) % op.grid:
-        raise ValueError(f"m must be 1 more than a multiple of grid ({op.grid}), not {op.m}")
-    if op.m > 1:
-        size = (((op.m - 1) // op.grid - 1) * op.patch_row_bytes + op.grid * op.run_bytes
-                + (op.k // op.run_bytes - 1) * op.image_row_bytes)
-        check_range("address", op.address, size, memory_size)
-
-
-def _check_norm(op, config, memory_size):
-    most = min(config.max_channels, HIGHEST_CHANNELS)
-    if op.n % config.lanes or op.n > most:
-        raise ValueError(f"n must be a multiple of {config.lanes} up to {most}, not {op.n}")
-    if Layout(op.layout) not in (*isa.OPERANDS, Layout.WIDE):
-        raise ValueError("layout must be wide, operand8 or operand4, not "
-                         f"{Layout(op.layout).name.lower()}")
-    if Layout(op.layout) is Layout.WIDE and op.offset:
-        raise ValueError("layout wide has no offset")
-    _check_limits(op)
-    _check_multiplier(op, config)
-
-
-def _check_limits(op):
-    layout = Layout(op.layout)
-    low, high = {4: (-8, 15), 8: (-128, 255), 16: (ACT16.min, ACT16.max)}[layout.bits]
-    if not low <= op.low <= op.high <= high:
-        raise ValueError(f"low and high must be within {low}..{high} in this layout and in order, "
-                         f"not {op.low}..{op.high}")
-
-
-def _check_multiplier(op, config):
-    for name in ("scale_a", "scale_b", "scale_out"):
-        if getattr(op, name) >= config.max_sites:
-            raise ValueError(f"{name} must be below {config.max_sites}, not {getattr(op, name)}")
-
-
-def _check_gemm(op, config, memory_size):
-    mode = op.mode_of
-    if op.activation_of is Activation.CODE and mode is Mode.W4A4:
-        raise ValueError("activation must be signed or unsigned in w4a4, not code")
-    if op.weights == Source.STREAM:
-        if tile_column_words(op) > config.stream_words:
-            raise ValueError(f"a tile column must have {config.stream_words} stream words or "
-                             f"fewer, not {tile_column_words(op)}")
-    elif op.k > config.key_words:
-        raise ValueError(f"k must be {config.key_words} or less with weights of the scratchpad, "
-                         f"not {op.k}")
-    wide = op.path == Path.WIDE
-    if wide != (Layout(op.layout) is Layout.WIDE):
-        raise ValueError("path wide and layout wide go together")
-    if not wide:
-        _check_limits(op)
-    if op.path == Path.DIRECT and (op.residual or op.gelu or op.tap):
-        raise ValueError("path direct has no residual, GELU or tap")
-    if wide and (op.gelu or op.offset):
-        raise ValueError("path wide has no GELU or offset")
-    if op.rows and op.weights == Source.STREAM:
-        raise ValueError("row exponents go with weights of the scratchpad, not of the stream")
-    _check_multiplier(op, config)
-    if op.tap:
-        _check_tap(op, config)
-
-
-def _check_tap(op, config):
-    words = -(-op.n // config.lanes)
-    groups = op.n if op.per_channel else words // (op.last_group_word + 1)
-    shape = range_unit.RangeShape(op.m, op.n, op.last_chunk_token + 1, max(groups, 1),
-                                  config.tile_cols(op.mode_of) // config.lanes)
-    for name, value in shape.registers(config).items():
-        if getattr(op, name) != value:
-            raise ValueError(f"{name} must be {value} for this tap, not {getattr(op, name)}")
-
-
-def _check_measure(op, config, memory_size):
-    _check_multiplier(op, config)
-
-
-def _check_quantize(op, config, memory_size):
-    if Layout(op.layout) is Layout.WIDE:
-        raise ValueError("layout must be of operands or weights, not wide")
-    _check_limits(op)
-    _check_multiplier(op, config)
-
-
-def _check_softmax(op, config, memory_size):
-    most = softmax.highest_keys(config)
-    if op.n > most:
-        raise ValueError(f"n must be within 1..{most}, not {op.n}")
-    if op.step and (op.factor, op.shift) != softmax.reciprocal(op.step):
-        raise ValueError(f"factor and shift must be {softmax.reciprocal(op.step)} for step "
-                         f"{op.step}, not {(op.factor, op.shift)}")
-
-
-def _check_predict(op, config, memory_size):
-    shape = shape_of_predictor(op)
-    shape.check(config)
-    units = predictor_units(shape, config)
-    if op.words != units:
-        raise ValueError(f"words must be {units} for this predictor, not {op.words}")
-    _check_slots(op, config, op.sites)
-
-
-_CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
-           Opcode.STORE: _check_transfer, Opcode.PATCHES: _check_patches,
-           Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
-           Opcode.PREDICT: _check_predict, Opcode.MEASURE: _check_measure,
-           Opcode.QUANTIZE: _check_quantize}
 
 
 def predictor_units(shape: PredictorShape, config) -> int:
@@ -263,6 +127,15 @@ def shape_of_predictor(op: Instruction) -> PredictorShape:
         raise ValueError(f"monomials must be {shape.monomials} for this predictor, not "
                          f"{op.monomials}")
     return shape
+
+
+def _check_predict(op, config):
+    shape = shape_of_predictor(op)
+    shape.check(config)
+    units = predictor_units(shape, config)
+    if op.words != units:
+        raise ValueError(f"words must be {units} for this predictor, not {op.words}")
+    check_slots(op, config, op.sites)
 
 
 def verify(program: Program) -> None:

@@ -1,9 +1,8 @@
 """Predictions of the core to the cycle: range unit and scale unit, fed by the stream.
 
-:func:`golden.prediction.range_unit.range_cycles` and :func:`golden.prediction.scale_unit.cycles`
-say what they take if nothing makes them wait. Here the statistics' normalisations and the
-coefficients come through the stream, and the range unit has begun when the tensor that it watched
-was over.
+:mod:`golden.prediction.range_shape` and :mod:`golden.prediction.scale_cycles` say what they take if
+nothing makes them wait. Here the statistics' normalisations and the coefficients come through the
+stream, and the range unit has begun when the tensor that it watched was over.
 """
 
 from typing import NamedTuple
@@ -11,8 +10,8 @@ from typing import NamedTuple
 from ..common.config import AcceleratorConfig
 from ..common.jit import inlined, kernel
 from ..core.isa import Instruction
+from ..prediction.scale_cycles import DEGREE_LATENCY
 from ..prediction.scale_predictor import PredictorShape
-from ..prediction.scale_unit import DEGREE_LATENCY
 from .stream import LEFT, WORD, command, cursor_of, gives_unit, step_cursor
 
 EXTREMES, LOG, NORMALISE = 3, 7, 4

@@ -5,7 +5,7 @@ runs ahead of it, by as much as the ring holds and external memory gives, so tha
 instruction waits for depends on those before it. :func:`cycles` goes through a program from its
 first cycle to its last: the stream as :mod:`golden.cycles.stream` has it; products cycle by cycle
 (:mod:`golden.cycles.product_cycles`), predictions too (:mod:`golden.cycles.prediction_cycles`); the
-rest in closed form, by what :mod:`golden.rows.layernorm` and :mod:`golden.rows.softmax` say of
+rest in closed form, by what :mod:`golden.rows.layernorm` and :mod:`golden.rows.softmax_run` say of
 their units. MEASURE and QUANTIZE, which the RTL does not have, are counted as passes at a word per
 cycle, through the range unit and through the epilogue.
 """
@@ -17,8 +17,8 @@ from ..common.checks import integer
 from ..common.config import AcceleratorConfig
 from ..core.isa import CODEBOOK_UNITS, FIELD_UNITS, INSTRUCTION_UNITS, SCALES, Instruction, Opcode
 from ..core.program import Program, ProgramError
-from ..prediction.range_unit import RangeShape, range_cycles
-from ..rows import layernorm, softmax
+from ..prediction.range_shape import RangeShape, range_cycles
+from ..rows import layernorm, softmax_run
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from .stream import layout_of, stream_of, take, transfer
@@ -209,7 +209,7 @@ class _Clock:
             flush = range_cycles(RangeShape(1, config.lanes, 1), config) - 1
             return begin, begin + READER + words - 1 + flush, ()
         if opcode is Opcode.SOFTMAX:
-            return begin, begin + READER + softmax.cycles(op.m, op.n, config), ()
+            return begin, begin + READER + softmax_run.cycles(op.m, op.n, config), ()
         if opcode is Opcode.GEMM:
             return begin, *self._product(op, begin)
         if opcode is Opcode.PREDICT:

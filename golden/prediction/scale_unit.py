@@ -1,7 +1,8 @@
 """Scale unit: evaluates a scale predictor, of :mod:`golden.prediction.scale_predictor`.
 
 The hardware has no coefficient memory: every coefficient is used once per image and streams past,
-in the order of :func:`pack`, ``config.scale_lanes`` at a time. :func:`cycles` is its cost.
+in the order of :func:`pack`, ``config.scale_lanes`` at a time. What that costs is in
+:mod:`golden.prediction.scale_cycles`.
 """
 
 from functools import lru_cache
@@ -42,15 +43,6 @@ LIFT = ROUND - PROJECTION.frac
 
 DROP = {d: MONOMIAL[d - 1].frac + STATISTIC.frac - MONOMIAL[d].frac for d in MONOMIAL if d > 1}
 """Bits rounded off the product that makes a monomial of a degree."""
-
-LATENCY = 12
-"""Cycles from the last coefficient beat of a block of sites to the first of its scales."""
-
-_VARIABLE_LATENCY = 9  # from the last coefficient beat of a block of variables to its first
-_EXPAND_LATENCY = 2  # from the last variable to the first coefficient beat of the sites
-
-DEGREE_LATENCY = 4
-"""Cycles between two degrees."""
 
 _PROJECTION_FRAC = PROJECTION.frac
 _Z_LOW, _Z_HIGH = STATISTIC.min, STATISTIC.max
@@ -113,7 +105,7 @@ def project(statistics, predictor: ScalePredictor):
     int64 array, shape (images, variables)
         ``clip(floor(A u + b + 1/2))`` in ``STATISTIC``; `statistics` where there is no projection.
     """
-    shape = _predictor(predictor).shape
+    shape = check_predictor(predictor).shape
     u = integers("statistics", statistics, STATISTIC.min, STATISTIC.max,
                  shape=(None, shape.statistics))
     if not shape.projected:
@@ -180,7 +172,7 @@ def predict(statistics, predictor: ScalePredictor):
     int64 array, shape (sites,)
         log2 of the scales, in ``LAMBDA``, ``HIGHEST`` or less.
     """
-    count = _predictor(predictor).shape.statistics
+    count = check_predictor(predictor).shape.statistics
     u = integers("statistics", statistics, STATISTIC.min, STATISTIC.max, shape=(count,))
     return predict_batch(u[None], predictor)[0]
 
@@ -218,7 +210,7 @@ def pack(predictor: ScalePredictor, config: AcceleratorConfig):
     ValueError
         If the predictor is too large for `config`.
     """
-    _predictor(predictor).shape.check(config)
+    check_predictor(predictor).shape.check(config)
     tables = [np.column_stack((*predictor.coefficients, predictor.constant))]
     if predictor.projection is not None:
         tables.insert(0, np.column_stack((predictor.projection, predictor.bias)))
@@ -260,47 +252,8 @@ def unpack(numbers, shape: PredictorShape, config: AcceleratorConfig) -> ScalePr
     return ScalePredictor(second[:, -1], tuple(coefficients), projection, bias)
 
 
-def cycles(predictor: ScalePredictor | PredictorShape, config: AcceleratorConfig) -> int:
-    """Return the cycles from the first statistic accepted to the last scale, both included.
-
-    With L lanes: one cycle per statistic; if there is a projection, ``ceil(variables / L)`` blocks
-    of ``statistics + 1`` beats; one cycle per monomial of degree 2 and 3; ``ceil(sites / L)``
-    blocks of ``monomials + 1`` beats; and constants. A block takes L cycles at least, as its
-    results leave one by one. Holds when neither side makes the unit wait.
-
-    Raises
-    ------
-    ValueError
-        If the predictor is too large for `config`.
-    """
-    shape = _shape(predictor)
-    shape.check(config)
-    lanes = config.scale_lanes
-
-    def blocks(results, terms):  # cycles from the first beat to the last result but a latency
-        full = (results - 1) // lanes
-        return full * max(terms + 1, lanes) + terms + results - full * lanes
-
-    total = shape.statistics + _EXPAND_LATENCY
-    if shape.projected:
-        total += blocks(shape.variables, shape.statistics) + _VARIABLE_LATENCY
-    for degree in range(2, shape.degree + 1):
-        total += shape.monomials_of_degree(degree) + DEGREE_LATENCY
-    return total + blocks(shape.sites, shape.monomials) + LATENCY - 1
-
-
-def multiply_accumulates(predictor: ScalePredictor | PredictorShape) -> int:
-    """Return the multiplications of one prediction: projection, monomials and polynomials."""
-    shape = _shape(predictor)
-    projection = shape.variables * shape.statistics if shape.projected else 0
-    return projection + shape.monomials - shape.variables + shape.sites * shape.monomials
-
-
-def _predictor(predictor) -> ScalePredictor:
+def check_predictor(predictor) -> ScalePredictor:
+    """Return a predictor; raise :exc:`TypeError` if it is something else."""
     if not isinstance(predictor, ScalePredictor):
         raise TypeError(f"predictor must be a ScalePredictor, not {predictor!r}")
     return predictor
-
-
-def _shape(predictor) -> PredictorShape:
-    return predictor if isinstance(predictor, PredictorShape) else _predictor(predictor).shape

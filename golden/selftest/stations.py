@@ -13,7 +13,8 @@ import numpy as np
 
 from ..common.config import AcceleratorConfig
 from ..common.formats import ACC, ACT16, INT8, LOG2, MANTISSA, OPERAND, STATISTIC, Mode
-from ..prediction.range_unit import RangeShape, statistics
+from ..prediction.range_shape import RangeShape
+from ..prediction.range_unit import statistics
 from ..prediction.scale_predictor import ScalePredictor
 from ..prediction.scale_unit import predict, scales
 from ..product.mac_array import CODES, Activation, gemm

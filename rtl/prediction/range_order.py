@@ -15,7 +15,7 @@ __all__ = ["FlushOrder", "WatchOrder", "entry_shape", "range_shape_layout"]
 
 
 def range_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """A run, as :meth:`golden.prediction.range_unit.RangeShape.registers` tells it the hardware."""
+    """A run, as :meth:`golden.prediction.range_shape.RangeShape.registers` tells it the unit."""
     return data.StructLayout({name: shape_of(fmt)
                               for name, fmt in register_formats(config).items()})
 

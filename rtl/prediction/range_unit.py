@@ -26,7 +26,7 @@ class RangeUnit(wiring.Component):
     Beats are accepted one per cycle from the first of a tensor to its last, without exception.
     From then on none is accepted until the last statistic has been taken; the next tensor may
     begin, and `shape` may change, in the cycle after. Without stalls at `normalisation` and `o`
-    that takes :func:`golden.prediction.range_unit.range_cycles` cycles.
+    that takes :func:`golden.prediction.range_shape.range_cycles` cycles.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ class RangeUnit(wiring.Component):
     Members
     -------
     shape : ``In(range_shape_layout(config))``
-        The run, as :meth:`golden.prediction.range_unit.RangeShape.registers` gives it; stable from
+        The run, as :meth:`golden.prediction.range_shape.RangeShape.registers` gives it; stable from
         the first beat to the last statistic.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
-        Beats in the order of :func:`golden.prediction.range_unit.beats`. Lanes beyond the last
+        Beats in the order of :func:`golden.prediction.range_shape.beats`. Lanes beyond the last
         channel are ignored.
     normalisation : ``In(stream.Signature(normalisation_layout))``
         One mean and gain per statistic, in the order of the statistics.

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common import formats
 from golden.common.config import AcceleratorConfig
-from golden.prediction import scale_unit
+from golden.prediction import scale_cycles, scale_unit
 from golden.prediction.scale_predictor import HIGHEST
 
 from ..common.checks import check_config
@@ -32,7 +32,8 @@ class ScaleUnit(wiring.Component):
     scales in the order of the sites, ``config.scale_lanes`` multiplications per cycle. The
     statistics of the next image are accepted from the cycle after the last coefficients.
     Backpressure anywhere. From the last coefficients of a block to its first scale
-    :attr:`LATENCY` cycles pass; a whole image takes :func:`golden.prediction.scale_unit.cycles`.
+    :attr:`LATENCY` cycles pass; a whole image takes
+    :func:`golden.prediction.scale_cycles.scale_cycles`.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class ScaleUnit(wiring.Component):
         Scales in the order of the sites, the last one marked.
     """
 
-    LATENCY = scale_unit.LATENCY
+    LATENCY = scale_cycles.LATENCY
 
     def __init__(self, config: AcceleratorConfig, multipliers: bool = True):
         check_config(config)
@@ -123,7 +124,7 @@ class _Merge(wiring.Component):
 class _Output(wiring.Component):
     """Turn lambdas into scales; latency, throughput and stalls are those of :class:`Exp2`.
 
-    Without `multipliers` as well: :data:`golden.prediction.scale_unit.LATENCY` counts it.
+    Without `multipliers` as well: :data:`golden.prediction.scale_cycles.LATENCY` counts it.
     """
 
     def __init__(self, multipliers: bool):

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from golden.common import formats
 from golden.common.config import AcceleratorConfig
-from golden.rows import softmax
+from golden.rows import softmax, softmax_run
 
 from ..common.checks import check_config
 from ..common.log2 import Log2
@@ -34,8 +34,8 @@ class Softmax(wiring.Component):
 
     A word of ``config.lanes`` scores is accepted in every cycle, and a word of results given,
     however short the rows: a row waits in the row buffer for its largest score while the next one
-    streams in behind it. Without stalls a run takes :func:`golden.rows.softmax.cycles` cycles. The
-    exponent of a row is given :attr:`exponent_latency` cycles after its last word.
+    streams in behind it. Without stalls a run takes :func:`golden.rows.softmax_run.cycles` cycles.
+    The exponent of a row is given :attr:`exponent_latency` cycles after its last word.
 
     Each of the two outputs waits for the other only where a whole pipeline is full between them:
     an exponent that is not taken does not hold up the words of its own row.
@@ -50,7 +50,7 @@ class Softmax(wiring.Component):
     Members
     -------
     shape : ``In(softmax_shape_layout(config))``
-        The run, as :func:`golden.rows.softmax.registers` gives it; stable from the first word
+        The run, as :func:`golden.rows.softmax_run.registers` gives it; stable from the first word
         accepted until the last word and the last exponent have been taken.
     codebook : ``In(softmax_codebook_layout)``
         Operands that codes stand for, ``golden.rows.softmax.codebook(step)``; as stable. Ignored
@@ -138,7 +138,7 @@ class _Exponents(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bits = (softmax.highest_keys(self._config) * softmax.OPERAND.max).bit_length()
+        bits = (softmax_run.highest_keys(self._config) * softmax.OPERAND.max).bit_length()
         m.submodules.log2 = log2 = Log2(bits)
 
         # Stage a: operands.

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
-from golden.rows import softmax
+from golden.rows import softmax, softmax_run
 
 from ..common.checks import check_config
 from ..common.shapes import shape_of
@@ -80,7 +80,7 @@ class Rows(wiring.Component):
     def _depth(config: AcceleratorConfig) -> int:
         # As many as are written from the first word of a row until it is taken: all of its own,
         # and one for each stage of the maximum.
-        return softmax.highest_words(config) + Largest.latency(config)
+        return softmax_run.highest_words(config) + Largest.latency(config)
 
     @classmethod
     def words(cls, config: AcceleratorConfig) -> int:

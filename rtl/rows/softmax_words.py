@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat
-from golden.rows import softmax
+from golden.rows import softmax, softmax_run
 
 from ..common.shapes import shape_of
 from ..prediction.extremes import BIASED
@@ -32,9 +32,9 @@ BASE = IntFormat((BIASED.max + (softmax.STEP.max >> 1)).bit_length(), signed=Fal
 
 
 def softmax_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """What the hardware is told of a run: :func:`golden.rows.softmax.registers`."""
+    """What the hardware is told of a run: :func:`golden.rows.softmax_run.registers`."""
     return data.StructLayout({name: shape_of(fmt)
-                              for name, fmt in softmax.register_formats(config).items()})
+                              for name, fmt in softmax_run.register_formats(config).items()})
 
 
 softmax_codebook_layout = data.ArrayLayout(shape_of(softmax.OPERAND), softmax.CODES)

@@ -16,7 +16,8 @@ from golden.core import isa
 from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.rules import operand_layout, predictor_units
 from golden.network.network import HEAD, Linear, Network, Norm, Tap
-from golden.prediction import range_unit, scale_unit
+from golden.prediction import scale_unit
+from golden.prediction.range_shape import RangeShape
 from golden.product.mac_array import Activation
 from golden.rows.layernorm import NORMALIZED
 
@@ -117,8 +118,8 @@ class LayerBuilder(Builder):
         """Multiply and add to the residual stream, in place; predict scales of what has become."""
         tap = {}
         if taps:
-            shape = range_unit.RangeShape(x.rows, x.cols, taps[0].chunk_tokens, taps[0].groups,
-                                          self.config.tile_cols(mode) // self.config.lanes)
+            shape = RangeShape(x.rows, x.cols, taps[0].chunk_tokens, taps[0].groups,
+                               self.config.tile_cols(mode) // self.config.lanes)
             tap = {"tap": 1, **shape.registers(self.config)}
         self.product(a, layer, site, mode, {"residual_address": (x, 0)}, {"dest": (x, 0)},
                      activation=activation, path=Path.WIDE, residual=1, **tap)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
 
 from .energy import DRAM_RANGE, Energy, EnergyTable

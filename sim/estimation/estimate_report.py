@@ -12,6 +12,7 @@ from rich.text import Text
 
 from golden.common.formats import Mode
 
+from ..cli import printable
 from ..tables import pairs_of, show, table_of
 from . import scalesim
 from .costs import Estimate, Layer
@@ -54,7 +55,7 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
     """Print tables, totals and assumptions; `reason` is why the mapping is generic."""
     options, config = result.options, result.config
     console.print(Text.assemble(
-        (f"{result.workload.model}", "bold green"),
+        (printable(result.workload.model), "bold green"),
         f" on {config.rows}x{config.cols} multipliers, {options.bits.value}, "
         f"{options.clock_mhz:g} MHz, {options.tech}, {options.scales} scales"))
     console.print()
@@ -67,9 +68,9 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
     console.print(energy_parts(result))
     console.print()
     if reason:
-        console.print(Text(f"Not compiled: {reason}.", style="dim"))
+        console.print(Text(printable(f"Not compiled: {reason}."), style="dim"))
     for line in assumptions(result):
-        console.print(Text(line, style="dim"))
+        console.print(Text(printable(line), style="dim"))
 
 
 def _products(result, layers, every_layer, width) -> Table:
@@ -242,7 +243,7 @@ def as_csv(rows: list[dict]) -> str:
 def print_scalesim(summary: dict, console: Console):
     """Print what :func:`scalesim_dict` gives."""
     rows, cols = summary["array"]
-    console.print(Text.assemble((summary["model"], "bold green"),
+    console.print(Text.assemble((printable(summary["model"]), "bold green"),
                                 f" as SCALE-Sim 3.0.0 maps it, {rows}x{cols}, "
                                 f"{summary['dataflow']}"))
     console.print()

@@ -11,7 +11,8 @@ from dataclasses import fields, replace
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.prediction import scale_unit
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
+from golden.prediction.scale_cycles import multiply_accumulates, scale_cycles
 from golden.prediction.scale_predictor import PredictorShape
 
 from ..prediction.default_shapes import predictor_shape, tap_shape
@@ -221,12 +222,12 @@ class _Estimator:
                         + predictor.sites * (predictor.monomials + 1))
         size = COEFFICIENT_BYTES * coefficients
         flush = mapping.flush_cycles(tap, self._config)
-        macs = scale_unit.multiply_accumulates(predictor)
+        macs = multiply_accumulates(predictor)
         return [
             self._scales_layer("range unit", (tap.tokens, tap.channels), flush, watched, Traffic(),
                                watched * self._energies["watch"]),
             self._scales_layer("scale unit", (predictor.statistics, predictor.sites),
-                               scale_unit.cycles(predictor, self._config), macs,
+                               scale_cycles(predictor, self._config), macs,
                                Traffic(2 * size, 0, size), macs * self._energies["scale mac"]),
         ]
 

@@ -23,7 +23,7 @@ more than the core does: closed forms of shapes, no state. Matrix products run o
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, LAMBDA, Mode
-from golden.prediction.range_unit import RangeShape, range_cycles
+from golden.prediction.range_shape import RangeShape, range_cycles
 from golden.product.tiling import drain_cycles, gemm_cycles
 
 from .traffic import Traffic

@@ -14,7 +14,7 @@ from golden.core.program import Program
 from golden.core.rules import shape_of_predictor, spans
 from golden.cycles.feed import header_words, load_words
 from golden.cycles.timing import USUAL, MemoryModel, Step, timing
-from golden.prediction import scale_unit
+from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
 from .traffic import Traffic
@@ -258,5 +258,5 @@ class _Counter:
         return elements * each
 
     def _predict_pj(self, op: Instruction) -> float:
-        return (scale_unit.multiply_accumulates(shape_of_predictor(op))
+        return (multiply_accumulates(shape_of_predictor(op))
                 * self._energies["scale mac"])

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..cli import printable
 from ..tables import pairs_of, show, table_of
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent
@@ -20,7 +21,7 @@ _COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
 def print_program(result: ProgramEstimate, console: Console, *, every_layer: bool = False) -> None:
     """Print tables, totals and assumptions."""
     scales = result.program.about.get("scales", "static")
-    console.print(_title(result).append(f", {scales} scales"))
+    console.print(_title(result).append(f", {printable(str(scales))} scales"))
     console.print()
     kinds = [[row.kind, str(row.count), *_numbers(row, result)] for row in result.kinds]
     show(console, table_of("Instructions", ["instruction", "x", *_COLUMNS], kinds, console.width,
@@ -34,14 +35,14 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print(energy_parts(result))
     console.print()
     for line in assumptions(result):
-        console.print(Text(line, style="dim"))
+        console.print(Text(printable(line), style="dim"))
 
 
 def _title(result: ProgramEstimate) -> Text:
     config, about = result.program.config, result.program.about
     return Text.assemble(
-        (str(about.get("model", "network")), "bold green"),
-        f" {about.get('bits', '')} on a {config.rows}x{config.cols} core, "
+        (printable(str(about.get("model", "network"))), "bold green"),
+        f" {printable(str(about.get('bits', '')))} on a {config.rows}x{config.cols} core, "
         f"{result.clock_mhz:g} MHz, {result.tech}")
 
 
@@ -141,7 +142,7 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
                            [[3], [4], [7], [5, 6]]))
     console.print()
     for line in dict.fromkeys(line for result in results.values() for line in assumptions(result)):
-        console.print(Text(line, style="dim"))
+        console.print(Text(printable(line), style="dim"))
 
 
 def _row_dict(row: InstructionCost) -> dict:

@@ -1,7 +1,7 @@
 """The predictor that an accelerator gets unless told otherwise: what it watches, and its size."""
 
 from golden.common.config import AcceleratorConfig
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from golden.prediction.scale_predictor import PredictorShape
 
 DEFAULT_CHUNK_TOKENS = 16

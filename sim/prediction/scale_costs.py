@@ -13,7 +13,7 @@ from functools import lru_cache
 from golden.common.config import CORES, AcceleratorConfig
 from golden.cycles import timing
 from golden.network.network import BLOCK_SITES, Network, Precision, Tap, VitShape
-from golden.prediction import scale_unit
+from golden.prediction.scale_cycles import multiply_accumulates
 
 from ..compiler import DoesNotFit, compile_with_room
 from ..compiler.blank import blank_network
@@ -87,7 +87,7 @@ def predicted(network: Network, core: AcceleratorConfig = CORE) -> Cost:
     if not taps:
         return Cost()
     compared = 2 * shape.tokens * shape.dim  # with the maximum and with the minimum
-    operations = sum(scale_unit.multiply_accumulates(tap.predictor) + compared for tap in taps)
+    operations = sum(multiply_accumulates(tap.predictor) + compared for tap in taps)
     return Cost(sum(map(_parameters, taps)), operations, _added(network, core, taps))
 
 

@@ -24,6 +24,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from golden.common.checks import integer
+from golden.common.config import LIMITS
+
 from ..cli import UserError, whole_file
 from .sites import SITES
 
@@ -50,6 +53,11 @@ class Choices:
         For how many images the pixels are stored.
     chunk_tokens
         Tokens per chunk of the range unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is of another form, or no such site or width.
     """
 
     blocks: tuple[int, ...] = ()
@@ -58,6 +66,21 @@ class Choices:
     site_images: int = 1
     pixel_images: int = 1
     chunk_tokens: int = 16
+
+    def __post_init__(self):
+        for name, allowed in ("blocks", None), ("sites", SITES), ("bits", (8, 4)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple):
+                raise TypeError(f"{name} must be a list, not {values!r}")
+            for value in values:
+                if allowed is None:
+                    integer(name, value, 0)
+                elif isinstance(value, bool) or value not in tuple(allowed):
+                    raise ValueError(f"{name} must be among {', '.join(map(str, allowed))}, not "
+                                     f"{value!r}")
+        integer("site_images", self.site_images, 0)
+        integer("pixel_images", self.pixel_images, 0)
+        integer("chunk_tokens", self.chunk_tokens, *LIMITS["max_tokens"])
 
     @classmethod
     def from_metadata(cls, choices: dict) -> "Choices":

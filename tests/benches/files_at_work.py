@@ -78,6 +78,7 @@ def inside(file, other):
 
 def executed(program, image=None):
     """Yield opcode and steps of each instruction."""
+    Machine(program, image).run()  # compiles kernels, which takes minutes while watched
     machine = Machine(program, image)
     for _, op in program.instructions():
         forget_results()
@@ -98,6 +99,7 @@ def priced(program):
         if calls and note.inside and is_unit(file):
             found[-1][1].add(file)
 
+    timing(program)  # compiles kernels, as above
     note.inside = False
     watched(lambda: timing(program), note)
     return found
@@ -108,8 +110,10 @@ def parts_of(component):
     found = {}
 
     def visit(fragment, around):
-        own = {relative(sys.modules[type(origin).__module__].__file__)
-               for origin in fragment.origins or ()} - {""}
+        own = {file
+               for origin in fragment.origins or ()
+               if (file := relative(sys.modules[type(origin).__module__].__file__))
+               .startswith("rtl/")}
         around = around | own
         for file in around:
             found.setdefault(file, set()).update(own)

@@ -15,11 +15,11 @@ from golden.core.program import Program, ProgramError, Region, align
 from golden.core.rules import key_layout, operand_layout, weight_layout
 from golden.memory.scratchpad import stride_of, words_of
 from golden.prediction import scale_unit
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from golden.prediction.scale_predictor import HIGHEST, PredictorShape
 from golden.product.mac_array import Activation
 from golden.results.gelu import END
-from golden.rows import softmax
+from golden.rows import softmax, softmax_run
 from golden.rows.layernorm import EPSILON, HIGHEST_CHANNELS
 from tests.cases.gemm_products import KINDS
 from tests.cases.predictors import random_predictor
@@ -373,7 +373,7 @@ class _Generator:
         n = self.pick((1, 2, config.lanes, self.within(1, 3 * config.lanes),
                        self.within(1, 80)))
         if self.chance(0.06):
-            m, n = 2, self.within(100, softmax.highest_keys(config))
+            m, n = 2, self.within(100, softmax_run.highest_keys(config))
         fields, payload = {"m": m, "n": n}, b""
         if step:
             fields["step"] = step

@@ -294,6 +294,22 @@ def test_report_without_labels_and_jitter(inputs, capsys):
     assert report["jittered"] is None
 
 
+@pytest.mark.parametrize("width", [40, 20])
+def test_narrow_tables_cut_no_number(width, inputs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert emulate.main(words(inputs, "--count", "3", "--jitter", "1e-7")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert width < 40 or max(map(len, lines)) <= width
+    assert sum(bool(re.fullmatch(r".*…? +\d+\.\d\d %", line)) for line in lines) >= 3
+    steps = next(line for line in lines if line.startswith("tensor")).split()
+    assert steps[-1] == "beyond"
+    numbers = [line.split() for line in lines if "exponents" in line]
+    assert numbers
+    assert all(number[-1] == "0" for number in numbers)
+    assert ("error" in steps) == (width == 40)
+    assert width < 40 or all(re.fullmatch(r"0\.\d+", number[-2]) for number in numbers)
+
+
 def test_tables_fit_a_terminal(inputs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert emulate.main(words(inputs, "--labels", str(inputs / "labels.csv"),

@@ -11,9 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from golden.common.config import CORES
 from sim import estimate, run
 from sim.cli import command
+from sim.estimation import estimate_report, program_report
+from sim.inference.classes import Guess
+from sim.inference.classify import Answer
 from sim.inputs.labels import read_labels
 
 NAMES = {b"caf\xe9.png": r"caf\udce9.png", "猫.png".encode(): "猫.png",
@@ -39,12 +44,11 @@ def stream(encoding, monkeypatch):
 @pytest.fixture
 def call(monkeypatch):
     """Run sim.run, its model replaced by two classes, on a stdout of some encoding."""
-    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8"),
-                            preprocessing=lambda: SimpleNamespace(pixels=np.asarray))
+    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8"))
 
     def classify(model, pixels, files, floating, **options):
-        found = [run.Guess(index, name, 1.0, 0.5) for index, name in enumerate(CLASSES)]
-        return [run.Answer(file, found, None) for file in files]
+        found = [Guess(index, name, 1.0, 0.5) for index, name in enumerate(CLASSES)]
+        return [Answer(file, found, None) for file in files]
 
     def start(encoding, *words):
         out = stream(encoding, monkeypatch)
@@ -53,6 +57,8 @@ def call(monkeypatch):
         return status, out.buffer.getvalue().decode(encoding)
 
     monkeypatch.setattr(run, "open_model", lambda text: model)
+    monkeypatch.setattr(run, "preprocessing_of_model",
+                        lambda model: SimpleNamespace(pixels=np.asarray))
     monkeypatch.setattr(run, "_beside", lambda model, weights: (None, []))
     monkeypatch.setattr(run, "classify", classify)
     return start
@@ -102,6 +108,21 @@ def test_csv_has_every_name(encoding, monkeypatch, tmp_path):
     estimate._write(args, {"rows": ROWS}, ROWS)
     assert (tmp_path / "a.csv").read_bytes() == "name,cycles\n猫 cat,1\nb\\udce9te,1\n".encode()
     assert json.loads((tmp_path / "a.json").read_bytes())["rows"] == ROWS
+
+
+def test_estimates_show_escapes_in_the_place_of_control_characters():
+    program = SimpleNamespace(config=CORES["4x4"], about={"model": "a\x1b[2J", "bits": "w\x07"})
+    title = program_report._title(SimpleNamespace(program=program, clock_mhz=100, tech="t"))
+    assert title.plain.startswith(r"a\x1b[2J w\x07 on a 4x4 core")
+    out = io.StringIO()
+    row = {"operation": "o\x1b[2J", "shape": [1, 2], "count": 1, "macs": 2, "cycles": 3,
+           "utilisation": 0.5}
+    estimate_report.print_scalesim(
+        {"model": "a\x1b[2J", "array": [4, 4], "dataflow": "os", "cycles": 3, "macs": 2,
+         "utilisation": 0.5, "operations": [row]}, Console(file=out, width=80))
+    assert "\x1b" not in out.getvalue()
+    assert r"a\x1b[2J" in out.getvalue()
+    assert r"o\x1b[2J" in out.getvalue()
 
 
 def test_labels_name_files_whose_names_are_no_text(files, tmp_path):

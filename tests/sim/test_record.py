@@ -13,6 +13,7 @@ from PIL import Image
 from sim import record
 from sim.inputs import models
 from sim.recordings import recording_file
+from sim.recordings.sites import SITES
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,18 @@ def test_rebuild_names_other_library_versions(rebuild, monkeypatch, capsys):
     assert "only the versions in the metadata differ" in out
 
 
+def test_rebuild_shows_no_control_characters_of_the_file(rebuild, tmp_path, capsys):
+    old = recording_file.read(tmp_path / "a.xz")
+    tensors = old.tensors | {"a\x1b[2J": np.zeros(1)}
+    about = old.metadata | {"libraries": old.metadata["libraries"] | {"numpy": "1\x1b[2J"}}
+    recording_file.write(recording_file.Recording(tensors, about), tmp_path / "a.xz")
+    assert record.main(rebuild) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"was recorded with numpy 1\x1b[2J, here" in out
+    assert r"a\x1b[2J: only one has it" in out
+
+
 def test_rebuild_says_when_only_the_compression_differs(rebuild, monkeypatch, capsys):
     monkeypatch.setattr(recording_file, "compress", lzma.compress)
     assert record.main(rebuild) == 0
@@ -139,6 +152,7 @@ def test_rebuild_refuses_other_inputs(rebuild, tmp_path, folder, capsys):
     (["--sites", "qkv,fc9"], "must be among qkv, q, k, v, probs, proj, fc1, fc2, not 'fc9'"),
     (["--bits", "8,3"], "must be 4, 8 or 8,4, not '8,3'"),
     (["--count", "0"], "must be a positive integer, not '0'"),
+    (["--chunk-tokens", "100000"], "chunk_tokens must be within 1..65536, not 100000"),
     (["--chunk-tokens", "-1"], "must be a positive integer, not '-1'"),
     (["--site-images", "x"], "must be a positive integer, not 'x'"),
     (["--rebuild", "a.xz"], "not allowed with argument --model"),
@@ -164,7 +178,7 @@ def test_folder_with_a_broken_image(arguments, tmp_path, folder, capsys):
 
 @pytest.mark.parametrize("change", [
     {"weights": None}, {"weights": {}}, {"images": ["a.png"]}, {"images": [{}]}, {"model": 1},
-    {"choices": {"speed": 1}}, {"command": []}, {"libraries": None},
+    {"images": [{"file": 1}]}, {"choices": {"speed": 1}}, {"command": []}, {"libraries": None},
 ], ids=str)
 def test_a_recording_of_unknown_origin_is_not_recorded_again(change, tmp_path, capsys):
     about = {"weights": {"file": "w", "sha256": "0"}, "images": [], "model": "vit", "choices": {},
@@ -178,3 +192,29 @@ def test_a_recording_of_unknown_origin_is_not_recorded_again(change, tmp_path, c
     err = capsys.readouterr().err
     assert err.startswith(f"python -m sim.record: error: {path} does not say what it was recorded")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("choices", "message"), [
+    ({"blocks": 0}, "blocks must be a list, not 0"),
+    ({"blocks": ["0"]}, "blocks must be an integer, not '0'"),
+    ({"blocks": [-1]}, "blocks must be 0 or more, not -1"),
+    ({"sites": "qkv"}, "sites must be a list, not 'qkv'"),
+    ({"sites": ["fc1", "fc9"]}, f"sites must be among {', '.join(SITES)}, not 'fc9'"),
+    ({"sites": [["fc1"]]}, f"sites must be among {', '.join(SITES)}, not ['fc1']"),
+    ({"bits": [5]}, "bits must be among 8, 4, not 5"),
+    ({"bits": None}, "bits must be a list, not None"),
+    ({"site_images": "1"}, "site_images must be an integer, not '1'"),
+    ({"site_images": -1}, "site_images must be 0 or more, not -1"),
+    ({"pixel_images": 1.5}, "pixel_images must be an integer, not 1.5"),
+    ({"chunk_tokens": 0}, "chunk_tokens must be within 1..65536, not 0"),
+    ({"chunk_tokens": 10**30}, f"chunk_tokens must be within 1..65536, not {10**30}"),
+    ({"chunk_tokens": True}, "chunk_tokens must be an integer, not True"),
+], ids=str)
+def test_wrong_choices_of_a_recording_are_one_line(rebuild, tmp_path, capsys, choices, message):
+    old = recording_file.read(tmp_path / "a.xz")
+    changed = old.metadata | {"choices": old.metadata["choices"] | choices}
+    recording_file.write(recording_file.Recording(old.tensors, changed), tmp_path / "a.xz")
+    capsys.readouterr()
+    assert record.main(rebuild) == 2
+    assert capsys.readouterr().err == (
+        f"python -m sim.record: error: {tmp_path}/a.xz does not say what was recorded: {message}\n")

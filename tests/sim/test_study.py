@@ -10,6 +10,7 @@ from golden.network.network import VitShape
 from sim import study
 from sim.prediction import predictor
 from tests.cases import shipped
+from tests.sim.test_tables import printed
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=6, heads=4, hidden=64, classes=7)
 
@@ -54,6 +55,19 @@ def test_the_table_names_what_was_tried(words, capsys):
     assert max(map(len, said.splitlines())) <= 80
     assert "channel" in said
     assert "tensor" in said
+
+
+@pytest.mark.parametrize("width", [80, 60, 40, 20])
+def test_the_table_keeps_what_is_most_worth(width):
+    rows = [{"options": {"groups": 1, "taps": (0, 3, 6, 9), "chunk_tokens": 196, "rank": 24,
+                         "degree": 2}, "numbers": 123_456, "mean": share, "kinds": {}}
+            for share in (0.123, 0.456)]
+    lines = printed(study._table(rows, "Title", width), width)
+    last = lines[-1].split()
+    assert "0.456" in last
+    assert ("123.5k" in last) == (width > 40)
+    assert last[0] == "0,3,6,9"
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize(("change", "message"), [

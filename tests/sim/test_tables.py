@@ -36,6 +36,16 @@ def test_numbers_are_whole_or_not_there(width):
     assert "…" not in "".join(lines)
 
 
+def test_names_of_files_are_shown_as_escapes():
+    rows = [["b\x1b[2Jc\n [x]", "1"], ["\x07"]]
+    lines = printed(table_of("a\x1b[1m[b]", ["name", "n"], rows, 60), 60)
+    assert lines[0] == r"a\x1b[1m[b]"
+    assert any(line.startswith(r"b\x1b[2Jc") for line in lines)
+    assert any(line.split() == ["[x]"] for line in lines)
+    assert r"\x07" in lines
+    assert printed(list_of([("a\x1b[1m[b]", "2")], 60), 60)[-1].split() == [r"a\x1b[1m[b]", "2"]
+
+
 @pytest.mark.parametrize("width", [24, 30, 34, 40, 50, 60, 80, 120])
 def test_tables_fit(width):
     lines = printed(table_of("T", COLUMNS, ROWS, width, SPARE), width)

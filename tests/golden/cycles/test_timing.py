@@ -13,11 +13,12 @@ from golden.cycles import feed, product_feed, stream, timing
 from golden.cycles.prediction_cycles import prediction_cycles
 from golden.cycles.product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from golden.cycles.timing import IDEAL, MemoryModel, cycles
-from golden.prediction import range_unit, scale_unit
-from golden.prediction.range_unit import RangeShape
+from golden.prediction import scale_unit
+from golden.prediction.range_shape import RangeShape, range_cycles
+from golden.prediction.scale_cycles import scale_cycles
 from golden.prediction.scale_predictor import PredictorShape
 from golden.product.tiling import drain_cycles
-from golden.rows import layernorm, softmax
+from golden.rows import layernorm, softmax_run
 
 SMALL, LARGE = CORES["4x4"], CORES["8x16"]
 CONFIGS = [SMALL, AcceleratorConfig(4, 8, lanes=4), AcceleratorConfig(8, 8, lanes=8), LARGE,
@@ -106,7 +107,7 @@ def test_norm_and_softmax_take_what_their_units_do(m, words, config):
                      make(Opcode.SOFTMAX, m=m, n=n - 1), config=config)
     _, norm, rows, _ = timing.timing(ops).steps
     assert norm.run == (READER + layernorm.cycles(m, n, config) + EPILOGUE + PLACEMENT + 1)
-    assert rows.run == READER + softmax.cycles(m, n - 1, config) + 1
+    assert rows.run == READER + softmax_run.cycles(m, n - 1, config) + 1
     assert norm.constants == {4: 2 * n, 8: n}.get(config.cols, n) + 3
     assert rows.constants == 0
 
@@ -162,8 +163,8 @@ def test_a_prediction_takes_what_its_units_do():
     units = -(-scale_unit.beats(shape, config) * config.scale_lanes // 4)
     op = make(Opcode.PREDICT, words=units, **shape.registers())
     found = after(product, op, config=config)
-    flush = range_unit.range_cycles(tap, config) - 20 * tap.words(config)
-    known = scale_unit.cycles(shape, config)
+    flush = range_cycles(tap, config) - 20 * tap.words(config)
+    known = scale_cycles(shape, config)
     assert known < found < known + flush
 
 

@@ -23,16 +23,7 @@ from golden.common.formats import (
 )
 from golden.prediction import scale_unit
 from golden.prediction.scale_predictor import HIGHEST, PredictorShape, ScalePredictor, monomials_of
-from golden.prediction.scale_unit import (
-    cycles,
-    expand,
-    multiply_accumulates,
-    pack,
-    predict,
-    predict_batch,
-    project,
-    scales,
-)
+from golden.prediction.scale_unit import expand, pack, predict, predict_batch, project, scales
 from tests.cases.predictors import (
     check_against_float,
     random_predictor,
@@ -234,35 +225,6 @@ def test_packs_coefficients_in_the_order_they_are_used(lanes, variables, degree,
     assert next(beats, None) is None
 
 
-def test_counts_multiplications():
-    # 97 sites, two variables, degree 2: three products for the monomials, five for each site
-    assert multiply_accumulates(PredictorShape(2, 2, 97, 2, False)) == 3 + 97 * 5
-    assert multiply_accumulates(PredictorShape(384, 8, 97, 2, True)) == 384 * 8 + 36 + 97 * 44
-
-
-def test_cycles_follow_the_formula():
-    shape = PredictorShape(384, 8, 97, 2, True)
-    beats = 2 * 385 + 25 * 45
-    assert 0 < cycles(shape, CORES["8x16"]) - (384 + beats + 36) < 40
-    predictor = random_predictor(np.random.default_rng(8), variables=8, degree=2, sites=97,
-                                 statistics=384)
-    assert predictor.shape == shape
-    assert len(pack(predictor, CORES["8x16"])) == beats
-    assert cycles(predictor, CORES["8x16"]) == cycles(shape, CORES["8x16"])
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    ({"max_statistics": 6}, "statistics must be 6 or less in this configuration, not 7"),
-    ({"max_projected": 3}, "variables must be 3 or less in this configuration, not 4"),
-    ({"max_monomials": 13}, "monomials must be 13 or less in this configuration, not 14"),
-    ({"max_sites": 9}, "sites must be 9 or less in this configuration, not 10"),
-])
-def test_refuses_predictors_too_large_for_the_hardware(change, message):
-    shape = PredictorShape(7, 4, 10, 2, True)
-    with pytest.raises(ValueError, match=message):
-        cycles(shape, replace(CORES["8x16"], **change))
-
-
 def test_refuses_wrong_arguments():
     predictor = random_predictor(np.random.default_rng(10), variables=2, degree=1, sites=1)
     for call, error, message in [
@@ -270,7 +232,6 @@ def test_refuses_wrong_arguments():
         (lambda: predict([0, -32768], predictor), ValueError, "is outside -32767..32767"),
         (lambda: predict([0.0, 0.0], predictor), TypeError, "statistics must be an integer array"),
         (lambda: predict([0, 0], 3), TypeError, "predictor must be a ScalePredictor, not 3"),
-        (lambda: cycles(3, CORES["4x4"]), TypeError, "predictor must be a ScalePredictor, not 3"),
         (lambda: pack(predictor, 3), TypeError, "config must be an AcceleratorConfig, not 3"),
         (lambda: expand([[0]], 4), ValueError, "degree must be within 1..3, not 4"),
         (lambda: scales([HIGHEST + 1]), ValueError, "16384 is outside -32768..16383"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from golden.common.formats import OPERAND, STATISTIC, Mode
-from golden.prediction.range_unit import beats
+from golden.prediction.range_shape import beats
 from golden.prediction.scale_unit import pack
 from golden.product.mac_array import Activation
 from golden.product.operand_bytes import pack_activations, pack_weights

@@ -13,7 +13,8 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, GAIN, LAMBDA, LOG2
 from golden.core.isa import PREDICTOR, STATISTICS, pack
 from golden.prediction import scale_unit
-from golden.prediction.range_unit import RangeShape, beats, log_ranges, statistics
+from golden.prediction.range_shape import RangeShape, beats
+from golden.prediction.range_unit import log_ranges, statistics
 from golden.prediction.scale_predictor import ScalePredictor
 from golden.prediction.scale_unit import predict
 from rtl.common.shapes import shape_of

@@ -7,7 +7,8 @@ import pytest
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN, LOG2, STATISTIC
-from golden.prediction.range_unit import RangeShape, beats, log_ranges, range_cycles, statistics
+from golden.prediction.range_shape import RangeShape, beats, range_cycles
+from golden.prediction.range_unit import log_ranges, statistics
 from rtl.prediction import extremes as rtl_extremes
 from rtl.prediction import normalise as rtl_normalise
 from rtl.prediction.range_unit import RangeUnit

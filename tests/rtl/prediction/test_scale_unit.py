@@ -10,7 +10,8 @@ from amaranth.back import rtlil
 
 from golden.common.config import CORES
 from golden.prediction import scale_unit as golden_scale_unit
-from golden.prediction.scale_unit import cycles, pack, predict, scales
+from golden.prediction.scale_cycles import scale_cycles
+from golden.prediction.scale_unit import pack, predict, scales
 from rtl.export import ports_of
 from rtl.prediction import scale_sums as rtl_scale_sums
 from rtl.prediction.prediction import Prediction
@@ -130,7 +131,7 @@ def test_takes_the_cycles_of_the_formula(lanes, multipliers):
             fed, coefficients, _ = payloads(statistics, predictor, config)
             ctx.set(dut.predictor, predictor.registers())
             count = await count_cycles(ctx, dut, fed, coefficients)
-            assert count == cycles(predictor, config), shape
+            assert count == scale_cycles(predictor, config), shape
 
     simulate(dut, testbench)
 

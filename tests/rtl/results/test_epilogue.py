@@ -369,7 +369,7 @@ def test_takes_nothing_before_a_run():
 @pytest.mark.parametrize("what", ["acc", "residual", "row_exponents", "exponent", "bias", "start"])
 def test_a_wrong_bit_is_noticed(what, monkeypatch):
     run = make_run(CONFIGURATIONS["4x4"], random.Random(7), path=Path.WIDE, m=4, n=4, residual=1,
-                   columns=int(what != "row_exponents"), rows=int(what == "row_exponents"))
+                   columns=int(what != "row_exponents"), per_row=int(what == "row_exponents"))
     if what in run.units:
         wrong = replace(run, units={**run.units, what: run.units[what] ^ 1 << 10})
     else:

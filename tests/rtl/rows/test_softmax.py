@@ -14,16 +14,8 @@ from golden.common.exp2 import exp2
 from golden.common.formats import Mode
 from golden.product.mac_array import gemm
 from golden.results.requant import requant
-from golden.rows.softmax import (
-    SCORE,
-    STEP,
-    codebook,
-    cycles,
-    highest_keys,
-    registers,
-    softmax,
-    softmax_codes,
-)
+from golden.rows.softmax import SCORE, STEP, codebook, softmax, softmax_codes
+from golden.rows.softmax_run import cycles, highest_keys, registers
 from rtl.rows import softmax_results, softmax_rows
 from rtl.rows.softmax import Softmax
 from tests.benches.simulate import simulate

@@ -4,8 +4,8 @@ import pytest
 
 from golden.common.config import CORES
 from golden.common.formats import Mode
-from golden.prediction.range_unit import range_cycles
-from golden.prediction.scale_unit import cycles as scale_cycles
+from golden.prediction.range_shape import range_cycles
+from golden.prediction.scale_cycles import scale_cycles
 from golden.product.tiling import gemm_cycles
 from sim.estimation import generic_mapping as mapping
 from sim.estimation.traffic import Traffic

@@ -12,7 +12,7 @@ from golden.core.isa import Layout, Opcode, Path, Source, make
 from golden.core.machine import Machine
 from golden.core.program import Program, ProgramError, Region
 from golden.core.rules import spans, verify
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from golden.product.mac_array import Activation
 from rtl.core.core import Core
 from rtl.results import rescale

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from golden.common.config import CORES, AcceleratorConfig
-from golden.prediction.range_unit import RangeShape
+from golden.prediction.range_shape import RangeShape
 from sim.prediction.default_shapes import predictor_shape, tap_shape
 
 CONFIG = CORES["8x16"]
@@ -33,5 +35,5 @@ def test_default_predictor():
 
 
 def test_predictor_is_made_smaller_where_there_is_less_room():
-    small = AcceleratorConfig(max_monomials=20)
+    small = replace(CONFIG, max_monomials=20)
     assert predictor_shape(RangeShape(197, 192, 16, 192), 78, small).monomials == 20

@@ -6,7 +6,7 @@ import pytest
 from golden.core.isa import Opcode
 from golden.cycles.timing import USUAL, timing
 from golden.network.network import Precision, Tap, VitShape
-from golden.prediction import scale_unit
+from golden.prediction.scale_cycles import multiply_accumulates
 from sim.compiler import compile_with_room
 from sim.evaluation import preparation
 from sim.prediction import scale_costs
@@ -47,7 +47,7 @@ def test_predicted_scales_cost_what_the_program_says(tapped):
     # static scale has, too
     assert cost.parameters == (2 * 64 + 3 * 64 + 3 + 3 * 9) + (2 * 2 + 7 * (2 + 3 + 4))
     multiplied = (3 * 64 + 6 + 3 * 9) + (3 + 4 + 7 * 9)
-    assert multiplied == sum(map(scale_unit.multiply_accumulates, (first, second)))
+    assert multiplied == sum(map(multiply_accumulates, (first, second)))
     assert cost.operations == multiplied + 2 * 2 * 17 * 32  # two taps, maximum and minimum
     assert cost.cycles == total(tapped) - total(replace(tapped, taps=()))
     assert cost.cycles == pytest.approx(total(tapped, Opcode.PREDICT), rel=0.2)
