@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -40,12 +41,12 @@ def sequential() -> None:
 
     To be called before any other module of golden is imported.
     """
-    def kernel(function=None, *, parallel=False):
+    def kernel(function=None, **options):
         if function is None:
-            return kernel
-        return numba.njit(function, cache=True)
+            return lambda function: kernel(function, **options)
+        return numba.njit(function, cache=True, **options | {"parallel": False})
 
-    jit.kernel = kernel
+    jit.kernel, jit.inlined = kernel, partial(kernel, forceinline=True)
 
 
 def results(seed: int, programs: int, mutants: int) -> dict[str, np.ndarray]:
