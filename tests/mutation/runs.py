@@ -11,14 +11,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benches.import_graph import import_graph
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 1200
+LIMIT_S = 900
 """Seconds after which tests that went on are taken to hang, and to have noticed."""
+
+FAR = ["tests/sim/harness/test_random_programs.py", "tests/sim/harness/test_core.py"]
+"""Whole cores, compared after every instruction."""
 
 _COPIED = ("golden", "rtl", "sim", "tests", "benchmarks", "docs", "pyproject.toml", "README.md",
            "Makefile", "constraints.txt")
@@ -51,11 +56,10 @@ def stages(path: str, root: Path = ROOT) -> Iterator[list[str]]:
     package, *folders, name = Path(path).with_suffix("").parts
     place = "/".join(("tests", package, *folders))
     seen: set[str] = set()
-    steps = [[f"{place}/test_{name}.py"], [place],
-             ["tests/golden"] if package == "golden" else [],
-             ["tests/rtl"], ["tests/sim/harness", "tests/sim/compiler"],
-             ["tests/sim/estimation", "tests/sim/test_estimate.py"] if package == "golden" else []]
-    for step in steps:
+    steps = [[f"{place}/test_{name}.py"], [place]]
+    if package == "golden":
+        steps += [["tests/golden"], ["/".join(("tests", "rtl", *folders))], ["tests/sim/compiler"]]
+    for step in [*steps, FAR]:
         new = [one for one in step if one not in seen and (root / one).exists()]
         seen.update(new)
         if new:
@@ -74,6 +78,8 @@ class Copy:
             elif (ROOT / name).exists():
                 shutil.copy(ROOT / name, folder / name)
         self._sound: dict[str, bool] = {}
+        self._kernels = folder / "kernels"
+        self._graph = import_graph(folder)
 
     def noticed(self, mutant: Mutant) -> str | None:
         """Return the test that fails with a mutant in the sources, None if there is none.
@@ -84,24 +90,49 @@ class Copy:
             If a test fails without the mutant, too.
         """
         file = self.folder / mutant.path
-        sound = file.read_text()
+        sound, times = file.read_text(), os.stat(file)
         file.write_text(mutant.apply(sound))
         try:
-            test = next((found for step in stages(mutant.path, self.folder)
-                         if (found := self._failing(step)) is not None), None)
+            with self._without_kernels_of(mutant.path):
+                test = next((found for step in stages(mutant.path, self.folder)
+                             if (found := self._failing(step)) is not None), None)
         finally:
             file.write_text(sound)
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
         if test is not None and "::" in test and not self._passes(test):
             raise RuntimeError(f"{test} fails without {mutant}, too")
         return test
 
+    @contextmanager
+    def _without_kernels_of(self, path: str):
+        """Have no compiled kernels of a file, nor of any that imports it, now and afterwards.
+
+        numba looks at a kernel's own file only. All other kernels are those of the sound sources,
+        and stay compiled from mutant to mutant.
+        """
+        changed = {path.removesuffix(".py").replace("/", ".")}
+        while more := {name for name, imports in self._graph.items()
+                       if changed & set(imports)} - changed:
+            changed |= more
+        stems = {name.rpartition(".")[2] for name in changed}
+
+        def forget():
+            for kept in self._kernels.rglob("*.nb[ic]"):
+                if kept.name.partition(".")[0] in stems:
+                    kept.unlink()
+
+        forget()
+        try:
+            yield
+        finally:
+            forget()
+
     def _failing(self, tests: list[str]) -> str | None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as cache:
-            # A mutant's kernels and cores are never wanted again.
-            environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-            if self._changes_golden():
-                environment |= {"NUMBA_CACHE_DIR": cache}
-            environment |= {"VERNIER_CACHE": cache}
+        with tempfile.TemporaryDirectory(dir=self.folder) as cores:
+            # A mutant's cores are never wanted again.
+            environment = os.environ | {
+                "PYTHONDONTWRITEBYTECODE": "1", "NUMBA_CACHE_DIR": str(self._kernels),
+                "VERNIER_CACHE": cores}
             command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not long", "-rfE",
                        "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests]
             try:
@@ -113,10 +144,6 @@ class Copy:
             return None
         found = _FAILED.search(done.stdout)
         return found[1] if found else f"{tests[0]} cannot be run"
-
-    def _changes_golden(self) -> bool:
-        return any((self.folder / "golden" / file.relative_to(ROOT / "golden")).read_bytes()
-                   != file.read_bytes() for file in (ROOT / "golden").rglob("*.py"))
 
     def _passes(self, test: str) -> bool:
         if test not in self._sound:

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +23,8 @@ from tests.benches.streams import held, sink, source
 from tests.cases.configs import TEST_CONFIGS
 from tests.cases.recorded import recorded
 
-CONFIGS = {**TEST_CONFIGS, "2x6": AcceleratorConfig(2, 6, lanes=3, max_tokens=100)}
+CONFIGS = {name: replace(config, max_tokens=4096) for name, config in TEST_CONFIGS.items()}
+CONFIGS["2x6"] = AcceleratorConfig(2, 6, lanes=3, max_tokens=100)
 STEPS = [0, 1, 341, 512, 1024, STEP.max]
 
 
