@@ -119,7 +119,7 @@ def test_folders_that_are_no_classes(tmp_path, folders, classes, message):
     ("file,label\na.png,\u0663\n", r"line 2: a.png has no class of 0\.\.12, label '\u0663'$"),
     ("file,label\na.png,3\n", r"has no label of b.png \(and 1 more\)$"),
     ("", "has no labels: it is empty$"), ("\r\n \n", "has no labels: it is empty$"),
-    (b"file,label\n\xe4.png,3\n", r"has no label of b.png \(and 2 more\)$"),
+    (b"file,label\n\xe4.png,3\n", r"has no label of a.png \(and 2 more\)$"),
     ("file,label\n".encode("utf-16-le"), "UTF-16 without a mark$"),
     (b"\xff\xfef\0i", "must be UTF-8, or UTF-16 with a byte order mark, not b'i' in line 1$"),
 ])
