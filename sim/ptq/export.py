@@ -95,7 +95,7 @@ def point(largest: float) -> int:
     return min(max(limit, -POINT_LIMIT), POINT_LIMIT)
 
 
-WORTH = 1 / 16
+WORTH = 1 / 4
 """Coarse channels are for networks in which they leave so much of the squared rounding error."""
 
 
