@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     tried = candidates(shape.depth, shape.tokens)
     keys = sorted({options.key(after, shape) for options in tried for after in options.taps})
     observed = predictor.observe(result.twin, torch.from_numpy(pixels), keys,
-                                 2.0**-export.point(result.ranges.residual), progress)
+                                 export.residual_format(result.ranges.residual), progress)
     rows = [explained(observed, options, shape) | {
         "options": asdict(options), "numbers": coefficients(options, shape)}
         for options in progress(tried, "Cross-validating")]

@@ -9,7 +9,7 @@ stream passes through the weight buffer in words of ``cols`` bytes. An instructi
 What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from bit 0 up:
 
     column     exponent (20, signed), bias (16, signed), start (28, signed)
-    channel    gamma (16, signed), 16 bits of zero, beta (32, signed)
+    channel    gamma (16, signed), coarse (1), 15 bits of zero, beta (32, signed)
     scales     4 lambdas (16, signed)
     codebook   8 operands (8, unsigned)
     statistics 2 times mean (16, signed) and gain (16, unsigned)
@@ -29,7 +29,8 @@ PATCHES     The patches of an image at `address`, as an 8-bit operand matrix (m,
 LOAD        `words` words of the scratchpad from external memory at `address`.
 STORE       `words` words of the scratchpad at `source` to external memory at `address`.
 NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc * multiplier))`` with
-            ``low, high``, where acc is what :func:`golden.rows.layernorm.layer_norm` gives.
+            ``low, high``, where acc is what :func:`golden.rows.layernorm.layer_norm` gives;
+            `coarse` channels of the matrix have less fractional bits than the others.
                                                                      Payload: channels.
 GEMM        Operands (m, k) times weights (k, n), `start` of each column added, then by `path`:
               WIDE    ``y = clip(clip(round(acc * multiplier)) + bias + residual)``, 16 bits
@@ -228,7 +229,7 @@ _HAS = {
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(28)}
 """Fields of a column unit."""
 
-CHANNEL = {"gamma": formats.ACT16, "zero": IntFormat(16), "beta": formats.ACC}
+CHANNEL = {"gamma": formats.ACT16, "coarse": _up(1), "zero": IntFormat(15), "beta": formats.ACC}
 """Fields of a channel unit."""
 
 SCALES = {f"scale{index}": formats.LAMBDA for index in range(4)}

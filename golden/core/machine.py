@@ -159,9 +159,10 @@ class Machine:
 
     def _norm(self, op):
         channels = self._units(op.n, isa.CHANNEL)
-        gamma, beta = ([unit[name] for unit in channels] for name in ("gamma", "beta"))
+        gamma, beta, coarse = ([unit[name] for unit in channels]
+                               for name in ("gamma", "beta", "coarse"))
         x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
-        acc = layer_norm(x, gamma, beta, op.epsilon)
+        acc = layer_norm(x, gamma, beta, op.epsilon, coarse)
         mantissa, shift = _multipliers(np.full(op.n, self._base(op)))
         self._place(op, requant(acc, mantissa, shift, op.low, op.high))
 

@@ -277,6 +277,10 @@ class Network:
         Static lambda of each site.
     taps
         Where lambda of later sites is predicted instead, by rising `after`.
+    coarse : uint8 array, shape (dim,), or None
+        1 for the channels of the residual stream that have :data:`~golden.rows.layernorm.COARSE`
+        fractional bits less than `residual_point`, which the others have: those of massive
+        activations. None where there are no such.
 
     Raises
     ------
@@ -298,6 +302,13 @@ class Network:
     head: Linear
     scales: np.ndarray
     taps: tuple[Tap, ...] = ()
+    coarse: np.ndarray | None = None
+
+    @property
+    def channel_points(self) -> np.ndarray:
+        """Fractional bits of each channel of the residual stream, int64 (dim,)."""
+        points = np.full(self.shape.dim, self.residual_point, np.int64)
+        return points if self.coarse is None else points - layernorm.COARSE * self.coarse
 
     def __post_init__(self):
         shape, precision = self.shape, self.precision
@@ -319,6 +330,9 @@ class Network:
         put(self, "head", _linear("head", self.head, shape.dim, shape.classes, HEAD))
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
                                      shape=(shape.sites,), dtype=np.int16))
+        if self.coarse is not None:
+            put(self, "coarse", integers("coarse", self.coarse, 0, 1, shape=(shape.dim,),
+                                         dtype=np.uint8))
         taken = set()
         for index, tap in enumerate(self.taps):
             integer(f"taps[{index}].after", tap.after, self.taps[index - 1].after if index else 0,

@@ -14,8 +14,8 @@ from ..common.jit import kernel, saturate
 from ..product.gemm_kernels import COLS, ROWS, multiply
 from ..product.mac_array import prepare_weights
 from ..results.requant import requant_kernel
-from ..rows.layernorm import affine_kernel, normalize_kernel
-from .network import Linear
+from ..rows.layernorm import affine_kernel, row_kernel
+from .network import Linear, VitShape
 
 LOW, HIGH = formats.ACT16.min, formats.ACT16.max
 SIGNED_MASK, UNSIGNED_MASK = -1, formats.UINT8.max
@@ -34,12 +34,12 @@ def _multipliers(scales, exponent, mantissa, shift):
 
 
 @kernel(parallel=True)
-def layer_norm(x, gamma, beta, epsilon, shares, out):
+def layer_norm(x, shifts, gamma, beta, epsilon, shares, out):
     rows, channels = x.shape
     for share in prange(shares):
         normalized = np.empty(channels, np.int16)
         for row in range(rows * share // shares, rows * (share + 1) // shares):
-            normalize_kernel(x[row], epsilon, normalized)
+            row_kernel(x[row], shifts, epsilon, normalized)
             affine_kernel(normalized, gamma, beta, out[row])
 
 
@@ -92,6 +92,17 @@ def multiplier(scales, exponent):
     shift = np.empty_like(mantissa)
     _multipliers(scales, exponent.astype(np.int64), mantissa, shift)
     return mantissa, shift
+
+
+def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
+    """Cut images into the rows that the patch embedding multiplies.
+
+    uint8 (images, side, side, 3) to uint8 (images, patches, values): patches by row and column,
+    values by row, column and colour.
+    """
+    images, grid, side = len(pixels), shape.grid, shape.patch
+    cut = pixels.reshape(images, grid, side, grid, side, 3).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(cut.reshape(images, grid * grid, shape.patch_values))
 
 
 class Product:

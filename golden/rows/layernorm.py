@@ -1,10 +1,13 @@
 """LayerNorm of rows of residuals: exact sums, and a reciprocal square root from a table.
 
-A row ``x`` of ``C`` channels has any binary point: the mean falls out and the scale cancels. With
-the exact sums ``S1 = sum(x)`` and ``S2 = sum(x**2)``
+A row ``x`` of ``C`` channels has any binary point: the mean falls out and the scale cancels. Few
+channels of many ViTs carry massive activations, hundreds of times the others, and always the same
+ones (Sun et al., Massive Activations in Large Language Models, COLM 2024): a channel that is
+`coarse` has :data:`COARSE` fractional bits less than the others, ``X[c] = x[c] * 2**COARSE``; of
+the others, ``X[c] = x[c]``. With the exact sums ``S1 = sum(X)`` and ``S2 = sum(X**2)``
 
-    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 51 bits
-    D[c] = C * x[c] - S1                (2)  C times the deviation, an integer of 27 bits
+    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 61 bits
+    D[c] = C * X[c] - S1                (2)  C times the deviation, an integer of 32 bits
     n[c] = D[c] / sqrt(V)               (3)
 
 Only the root is approximate. An even shift brings ``V`` to ``1 <= V / 4**e < 4``; the parity of the
@@ -43,6 +46,9 @@ from ..common.jit import kernel, round_shift, saturate
 
 HIGHEST_CHANNELS = 1024
 
+COARSE = 5
+"""Fractional bits that a coarse channel of the residual stream has less than the others."""
+
 NORMALIZED = FixedFormat(16, frac=10)
 SCALED = FixedFormat(18, frac=11)  # deviation over 2**e: magnitude below 64
 ROOT = FixedFormat(16, signed=False, frac=15)  # 1/2 < r <= 1
@@ -50,10 +56,11 @@ EPSILON = IntFormat(48, signed=False)
 GAMMA = formats.ACT16
 BETA = formats.ACC
 CHANNELS = IntFormat(HIGHEST_CHANNELS.bit_length(), signed=False)
-SUM = IntFormat(26)  # S1
-SQUARES = IntFormat(41, signed=False)  # S2
-VARIANCE = IntFormat(51, signed=False)  # C**2 * variance + epsilon
-DEVIATION = IntFormat(27)  # C times the deviation
+VALUE = IntFormat(formats.ACT16.bits + COARSE)  # X
+SUM = IntFormat(26 + COARSE)  # S1
+SQUARES = IntFormat(41 + 2 * COARSE, signed=False)  # S2
+VARIANCE = IntFormat(51 + 2 * COARSE, signed=False)  # C**2 * variance + epsilon
+DEVIATION = IntFormat(27 + COARSE)  # C times the deviation
 
 ROOT_ERROR = Fraction(135, 1_000_000)
 """Largest relative error of the reciprocal square root."""
@@ -99,7 +106,8 @@ def epsilon_units(epsilon, channels: int, fraction: int) -> int:
     channels : int
         Channels of a row, 1 to 1024.
     fraction : int
-        Binary point of the residuals: ``x`` stands for ``x / 2**fraction``.
+        Binary point of the residuals: ``x`` stands for ``x / 2**fraction``, where it is not
+        coarse.
 
     Returns
     -------
@@ -142,7 +150,7 @@ def root_kernel(variance):
 
 @kernel
 def normalize_kernel(x, epsilon, out):
-    """Normalise one row; for use inside other kernels.
+    """Normalise one row without coarse channels; for use inside other kernels.
 
     `x` is int16[channels] of 1..1024 channels, `epsilon` an integer in ``EPSILON``, and `out`,
     int16[channels], takes ``n`` in ``NORMALIZED``.
@@ -179,6 +187,29 @@ def normalize_kernel(x, epsilon, out):
 
 
 @kernel
+def normalize_coarse_kernel(x, shifts, epsilon, out):
+    """Normalise one row as :func:`normalize_kernel` does; for use inside other kernels.
+
+    `shifts` is int64[channels]: :data:`COARSE` for channels that are coarse, 0 for the others.
+    """
+    sum1, sum2 = np.int64(0), np.int64(0)
+    for c in range(x.size):
+        value = np.int64(x[c]) << shifts[c]
+        sum1 += value
+        sum2 += value * value
+    variance = x.size * sum2 - sum1 * sum1 + epsilon  # (1)
+    if variance == 0:
+        out[:] = 0
+        return
+    root, exponent = root_kernel(variance)
+    left, right = max(_SCALED_FRAC - exponent, 0), max(exponent - _SCALED_FRAC, 0)
+    for c in range(x.size):
+        deviation = x.size * (np.int64(x[c]) << shifts[c]) - sum1  # (2)
+        scaled = round_shift(deviation << left, right)  # (4)
+        out[c] = round_shift(scaled * root, _DROP)  # (5)
+
+
+@kernel
 def affine_kernel(normalized, gamma, beta, out):
     """Apply the affine to one row; for use inside other kernels.
 
@@ -191,17 +222,42 @@ def affine_kernel(normalized, gamma, beta, out):
 
 
 @kernel
-def _normalize(x, epsilon, out):
-    for row in range(x.shape[0]):
-        normalize_kernel(x[row], epsilon, out[row])
+def row_kernel(x, shifts, epsilon, out):
+    """Normalise one row, of which channels are coarse if `shifts` has any elements."""
+    if shifts.size:
+        normalize_coarse_kernel(x, shifts, epsilon, out)
+    else:
+        normalize_kernel(x, epsilon, out)
 
 
 @kernel
-def _layer_norm(x, gamma, beta, epsilon, out):
+def _normalize(x, shifts, epsilon, out):
+    for row in range(x.shape[0]):
+        row_kernel(x[row], shifts, epsilon, out[row])
+
+
+@kernel
+def _layer_norm(x, shifts, gamma, beta, epsilon, out):
     normalized = np.empty(x.shape[1], np.int16)
     for row in range(x.shape[0]):
-        normalize_kernel(x[row], epsilon, normalized)
+        row_kernel(x[row], shifts, epsilon, normalized)
         affine_kernel(normalized, gamma, beta, out[row])
+
+
+def shifts_of(coarse, channels: int) -> np.ndarray:
+    """Return what kernels take as `shifts`: none if no channel is coarse.
+
+    Parameters
+    ----------
+    coarse : int array, shape (channels,), or None
+        0 or 1; 1 marks the coarse channels.
+    channels
+        Of a row.
+    """
+    if coarse is None:
+        return np.empty(0, np.int64)
+    coarse = integers("coarse", coarse, 0, 1, shape=(channels,), dtype=np.int64)
+    return coarse * COARSE if coarse.any() else np.empty(0, np.int64)
 
 
 def _checked(x, epsilon):
@@ -211,7 +267,7 @@ def _checked(x, epsilon):
     return x, integer("epsilon", epsilon, EPSILON.min, EPSILON.max)
 
 
-def normalize(x, epsilon: int):
+def normalize(x, epsilon: int, coarse=None):
     """Bring every row to mean 0 and variance 1.
 
     Parameters
@@ -220,6 +276,8 @@ def normalize(x, epsilon: int):
         Residuals in ``ACT16``, with any binary point; 1 to 1024 channels.
     epsilon : int
         In the units of (1), as :func:`epsilon_units` gives it.
+    coarse : int array, shape (channels,), optional
+        1 for channels that are coarse, 0 for the others.
 
     Returns
     -------
@@ -228,11 +286,11 @@ def normalize(x, epsilon: int):
     """
     x, epsilon = _checked(x, epsilon)
     out = np.empty(x.shape, np.int16)
-    _normalize(x, epsilon, out)
+    _normalize(x, shifts_of(coarse, x.shape[1]), epsilon, out)
     return out
 
 
-def layer_norm(x, gamma, beta, epsilon: int):
+def layer_norm(x, gamma, beta, epsilon: int, coarse=None):
     """Normalise every row and apply the affine.
 
     Parameters
@@ -245,6 +303,8 @@ def layer_norm(x, gamma, beta, epsilon: int):
         Offsets in ``ACC``, with 10 + g fractional bits.
     epsilon : int
         In the units of (1), as :func:`epsilon_units` gives it.
+    coarse : int array, shape (channels,), optional
+        1 for channels that are coarse, 0 for the others.
 
     Returns
     -------
@@ -257,7 +317,7 @@ def layer_norm(x, gamma, beta, epsilon: int):
     gamma = integers("gamma", gamma, GAMMA.min, GAMMA.max, shape=(channels,), dtype=np.int16)
     beta = integers("beta", beta, BETA.min, BETA.max, shape=(channels,), dtype=np.int32)
     out = np.empty(x.shape, np.int32)
-    _layer_norm(x, gamma, beta, epsilon, out)
+    _layer_norm(x, shifts_of(coarse, channels), gamma, beta, epsilon, out)
     return out
 
 

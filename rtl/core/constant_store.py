@@ -76,7 +76,7 @@ class ConstantStore(wiring.Component):
             lambdas.i.payload.eq(units.payload),
             self.load.eq(norm),
             self.channels.valid.eq(units.valid & norm),
-            *(self.channels.p[name].eq(channel[name]) for name in ("gamma", "beta")),
+            *(self.channels.p[name].eq(channel[name]) for name in channel_layout.members),
             units.ready.eq((lambdas.i.ready & scales) | (self.channels.ready & norm) | softmax),
         ]
         with m.If(softmax & units.valid):

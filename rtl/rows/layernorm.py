@@ -11,12 +11,15 @@ from ..common.checks import check_config
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
 from ..common.shapes import shape_of
 from ..memory.row_store import store_signature
-from .norm_lanes import Affine, Normalize, affine_layout, channel_layout
+from .norm_lanes import Affine, Normalize, affine_constants_layout, affine_layout
 from .norm_root import Root, Variance
-from .norm_rows import Intake, RowBuffer, norm_shape_layout
+from .norm_rows import CoarseChannels, Intake, RowBuffer, norm_shape_layout
 from .norm_sums import RowSums
 
 __all__ = ["LayerNorm", "affine_layout", "channel_layout", "norm_shape_layout"]
+
+channel_layout = data.StructLayout({**affine_constants_layout.members, "coarse": 1})
+"""Factor and offset of a channel, and whether it is coarse: :mod:`golden.rows.layernorm`."""
 
 
 class LayerNorm(wiring.Component):
@@ -53,7 +56,7 @@ class LayerNorm(wiring.Component):
         Take constants, from the first channel on, and no rows. May rise when all results of the
         run before have been taken; must fall between two runs.
     constants : ``In(stream.Signature(channel_layout))``
-        `gamma` and `beta` of one channel after the other; none beyond the last is taken.
+        `gamma`, `beta` and `coarse` of one channel after the other; none beyond the last is taken.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Rows one after the other, the words of a row in order.
     o : ``Out(stream.Signature(affine_layout(config)))``
@@ -89,6 +92,7 @@ class LayerNorm(wiring.Component):
         m.submodules.buffer = buffer = RowBuffer(self._config, self._borrows)
         m.submodules.normalize = normalize = Normalize(self._config)
         m.submodules.affine = affine = Affine(self._config)
+        m.submodules.coarse = coarse = CoarseChannels(self._config)
 
         connect(m, flipped(self.i), intake.i)
         connect(m, intake.sums, sums.i)
@@ -98,7 +102,6 @@ class LayerNorm(wiring.Component):
         connect(m, intake.buffer, buffer.i)
         connect(m, buffer.o, normalize.i)
         connect(m, normalize.o, affine.i)
-        connect(m, flipped(self.constants), affine.constants)
         connect(m, affine.o, flipped(self.o))
         m.d.comb += [
             intake.closed.eq(self.load),
@@ -107,6 +110,17 @@ class LayerNorm(wiring.Component):
             variance.epsilon.eq(self.shape.epsilon),
             buffer.last_word.eq(self.shape.last_word),
             normalize.channels.eq(self.shape.channels),
+            *(getattr(affine.constants.p, name).eq(getattr(self.constants.p, name))
+              for name in affine_constants_layout.members),
+            affine.constants.valid.eq(self.constants.valid),
+            self.constants.ready.eq(affine.constants.ready),
+            coarse.load.eq(self.load),
+            coarse.taken.eq(self.constants.valid & self.constants.ready),
+            coarse.coarse.eq(self.constants.p.coarse),
+            coarse.word[0].eq(intake.word),
+            intake.coarse.eq(coarse.flags[0]),
+            coarse.word[1].eq(buffer.o.p.word),
+            buffer.coarse.eq(coarse.flags[1]),
             affine.load.eq(self.load),
             affine.last_word.eq(self.shape.last_word),
         ]

@@ -1,12 +1,12 @@
 """Second pass of LayerNorm: deviations, normalised values and the affine, lane by lane."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACC, IntFormat, round_shift
-from golden.rows.layernorm import BETA, CHANNELS, DEVIATION, GAMMA, NORMALIZED, ROOT, SCALED
+from golden.rows.layernorm import BETA, CHANNELS, COARSE, DEVIATION, GAMMA, NORMALIZED, ROOT, SCALED
 
 from ..common.checks import check_config
 from ..common.multiplier import lent_signature
@@ -15,14 +15,14 @@ from ..memory.scratchpad import UNCHECKED
 from .norm_root import row_scale_layout
 from .norm_rows import replay_layout, word_index
 
-__all__ = ["Affine", "Normalize", "affine_layout", "channel_layout", "normalized_layout"]
+__all__ = ["Affine", "Normalize", "affine_constants_layout", "affine_layout", "normalized_layout"]
 
 _LIFT = SCALED.frac + 1  # one bit more, for the rounding
 _TWICE = IntFormat(SCALED.bits + 1)
 _PRODUCT = IntFormat(NORMALIZED.bits + SCALED.frac + ROOT.frac - NORMALIZED.frac)
 _SUM = IntFormat(ACC.bits + 1)
 
-channel_layout = data.StructLayout({"gamma": shape_of(GAMMA), "beta": shape_of(BETA)})
+affine_constants_layout = data.StructLayout({"gamma": shape_of(GAMMA), "beta": shape_of(BETA)})
 """Factor and offset of a channel."""
 
 
@@ -110,7 +110,7 @@ class Normalize(wiring.Component):
             channels, root = self.products[lane], self.products[lanes + lane]
             m.d.comb += [
                 channels.a.eq(self.i.p.values[lane]),
-                channels.b.eq(self.channels),
+                channels.b.eq(Mux(self.i.p.coarse[lane], self.channels << COARSE, self.channels)),
                 p_product[lane].eq(channels.product),
                 root.a.eq(round_shift(t_twice[lane], 1)),
                 root.b.eq(t_scale.root),
@@ -132,7 +132,7 @@ class Affine(wiring.Component):
         Take constants, from the first channel on; only while no word is inside.
     last_word : ``In(word_index(config))``
         Stable while constants are loaded.
-    constants : ``In(stream.Signature(channel_layout))``
+    constants : ``In(stream.Signature(affine_constants_layout))``
         One channel after the other; none beyond the last is taken.
     i : ``In(stream.Signature(normalized_layout(config)))``
     o : ``Out(stream.Signature(affine_layout(config)))``
@@ -148,7 +148,7 @@ class Affine(wiring.Component):
         super().__init__({
             "load": In(1),
             "last_word": In(word_index(config)),
-            "constants": In(stream.Signature(channel_layout)),
+            "constants": In(stream.Signature(affine_constants_layout)),
             "i": In(stream.Signature(normalized_layout(config))),
             "o": Out(stream.Signature(affine_layout(config))),
             "products": Out(lent_signature).array(config.lanes),
@@ -159,7 +159,7 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         valids = Signal(self.LATENCY - 1)
         advance = self.i.ready
-        constants = data.ArrayLayout(channel_layout, lanes)
+        constants = data.ArrayLayout(affine_constants_layout, lanes)
         m.submodules.constants = store = memory.Memory(
             shape=constants, depth=len(word_index(self._config)), init=[], attrs=UNCHECKED)
         read = store.read_port()
@@ -216,7 +216,7 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         word, lane, full = Signal(word_index(self._config)), Signal(range(lanes)), Signal()
         taken = Signal()
-        gathered = Signal((lanes - 1) * channel_layout.size)
+        gathered = Signal((lanes - 1) * affine_constants_layout.size)
         values = Cat(gathered, self.constants.payload)
         m.d.comb += [
             self.constants.ready.eq(self.load & ~full),
@@ -226,7 +226,7 @@ class Affine(wiring.Component):
             write.en.eq(taken & (lane == lanes - 1)),
         ]
         with m.If(taken):
-            m.d.sync += [gathered.eq(values[channel_layout.size:]), lane.eq(lane + 1)]
+            m.d.sync += [gathered.eq(values[affine_constants_layout.size:]), lane.eq(lane + 1)]
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1), full.eq(word == self.last_word)]
         with m.If(~self.load):

@@ -1,7 +1,7 @@
 """Rows on their way through LayerNorm: told apart as they come in, and kept for a second pass."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
@@ -14,7 +14,8 @@ from ..memory.row_store import RowStore, store_lent_to, store_signature
 from .norm_root import row_scale_layout
 from .norm_sums import norm_word_layout
 
-__all__ = ["Intake", "RowBuffer", "norm_shape_layout", "replay_layout", "word_index"]
+__all__ = ["CoarseChannels", "Intake", "RowBuffer", "norm_shape_layout", "replay_layout",
+           "word_index"]
 
 
 def word_index(config: AcceleratorConfig) -> range:
@@ -36,9 +37,13 @@ def norm_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def replay_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """A word of a row with the scale of the row, its number, and whether it is the last."""
+    """A word of a row with the scale of the row, its number, and whether it is the last.
+
+    `coarse` marks the channels that are, see :mod:`golden.rows.layernorm`.
+    """
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(ACT16), config.lanes),
+        "coarse": config.lanes,
         "scale": row_scale_layout,
         "word": word_index(config),
         "last": 1,
@@ -55,6 +60,10 @@ class Intake(wiring.Component):
         Stable from the first word of a row to its last.
     i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Words; each is taken when both outputs take it.
+    word : ``Out(word_index(config))``
+        Number in its row of the word on offer.
+    coarse : ``In(lanes)``
+        Which of its channels are coarse.
     sums : ``Out(stream.Signature(norm_word_layout(lanes)))``
     buffer : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
     """
@@ -67,14 +76,17 @@ class Intake(wiring.Component):
             "closed": In(1),
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(values)),
+            "word": Out(word_index(config)),
+            "coarse": In(config.lanes),
             "sums": Out(stream.Signature(norm_word_layout(config.lanes))),
             "buffer": Out(stream.Signature(values)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        word = Signal(word_index(self._config))
+        word = self.word
         m.d.comb += [
+            self.sums.p.coarse.eq(self.coarse),
             self.i.ready.eq(~self.closed & self.sums.ready & self.buffer.ready),
             self.sums.valid.eq(self.i.valid & ~self.closed & self.buffer.ready),
             self.sums.p.values.eq(self.i.payload),
@@ -87,6 +99,56 @@ class Intake(wiring.Component):
             m.d.sync += word.eq(word + 1)
             with m.If(self.sums.p.last):
                 m.d.sync += word.eq(0)
+        return m
+
+
+class CoarseChannels(wiring.Component):
+    """Which channels are coarse, of every word of a row; kept while a run's rows pass.
+
+    Members
+    -------
+    load : ``In(1)``
+        As of :class:`rtl.rows.layernorm.LayerNorm`.
+    taken, coarse : ``In(1)``
+        Of a channel, in order: its constants are taken now, and whether it is coarse.
+    word, flags : ``In(word_index(config))``, ``Out(lanes)``, two of each
+        Read ports, in the same cycle.
+    """
+
+    PORTS = 2
+
+    def __init__(self, config: AcceleratorConfig):
+        self._config = config
+        super().__init__({
+            "load": In(1),
+            "taken": In(1),
+            "coarse": In(1),
+            "word": In(word_index(config)).array(self.PORTS),
+            "flags": Out(config.lanes).array(self.PORTS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self._config.lanes
+        depth = len(word_index(self._config))
+        m.submodules.flags = store = memory.Memory(shape=lanes, depth=depth, init=[])
+        write = store.write_port()
+        for word, flags in zip(self.word, self.flags, strict=True):
+            read = store.read_port(domain="comb")
+            m.d.comb += [read.addr.eq(word), flags.eq(read.data)]
+        lane, word = Signal(range(lanes)), Signal(word_index(self._config))
+        gathered = Signal(lanes)
+        m.d.comb += [
+            write.addr.eq(word),
+            write.data.eq(Cat(gathered[1:], self.coarse)),
+            write.en.eq(self.taken & (lane == lanes - 1)),
+        ]
+        with m.If(self.taken):
+            m.d.sync += [gathered.eq(write.data), lane.eq(lane + 1)]
+            with m.If(lane == lanes - 1):
+                m.d.sync += [lane.eq(0), word.eq(word + 1)]
+        with m.If(~self.load):
+            m.d.sync += [lane.eq(0), word.eq(0)]
         return m
 
 
@@ -106,6 +168,8 @@ class RowBuffer(wiring.Component):
         Words of the rows.
     scales : ``In(stream.Signature(row_scale_layout))``
         Scale of each row, not before its last word.
+    coarse : ``In(lanes)``
+        Which channels of the word that comes out are coarse, by the number that it has.
     o : ``Out(stream.Signature(replay_layout(config)))``
         The same words with their scales.
     store : ``Out(store_signature(config, words(config)))``
@@ -123,6 +187,7 @@ class RowBuffer(wiring.Component):
             "last_word": In(word_index(config)),
             "i": In(stream.Signature(self._values)),
             "scales": In(stream.Signature(row_scale_layout)),
+            "coarse": In(config.lanes),
             "o": Out(stream.Signature(replay_layout(config))),
             **(store if borrows else {}),
         })
@@ -161,6 +226,7 @@ class RowBuffer(wiring.Component):
             h_last.eq(h_word == self.last_word),
             self.scales.ready.eq(advance & (~h_valid | h_last)),
             self.o.p.values.eq(store.read_data),
+            self.o.p.coarse.eq(self.coarse),
             self.o.p.scale.eq(o_scale),
             self.o.p.word.eq(o_word),
             self.o.p.last.eq(o_last),

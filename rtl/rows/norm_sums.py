@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.checks import integer
 from golden.common.formats import ACT16, IntFormat
-from golden.rows.layernorm import SQUARES, SUM
+from golden.rows.layernorm import COARSE, SQUARES, SUM, VALUE
 
 from ..common.multiplier import lent_signature
 from ..common.shapes import shape_of
@@ -14,6 +14,7 @@ from ..common.shapes import shape_of
 __all__ = ["RowSums", "norm_word_layout", "row_sums_layout"]
 
 _SQUARE = IntFormat(2 * ACT16.bits - 1, signed=False)
+_SHIFTED = IntFormat(_SQUARE.bits + 2 * COARSE, signed=False)
 
 row_sums_layout = data.StructLayout({"sum": shape_of(SUM), "squares": shape_of(SQUARES)})
 """Sum of a row, and sum of its squares."""
@@ -22,9 +23,11 @@ _place_layout = data.StructLayout({"valid": 1, "first": 1, "last": 1})
 
 
 def norm_word_layout(lanes: int) -> data.StructLayout:
-    """A word of a row, and whether it is the first or the last."""
+    """A word of a row, which of its channels are coarse, and whether it is the first or the last.
+    """
     return data.StructLayout({
         "values": data.ArrayLayout(shape_of(ACT16), lanes),
+        "coarse": lanes,
         "first": 1,
         "last": 1,
     })
@@ -64,17 +67,22 @@ class RowSums(wiring.Component):
 
         # Stage x: values, which are in the multipliers, too.
         x_place, x_values = Signal(_place_layout), Signal.like(word.values)
+        x_coarse = Signal(self._lanes)
 
-        # Stage q: squares.
-        q_place, q_values = Signal(_place_layout), Signal.like(word.values)
-        q_squares = [Signal(shape_of(_SQUARE), name=f"q_square_{lane}")
+        # Stage q: squares. Coarse channels are shifted here.
+        q_place = Signal(_place_layout)
+        q_values = Signal(data.ArrayLayout(shape_of(VALUE), self._lanes))
+        q_coarse = Signal(self._lanes)
+        q_squares = [Signal(shape_of(_SHIFTED), name=f"q_square_{lane}")
                      for lane in range(self._lanes)]
         for lane, (product, square) in enumerate(zip(self.products, q_squares, strict=True)):
+            exact = Signal(shape_of(_SQUARE), name=f"exact_{lane}")
             m.d.comb += [
                 product.a.eq(word.values[lane]),
                 product.b.eq(word.values[lane]),
                 product.enable.eq(self.i.ready),
-                square.eq(product.product),
+                exact.eq(product.product),
+                square.eq(Mux(q_coarse[lane], exact << 2 * COARSE, exact)),
             ]
 
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
@@ -84,8 +92,11 @@ class RowSums(wiring.Component):
                 x_place.first.eq(word.first),
                 x_place.last.eq(word.last),
                 x_values.eq(word.values),
+                x_coarse.eq(word.coarse),
                 q_place.eq(x_place),
-                q_values.eq(x_values),
+                q_coarse.eq(x_coarse),
+                *(q_values[lane].eq(Mux(x_coarse[lane], value << COARSE, value))
+                  for lane, value in enumerate(x_values)),
             ]
             place, values, squares = q_place, list(q_values), q_squares
             for level in range((self._lanes - 1).bit_length()):

@@ -38,8 +38,9 @@ class LayerBuilder(Builder):
 
     def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode) -> Matrix:
         """LayerNorm of the first rows of the residual stream, quantized to a site."""
-        units = [{"gamma": int(g), "beta": int(b)} for g, b in
-                 zip(norm.gamma, norm.beta, strict=True)]
+        coarse = np.zeros(x.cols, int) if self.network.coarse is None else self.network.coarse
+        units = [{"gamma": int(g), "beta": int(b), "coarse": int(flag)} for g, b, flag in
+                 zip(norm.gamma, norm.beta, coarse, strict=True)]
         point = NORMALIZED.frac + norm.point
         payload = units_of(units, isa.CHANNEL, self.config)
         plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}

@@ -206,8 +206,10 @@ class Emulation(Walk):
     def normalized(self, name, x, norm):
         if "layernorm" in self._integer:
             made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta,
-                                        self.network.epsilon)
+                                        self.network.epsilon, self.network.coarse)
             return real(made).reshape(x.shape)
+        if self.network.coarse is not None:
+            x = x * torch.exp2(layernorm.COARSE * real(self.network.coarse))
         return (normalize(x, self.network.epsilon) * layernorm.NORMALIZED.one * real(norm.gamma)
                 + real(norm.beta))
 

@@ -178,6 +178,10 @@ def _optional(kind):
     return None
 
 
+_MAY_LACK = {"coarse"}
+"""What a network may do without, and files of older versions do."""
+
+
 def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
     """Return a value of a declared type as JSON; its arrays go into `arrays`."""
     if _optional(kind) is not None:
@@ -193,7 +197,8 @@ def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
         return name
     if is_dataclass(kind):
         return {key: _take_apart(part, getattr(value, key), full, arrays)
-                for key, (part, full) in _children(kind, name).items()}
+                for key, (part, full) in _children(kind, name).items()
+                if key not in _MAY_LACK or getattr(value, key) is not None}
     if kind is int:
         return operator.index(value)
     raise TypeError(f"{name} is a {kind}, which a file has no form for")
@@ -224,6 +229,8 @@ def _dataclass(kind, tree, name: str, arrays: dict[str, np.ndarray]):
     children, what = _children(kind, name), name or "the network"
     if not isinstance(tree, dict):
         raise TypeError(f"{what} must be an object, not {tree!r}")
+    children = {key: child for key, child in children.items()
+                if key in tree or key not in _MAY_LACK}
     for odd in sorted(tree.keys() ^ children.keys()):
         raise ValueError(f"{what} {'lacks' if odd in children else 'has no'} {odd}")
     return kind(**{key: _put_together(part, tree[key], full, arrays)

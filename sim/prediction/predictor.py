@@ -22,6 +22,7 @@ from golden.common.formats import COEFFICIENT, GAIN, LAMBDA, PROJECTION
 from golden.network.network import BLOCK_SITES, VitShape
 
 from ..ptq import dynamic
+from ..ptq.export import ResidualFormat
 from ..ptq.tap import REACH, Tap, monomials, statistics
 from ..ptq.twin import Twin
 
@@ -102,7 +103,8 @@ class Observed:
 
 
 @torch.inference_mode()
-def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int]], floor: float,
+def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int]],
+            stream: ResidualFormat,
             progress: Callable = lambda steps, what: steps, batch: int = 20) -> Observed:
     """Run a quantized network at static scales and collect what a predictor is fitted to.
 
@@ -110,8 +112,8 @@ def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int
     ----------
     keys
         ``(after, chunk_tokens, groups)`` of the wanted statistics.
-    floor
-        Smallest sum of extremes, as for :class:`sim.ptq.tap.Tap`.
+    stream
+        Format of the residual stream, as for :class:`sim.ptq.tap.Tap`.
     """
     shape = twin.shape
     formats = [dynamic.site_format(shape, twin.precision, site) for site in range(shape.sites)]
@@ -127,7 +129,7 @@ def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int
         for index in range(shape.depth + 1):
             for key in keys:
                 if key[0] == index:
-                    logs[key].append(statistics(x, key[1], key[2], floor))
+                    logs[key].append(statistics(stream.stored(x), key[1], key[2], stream.unit))
             if index < shape.depth:
                 x = twin.block(index, x, scales, best)
         twin.classify(x, scales, best)
@@ -238,7 +240,8 @@ def choose(observed: Observed, options: Options, shape: VitShape) -> dict[int, C
     return made
 
 
-def taps(observed: Observed, options: Options, twin: Twin, floor: float) -> list[Tap]:
+def taps(observed: Observed, options: Options, twin: Twin,
+         stream: ResidualFormat) -> list[Tap]:
     """Return fitted taps for a twin; its static scales become the polynomials' constants.
 
     The constants of predicted sites are moved so that the mean over the images stays.
@@ -253,7 +256,7 @@ def taps(observed: Observed, options: Options, twin: Twin, floor: float) -> list
         logs, oracle = observed.logs[options.key(after, shape)], observed.oracle[:, sites]
         found = fit(logs, oracle, options, choice.penalty)
         zero = None if found.projection is None else torch.zeros(len(found.projection))
-        tap = Tap(after, options.chunk_tokens, options.groups or shape.dim, floor, found.mean,
+        tap = Tap(after, options.chunk_tokens, options.groups or shape.dim, stream, found.mean,
                   found.gain, found.projection, zero, options.degree, sites)
         with torch.no_grad():
             tap.coefficients.copy_(found.coefficients)

@@ -99,7 +99,7 @@ class _Calibration:
         self.float.active = False
         self.twin = Twin(source, precision, options.step)
         self.weights: dict[str, Quantized] = {}
-        self.reach = Ranges(0.0, 0.0, 0.0, 0.0)
+        self.reach = Ranges(torch.zeros(source.shape.dim), 0.0, 0.0, 0.0)
         self.done = 0
         self.batches = list(pixels.split(options.batch))
 
@@ -234,7 +234,12 @@ class _Calibration:
     def _saw(self, **streams) -> None:
         """Take in what a 16-bit tensor holds."""
         for name, stream in streams.items():
-            largest = max(getattr(self.reach, name), _reach(stream))
+            before = getattr(self.reach, name)
+            if name == "residual":
+                channels = [part.abs().amax((0, 1)) for part in stream]
+                largest = torch.stack([before, *channels]).amax(0)
+            else:
+                largest = max(before, _reach(stream))
             self.reach = replace(self.reach, **{name: largest})
 
     @staticmethod

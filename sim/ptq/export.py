@@ -20,6 +20,7 @@ from golden.network.network import (
 )
 from golden.results import gelu
 from golden.rows import layernorm
+from golden.rows.layernorm import COARSE
 
 from .source import LAYERS, Affine, FloatVit
 
@@ -42,20 +43,81 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Largest magnitudes in calibration: of the residual stream, of queries, keys and values before
-    they are quantized, of GELU's input, and of the logits.
+    """Largest magnitudes in calibration: of each channel of the residual stream, float tensor
+    (dim,); of queries, keys and values before they are quantized, of GELU's input, and of the
+    logits.
     """
 
-    residual: float
+    residual: torch.Tensor
     qkv: float
     gelu: float
     logits: float
+
+
+@dataclass(frozen=True)
+class ResidualFormat:
+    """Binary points of the 16-bit residual stream.
+
+    Attributes
+    ----------
+    point
+        Fractional bits of most channels.
+    coarse : uint8 array, shape (dim,), or None
+        1 for channels with :data:`golden.rows.layernorm.COARSE` less; None if there are none.
+    """
+
+    point: int
+    coarse: np.ndarray | None
+
+    @property
+    def unit(self) -> float:
+        """The step of most channels."""
+        return 2.0**-self.point
+
+    @property
+    def points(self) -> np.ndarray | int:
+        """Fractional bits, of each channel if they differ."""
+        return self.point if self.coarse is None else self.point - COARSE * self.coarse.astype(int)
+
+    def stored(self, x: torch.Tensor) -> torch.Tensor:
+        """Return residuals as if all channels had `point` fractional bits, as statistics see them.
+
+        What is stored of a coarse channel is ``2**COARSE`` times smaller.
+        """
+        if self.coarse is None:
+            return x
+        return x * torch.exp2(-COARSE * torch.from_numpy(self.coarse).to(x.dtype))
 
 
 def point(largest: float) -> int:
     """Return the fractional bits with which 16 bits hold `largest` and :data:`HEADROOM`."""
     limit = math.floor(math.log2(formats.ACT16.max / max(largest * HEADROOM, 1e-9)))
     return min(max(limit, -POINT_LIMIT), POINT_LIMIT)
+
+
+WORTH = 1 / 4
+"""Coarse channels are for networks in which they leave so much of the squared rounding error."""
+
+
+def residual_format(largest: torch.Tensor) -> ResidualFormat:
+    """Choose the binary points of a residual stream, by the squared error of its rounding.
+
+    Parameters
+    ----------
+    largest : float tensor, shape (dim,)
+        Of each channel in calibration. Where few channels are far larger than the others (massive
+        activations) these few get coarse formats, so that the others keep their resolution.
+    """
+    points = np.array([point(value) for value in largest.tolist()])
+    whole = int(points.min())
+
+    def error(fine: int) -> float:
+        return float((4.0**-np.where(points < fine, fine - COARSE, fine)).sum())
+
+    fine = min(range(whole, min(whole + COARSE, POINT_LIMIT) + 1), key=error)
+    if error(fine) > WORTH * error(whole):
+        return ResidualFormat(whole, None)
+    return ResidualFormat(fine, (points < fine).astype(np.uint8))
 
 
 def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scales: np.ndarray,
@@ -78,10 +140,10 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         Predictors.
     """
     shape = source.shape
-    residual, qkv, logits = (point(value)
-                             for value in (ranges.residual, ranges.qkv, ranges.logits))
+    stream = residual_format(ranges.residual)
+    residual, qkv, logits = stream.points, point(ranges.qkv), point(ranges.logits)
 
-    def layer(name: str, part: Affine, fraction: int, offset: float = 0.0) -> Linear:
+    def layer(name: str, part: Affine, fraction, offset: float = 0.0) -> Linear:
         quantized = weights[name]
         bias = part.bias - offset * quantized.value.sum(0)
         return Linear(quantized.integers.numpy(),
@@ -97,19 +159,19 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         blocks.append(Block(norm1=_norm(block["norm1"]), norm2=_norm(block["norm2"]), step=step,
                             **parts))
     return Network(
-        shape=shape, precision=precision, residual_point=residual, qkv_point=qkv,
+        shape=shape, precision=precision, residual_point=stream.point, qkv_point=qkv,
         logit_point=logits,
-        epsilon=layernorm.epsilon_units(source.epsilon, shape.dim, residual),
+        epsilon=layernorm.epsilon_units(source.epsilon, shape.dim, stream.point),
         score_exponent=round(LAMBDA.one * math.log2(math.log2(math.e)
                                                     / math.sqrt(shape.head_dim))),
         patch=layer("patch", source.patch, residual),
         embedding=_round(source.embedding, residual, formats.ACT16).astype(np.int16),
         blocks=tuple(blocks), norm=_norm(source.norm), head=layer("head", source.head, logits),
-        scales=scales, taps=taps)
+        scales=scales, taps=taps, coarse=stream.coarse)
 
 
-def _round(values: torch.Tensor, fraction: int, fmt: formats.IntFormat) -> np.ndarray:
-    scaled = np.floor(values.double().numpy() * 2.0**fraction + 0.5)
+def _round(values: torch.Tensor, fraction, fmt: formats.IntFormat) -> np.ndarray:
+    scaled = np.floor(values.double().numpy() * np.exp2(fraction) + 0.5)
     return np.clip(scaled, fmt.min, fmt.max).astype(np.int64)
 
 

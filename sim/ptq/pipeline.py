@@ -92,9 +92,8 @@ def weights(twin: Twin) -> dict[str, Quantized]:
 def network(twin: Twin, ranges: Ranges) -> Network:
     """Return a twin as integers; its scales must be on the grid (:func:`sim.ptq.train.snap`)."""
     scales = np.round(twin.scales.detach().double().numpy() * LAMBDA.one).astype(np.int64)
-    point = export.point(ranges.residual)
     return export.build(twin.source(), weights(twin), ranges, scales, twin.precision, twin.step,
-                        tuple(tap.export(scales, point) for tap in twin.taps))
+                        tuple(tap.export(scales) for tap in twin.taps))
 
 
 def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
@@ -143,13 +142,13 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
         reconstruct(made.twin, folded, images, plan.reconstruction, progress,
                     resume=stages.get("reconstruction"), save=keep("reconstruction"))
     if plan.predictor is not None:
-        floor = 2.0**-export.point(made.ranges.residual)
+        stream = export.residual_format(made.ranges.residual)
         options = plan.predictor.placed(source.shape.depth)
         if "observed" not in stages:
             keys = [options.key(after, source.shape) for after in options.taps]
-            keep("observed")(prediction.observe(made.twin, images, keys, floor, progress).state())
+            keep("observed")(prediction.observe(made.twin, images, keys, stream, progress).state())
         observed = prediction.Observed(**stages["observed"])
-        made.twin.taps.extend(prediction.taps(observed, options, made.twin, floor))
+        made.twin.taps.extend(prediction.taps(observed, options, made.twin, stream))
     if plan.budget.epochs:
         reference = Twin(source, HEAD)
         reference.active = False

@@ -21,6 +21,8 @@ from golden.prediction.scale_predictor import (
     monomials_of,
 )
 
+from .export import ResidualFormat
+
 REACH = STATISTIC.max / STATISTIC.one
 
 
@@ -70,8 +72,9 @@ class Tap(nn.Module):
     ----------
     after, chunk_tokens, groups
         As in :class:`golden.network.network.Tap`; no chunk tokens are QPP's statistics.
-    floor
-        Smallest sum of extremes: one unit of the residual stream.
+    stream
+        Format of the residual stream: its unit is the smallest sum of extremes, and extremes are
+        those of what is stored.
     mean, gain : tensors, shape (2 * groups,)
         Of the logarithms.
     projection, bias : tensors, shapes (variables, 2 * groups) and (variables,), or None
@@ -87,12 +90,12 @@ class Tap(nn.Module):
         Of all degrees; zero at first, which leaves the scales static.
     """
 
-    def __init__(self, after: int, chunk_tokens: int, groups: int, floor: float,
+    def __init__(self, after: int, chunk_tokens: int, groups: int, stream: ResidualFormat,
                  mean: torch.Tensor, gain: torch.Tensor, projection: torch.Tensor | None,
                  bias: torch.Tensor | None, degree: int, sites: list[int]):
         super().__init__()
         self.after, self.chunk_tokens, self.groups = after, chunk_tokens, groups
-        self.floor, self.degree = floor, degree
+        self.stream, self.degree = stream, degree
         self.projected = projection is not None
         self.register_buffer("mean", _snap(mean, LOG2))
         self.register_buffer("gain", _snap(gain, GAIN))
@@ -123,7 +126,8 @@ class Tap(nn.Module):
             As they are so far.
         """
         with torch.no_grad():
-            logs = statistics(x, self.chunk_tokens, self.groups, self.floor)
+            logs = statistics(self.stream.stored(x), self.chunk_tokens, self.groups,
+                              self.stream.unit)
             phi = monomials(self.variables(logs), self.degree)
         predicted = constants[self.sites] + phi @ self.coefficients.T
         return scales.index_copy(1, self.sites, predicted)
@@ -143,15 +147,13 @@ class Tap(nn.Module):
         share = (room / (self.coefficients.abs() @ unit).clamp_min(1e-9)).clamp_max(1.0)
         self.coefficients.mul_(share[:, None])
 
-    def export(self, constants: np.ndarray, residual_point: int) -> network.Tap:
+    def export(self, constants: np.ndarray) -> network.Tap:
         """Return the tap in integers; :meth:`limit` first.
 
         Parameters
         ----------
         constants : int array, shape (all sites,)
             lambda of the static scales.
-        residual_point
-            Fractional bits of the residual stream.
 
         Raises
         ------
@@ -169,7 +171,7 @@ class Tap(nn.Module):
             _integers(self.projection, PROJECTION) if self.projected else None,
             _integers(self.bias, STATISTIC) if self.projected else None)
         return network.Tap(self.after, self.chunk_tokens, self.groups,
-                           _integers(self.mean + residual_point, LOG2),
+                           _integers(self.mean + self.stream.point, LOG2),
                            _integers(self.gain, GAIN), predictor, sites)
 
 

@@ -64,7 +64,8 @@ def _bins() -> dict[str, list[str]]:
             ("one key", "all equal", "odd keys", "last code or zero", "one row"))]
         + ["step 1", "largest step", "longest rows"],
         "norm": ["zero variance", "no epsilon", "largest epsilon", "accumulator low",
-                 "accumulator high", "one word", "most channels", "operand8", "operand4", "wide"],
+                 "accumulator high", "one word", "most channels", "operand8", "operand4", "wide",
+                 "no coarse channels", "coarse channels", "all channels coarse"],
         "taps": [_name(*each) for each in product(
             ("whole", "groups", "channels"), ("one chunk", "chunks", "ragged chunk"))]
         + ["nothing above zero", "nothing below zero"],
@@ -182,13 +183,18 @@ class _Observer:
         """Note what is requantized, looked up and measured."""
         self.requants, self.looked_up, self.measured, self.exponents = [], [], [], []
         self.columns = None
-        functions = {name: getattr(golden_machine, name) for name in ("requant", "gelu_table")}
+        functions = {name: getattr(golden_machine, name)
+                     for name in ("requant", "gelu_table", "layer_norm")}
         statistics, weights = golden_machine.range_unit.statistics, self.machine._weights
         multipliers = golden_machine._multipliers
 
         def requant(acc, mantissa, shift, low, high):
             self.requants.append((np.asarray(acc, np.int64), mantissa, shift, low, high))
             return functions["requant"](acc, mantissa, shift, low, high)
+
+        def layer_norm(x, gamma, beta, epsilon, coarse):
+            self.coarse = np.asarray(coarse)
+            return functions["layer_norm"](x, gamma, beta, epsilon, coarse)
 
         class Table:
             def __getitem__(_, index):
@@ -208,6 +214,7 @@ class _Observer:
             return multipliers(values)
 
         with (mock.patch.object(golden_machine, "requant", requant),
+              mock.patch.object(golden_machine, "layer_norm", layer_norm),
               mock.patch.object(golden_machine, "gelu_table", Table),
               mock.patch.object(golden_machine, "_multipliers", exponents),
               mock.patch.object(golden_machine.range_unit, "statistics", measure),
@@ -360,6 +367,9 @@ class _Observer:
         self.hit("norm", "one word", op.n == self.config.lanes)
         self.hit("norm", "most channels", op.n == min(self.config.max_channels,
                                                       layernorm.HIGHEST_CHANNELS))
+        self.hit("norm", "no coarse channels", not self.coarse.any())
+        self.hit("norm", "coarse channels", self.coarse.any() and not self.coarse.all())
+        self.hit("norm", "all channels coarse", self.coarse.all())
         self.hit("norm", Layout(op.layout).name.lower())
         self._requant("norm", self.requants[0])
         self._multiplier(op)

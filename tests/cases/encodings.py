@@ -93,7 +93,8 @@ SINGLE_FIELDS = [
 
 UNITS = [
     (isa.COLUMN, {"exponent": -519627, "bias": -25923, "start": -118633558}, "3512d8aba9badc8e"),
-    (isa.CHANNEL, {"gamma": -32476, "zero": 0, "beta": -1985229329}, "24810000efcdab89"),
+    (isa.CHANNEL, {"gamma": -32476, "coarse": 1, "zero": 0, "beta": -1985229329},
+     "24810100efcdab89"),
     (isa.SCALES, {"scale0": -32476, "scale1": 28963, "scale2": -25923, "scale3": 17767},
      "24812371bd9a6745"),
     (isa.CODEBOOK, {"operand0": 129, "operand1": 146, "operand2": 163, "operand3": 180,

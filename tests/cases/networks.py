@@ -1,8 +1,11 @@
 """Small random networks."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
+from golden.rows.layernorm import COARSE
 
 SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
 
@@ -35,6 +38,25 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
     return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,
                    draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
                    linear(shape.dim, shape.classes, 10, 1, HEAD.weight), lambdas.astype(int))
+
+
+def massive(made: Network, channel: int = 3) -> Network:
+    """Return a network in which a coarse channel carries massive activations from block 0 on."""
+    coarse = np.zeros(made.shape.dim, np.uint8)
+    coarse[channel] = 1
+
+    def coarser(layer, times=1):
+        exponent, bias = layer.exponent.copy(), layer.bias.copy()
+        exponent[channel] += round(1024 * np.log2(times)) - 1024 * COARSE
+        bias[channel] >>= COARSE
+        return replace(layer, exponent=exponent, bias=bias)
+
+    embedding = made.embedding.copy()
+    embedding[:, channel] >>= COARSE
+    blocks = [replace(block, proj=coarser(block.proj), fc2=coarser(block.fc2, 1 if index else 60))
+              for index, block in enumerate(made.blocks)]
+    return replace(made, patch=coarser(made.patch), embedding=embedding, blocks=tuple(blocks),
+                   coarse=coarse)
 
 
 def pixels(count: int, shape: VitShape = SHAPE, seed: int = 2) -> np.ndarray:

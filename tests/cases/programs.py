@@ -398,7 +398,9 @@ class _Generator:
         betas = self.draw.integers(-beta - 1, beta + 1, n) if beta else np.zeros(n, int)
         if beta == formats.ACC.max and self.chance(0.5):
             betas = self.draw.choice([formats.ACC.min, formats.ACC.max], n)
-        units = [{"gamma": int(g), "beta": int(b)} for g, b in zip(gammas, betas, strict=True)]
+        coarse = self.draw.random(n) < self.pick((0, 0, 0.1, 0.7, 1))
+        units = [{"gamma": int(g), "beta": int(b), "coarse": int(flag)}
+                 for g, b, flag in zip(gammas, betas, coarse, strict=True)]
         epsilon = self.pick((0, 0, 1, self.within(0, 1 << 30), EPSILON.max))
         size = np.log2(max(600 * gamma, beta))
         self.emit(Opcode.NORM, self.units(units, isa.CHANNEL), m=m, n=n, epsilon=epsilon,

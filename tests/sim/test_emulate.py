@@ -20,7 +20,7 @@ from sim.evaluation import arithmetic_errors, emulator
 from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import SHAPE, network, pixels
+from tests.cases.networks import SHAPE, massive, network, pixels
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 UNITS = tuple(emulator.UNITS)
@@ -49,6 +49,14 @@ def test_with_every_unit_of_golden_it_is_golden(bits, step):
     made, images = network(Precision.parse(bits), step), pixels(11)
     wanted = golden(made, images)[0]
     assert (emulator.emulate(made, images, integer=UNITS, batch=4) == wanted).all()
+
+
+def test_with_every_unit_of_golden_it_is_golden_where_channels_are_coarse():
+    made, images = massive(network(Precision(8, 8))), pixels(6)
+    logits = golden(made, images)[0]
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    real = emulator.emulate(made, images, integer={"residual"})
+    assert np.abs(real - logits).max() < 0.1 * np.abs(logits).max()
 
 
 def test_with_every_unit_of_golden_it_is_golden_at_scales_of_each_image():

@@ -119,7 +119,7 @@ def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
     """Quantize a network; `some` of the images are for the scales of scores and GELU's input."""
     folded = fold.fold(source, fold.observe(source, pixels, progress=progress))
     made = blockwise.calibrate(folded, precision, pixels, progress=progress)
-    net = IVit(made.twin.source(), precision, 2.0**-export.point(made.ranges.residual))
+    net = IVit(made.twin.source(), precision, 2.0**-export.point(float(made.ranges.residual.max())))
     for site, lam in zip(net.shape.site_names(), made.twin.scales.tolist(), strict=True):
         kind = site.rpartition(".")[2]
         fmt = precision.site(kind)

@@ -11,6 +11,7 @@ from golden.common import formats
 from golden.common.config import CORES
 from golden.rows import layernorm as module
 from golden.rows.layernorm import (
+    COARSE,
     DEVIATION,
     EPSILON,
     GAMMA,
@@ -44,11 +45,12 @@ def exact(row, epsilon):
     return np.array([(channels * x - total) / root for x in row]) * NORMALIZED.one
 
 
-def check(x, epsilon):
+def check(x, epsilon, coarse=None):
     """Hold every row against the stated error: 0.75 units and 1.4e-4 of the value."""
-    got = normalize(x, epsilon)
+    got = normalize(x, epsilon, coarse)
     assert got.dtype == np.int16
-    for number, (row, results) in enumerate(zip(np.asarray(x).tolist(), got, strict=True)):
+    real = np.asarray(x) << (0 if coarse is None else COARSE * coarse)
+    for number, (row, results) in enumerate(zip(real.tolist(), got, strict=True)):
         want = exact(row, epsilon)
         beyond = np.abs(results - want) - (0.75 + 0.14 / NORMALIZED.one * np.abs(want))
         at = int(beyond.argmax())
@@ -85,6 +87,42 @@ def test_adversarial_rows_are_within_the_stated_error(channels, epsilon):
     check(adversarial(channels), epsilon)
 
 
+def coarse_channels(rng, channels):
+    return (rng.random(channels) < rng.choice([0.02, 0.5, 1])).astype(int)
+
+
+@pytest.mark.parametrize("epsilon", [0, 1_000_003, EPSILON.max])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_coarse_channels_are_within_the_stated_error(channels, epsilon):
+    rng = np.random.default_rng(channels + 1)
+    for rows in (random_rows(rng, channels), adversarial(channels)):
+        coarse = coarse_channels(rng, channels)
+        check(rows, epsilon, coarse)
+        coarse[0] = 1
+        check(rows, epsilon, coarse)
+
+
+def test_channels_that_are_all_coarse_are_like_none():
+    x = random_rows(np.random.default_rng(2), 96)
+    want = normalize(x, 5)
+    np.testing.assert_array_equal(normalize(x, 5, np.zeros(96, int)), want)
+    np.testing.assert_array_equal(normalize(x, 5 << 2 * COARSE, np.ones(96, int)), want)
+
+
+def test_a_massive_activation_leaves_the_others_their_resolution():
+    rng = np.random.default_rng(3)
+    real = rng.normal(0, 0.6, (50, 192))
+    real[:, 41] = 583
+    x = np.rint(real * 2**9).astype(int)
+    x[:, 41] >>= COARSE
+    coarse = np.zeros(192, int)
+    coarse[41] = 1
+    want = real - real.mean(1, keepdims=True)
+    want /= np.sqrt((want**2).mean(1, keepdims=True))
+    got = normalize(x, 0, coarse) / NORMALIZED.one
+    assert np.abs(got - want).max() < 1.5e-3
+
+
 def test_recorded_residuals_are_within_the_stated_error():
     data = recorded()
     x = data.residual()[::5]
@@ -115,7 +153,8 @@ def test_the_largest_outlier_neither_saturates_nor_wraps():
 
 def test_widths_hold_the_largest_intermediates():
     c = HIGHEST_CHANNELS
-    assert c * c * (HIGH - LOW) ** 2 // 4 + EPSILON.max in VARIANCE
+    assert c * c * ((HIGH - LOW) << COARSE) ** 2 // 4 + EPSILON.max in VARIANCE
+    assert VARIANCE.bits < 63, "a kernel's int64"
     largest = sqrt(c - 1) * (1 + float(ROOT_ERROR))  # of n
     assert largest < NORMALIZED.max / NORMALIZED.one
     assert 2 * sqrt(c - 1) * SCALED.one + 1 < SCALED.max
@@ -204,6 +243,11 @@ def test_compiled_equals_interpreted(monkeypatch):
         module.normalize_kernel(row, 9, compiled)
         module.normalize_kernel.py_func(row, 9, interpreted)
         assert np.array_equal(compiled, interpreted)
+        for flags in np.eye(64, dtype=int)[::9]:
+            shifts = module.shifts_of(flags, 64)
+            module.normalize_coarse_kernel(row, shifts, 9, compiled)
+            module.normalize_coarse_kernel.py_func(row, shifts, 9, interpreted)
+            assert np.array_equal(compiled, interpreted)
         affine, affine_interpreted = np.empty((2, 64), np.int32)
         module.affine_kernel(compiled, gamma, beta, affine)
         module.affine_kernel.py_func(compiled, gamma, beta, affine_interpreted)
@@ -268,6 +312,8 @@ def test_no_rows_give_no_rows():
     (ValueError, r"beta\[1\] = 2147483648 is outside", {"beta": [0, 1 << 31]}),
     (ValueError, "epsilon must be within 0..281474976710655, not -1", {"epsilon": -1}),
     (TypeError, "epsilon must be an integer, not 1e-06", {"epsilon": 1e-6}),
+    (ValueError, r"coarse must have shape \(2\), not \(3,\)", {"coarse": [0, 1, 0]}),
+    (ValueError, r"coarse\[1\] = 2 is outside 0\.\.1", {"coarse": [0, 2]}),
 ])
 def test_refuses(error, message, arguments):
     given = {"x": [[1, 2]], "gamma": [1, 1], "beta": [0, 0], "epsilon": 0} | arguments
@@ -276,10 +322,11 @@ def test_refuses(error, message, arguments):
 
 
 def test_sums_and_deviations_fill_their_formats():
-    channels, least = HIGHEST_CHANNELS, -LOW
-    assert channels * LOW == SUM.min
+    channels, least = HIGHEST_CHANNELS, -LOW << COARSE
+    assert least == -module.VALUE.min
+    assert -channels * least == SUM.min
     assert (channels * least**2).bit_length() == SQUARES.bits
-    assert ((channels - 1) * (HIGH - LOW)).bit_length() + 1 == DEVIATION.bits
+    assert ((channels - 1) * (HIGH - LOW << COARSE)).bit_length() + 1 == DEVIATION.bits
     assert channels in module.CHANNELS
     assert 2 * channels - 1 == module.CHANNELS.max
 

@@ -9,11 +9,14 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACC, ACT16
 from golden.rows.layernorm import (
     BETA,
+    COARSE,
     EPSILON,
     GAMMA,
     INTERVAL,
     ROOT,
+    SQUARES,
     SUM,
+    VALUE,
     VARIANCE,
     cycles,
     epsilon_units,
@@ -45,6 +48,7 @@ class Run:
     gamma: np.ndarray
     beta: np.ndarray
     epsilon: int
+    coarse: np.ndarray
 
     @property
     def channels(self):
@@ -55,27 +59,31 @@ class Run:
                 "epsilon": self.epsilon}
 
     def constants(self):
-        return [{"gamma": gamma, "beta": beta}
-                for gamma, beta in zip(self.gamma.tolist(), self.beta.tolist(), strict=True)]
+        columns = (self.gamma.tolist(), self.beta.tolist(), self.coarse.tolist())
+        return [dict(zip(("gamma", "beta", "coarse"), channel, strict=True))
+                for channel in zip(*columns, strict=True)]
 
     def words(self, config):
         return self.x.reshape(-1, config.lanes).tolist()
 
     def expected(self, config):
-        values = layer_norm(self.x, self.gamma, self.beta, self.epsilon)
+        values = layer_norm(self.x, self.gamma, self.beta, self.epsilon, self.coarse)
         words = self.channels // config.lanes
         return [(word, int(index % words == words - 1))
                 for index, word in enumerate(values.reshape(-1, config.lanes).tolist())]
 
 
-def run(x, epsilon=0, seed=1):
-    """Normalise `x` with an affine that saturates now and then, in the first channel above all."""
+def run(x, epsilon=0, seed=1, share=0.0):
+    """Normalise `x` with an affine that saturates now and then, in the first channel above all.
+
+    A share of the channels is coarse.
+    """
     rng = np.random.default_rng(seed)
     channels = x.shape[1]
     gamma = rng.integers(GAMMA.min, GAMMA.max + 1, channels)
     beta = rng.normal(0, 2.0**28, channels).round().clip(BETA.min, BETA.max).astype(np.int64)
     gamma[0], beta[0] = rng.choice([GAMMA.min, GAMMA.max]), rng.choice([BETA.min, BETA.max])
-    return Run(x, gamma, beta, epsilon)
+    return Run(x, gamma, beta, epsilon, (rng.random(channels) < share).astype(int))
 
 
 def random_rows(channels, count, seed=1):
@@ -101,14 +109,15 @@ def corner_rows(channels):
 def random_runs(config):
     """Runs of short and long rows, one of a single row, with all sizes of epsilon."""
     lanes = config.lanes
-    return [run(random_rows(words * lanes, count, seed), epsilon, seed)
-            for seed, (words, count, epsilon) in enumerate([
-                (1, 12, 0),
-                (2, 9, 1_000_003),
-                (INTERVAL, 1, EPSILON.max),
-                (INTERVAL + 1, 6, 1 << 30),
-                (20, 4, 1),
-                (3, 9, 7),
+    return [run(random_rows(words * lanes, count, seed), epsilon, seed, share)
+            for seed, (words, count, epsilon, share) in enumerate([
+                (1, 12, 0, 0),
+                (2, 9, 1_000_003, 0.3),
+                (INTERVAL, 1, EPSILON.max, 0),
+                (INTERVAL + 1, 6, 1 << 30, 0.05),
+                (20, 4, 1, 0.5),
+                (3, 9, 7, 1),
+                (4, 5, 1 << 20, 0),
             ])]
 
 
@@ -191,19 +200,22 @@ def test_matches_golden_where_one_side_is_slow(idle, stall):
 
 
 def test_corner_rows_match_golden():
-    config = CONFIGS["two-lanes"]
-    runs = [run(corner_rows(channels), epsilon)
-            for channels, epsilon in ((2, 0), (16, 0), (16, EPSILON.max), (64, 0))]
+    config = CONFIGS["4x4"]
+    runs = [run(corner_rows(channels), epsilon, share=share)
+            for channels, epsilon, share in ((2, 0, 0), (16, 0, 0.2), (16, EPSILON.max, 0.5),
+                                             (64, 0, 0.1), (16, 0, 1))]
     assert not normalize(runs[0].x[:5], 0).any(), "equal channels have no variance"
     check(config, runs)
 
 
-@pytest.mark.parametrize(("name", "channels"), [("uneven", 1024), ("2x6", 1023), ("8x16", 1024)])
-def test_longest_rows_match_golden(name, channels):
+@pytest.mark.parametrize(("name", "channels", "share"), [
+    ("3x5", 1024, 1), ("2x6", 1023, 0.01), ("8x16", 1024, 0), ("8x16", 1024, 1)])
+def test_longest_rows_match_golden(name, channels, share):
     rows = corner_rows(channels)[[0, 4, 5, 7]]  # sums and results as large as they get
-    assert rows[0].sum() in (SUM.min, SUM.min - LOW)
+    assert rows[0].sum() << COARSE in (SUM.min, SUM.min - (LOW << COARSE))
     assert np.abs(normalize(rows, 0)).max() > 30 << 10
-    timeline = check(CONFIGS[name], [run(rows)])
+    assert rows.min() << COARSE == VALUE.min
+    timeline = check(CONFIGS[name], [run(rows, share=share)])
     assert timeline.spans == [cycles(4, channels, CONFIGS[name])]
     assert not timeline.refused
 
@@ -248,7 +260,7 @@ def test_latency(dut, i, value, stages):
 
 def test_variance_is_exact_at_its_limits():
     rng = np.random.default_rng(1)
-    top = 1 << 40
+    top = 1 << (SQUARES.bits - 1)
     sums = [(0, 0), (SUM.min, top), (SUM.min, top - 1 + (1 << 10)), (HIGH << 10, HIGH**2 << 10),
             (1 << 17, 1 << 30), (-(1 << 17), 1 << 24), ((1 << 17) - 1, 1 << 34), (-1, 1), (0, top)]
     sums += [(total, int(rng.integers(total**2 >> 10, top) + 1))

@@ -21,7 +21,7 @@ from golden.results import gelu
 from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import network, pixels
+from tests.cases.networks import massive, network, pixels
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -66,6 +66,16 @@ def test_the_machine_gives_every_tensor_of_the_network(bits, step, config):
         for name in ("qkv", "proj", "attended", "fc1", "fc2", "x", "q.0", "k.1", "v.1",
                      "scores.0", "probs.1")}
     assert names <= compared
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_massive_activations_have_coarse_channels(bits):
+    made, images = massive(network(Precision.parse(bits), shape=SHAPE)), pixels(2, SHAPE)
+    seen = {}
+    Vit(made).run(images, watch=seen.__setitem__)
+    reach = np.abs(seen["1.x"].astype(int)).max((0, 1)) * np.exp2(-made.channel_points)
+    assert reach[3] > 4 * np.delete(reach, 3).max()
+    assert {"0.x", "1.x", "1.qkv", "logits"} <= compare(made, SMALL, images)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -20,7 +20,7 @@ from sim.compiler import compile_network
 from sim.harness import checked_run, verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import network, pixels
+from tests.cases.networks import massive, network, pixels
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -52,6 +52,12 @@ def test_a_small_network_of_every_precision(bits, step, name):
     mode = made.precision.mode
     assert result.counters["array"] * CONFIGS[name].multipliers * mode.macs > macs
     assert result.counters["cycles"] <= result.cycles
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_massive_activations(bits):
+    made = massive(network(Precision.parse(bits), shape=SHAPE))
+    run(made, CONFIGS["4x4"], pixels(1, SHAPE)[0])
 
 
 @configs

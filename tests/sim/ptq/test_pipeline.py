@@ -9,8 +9,9 @@ import torch
 from golden.common.formats import IntFormat
 from golden.network import vit
 from golden.network.network import HEAD, Precision
+from golden.rows.layernorm import COARSE
 from sim.cli import UserError
-from sim.ptq import fold, observers, pipeline, rounding, source, train
+from sim.ptq import export, fold, observers, pipeline, rounding, source, train
 from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.twin import Twin
 from tests.cases import vits
@@ -57,6 +58,32 @@ def test_eight_bits_are_nearly_the_float_network(network):
     images = vits.pixels(48)
     result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
     assert relative(integer_logits(result, images[32:]), logits(network, images[32:])) < 0.06
+
+
+def test_massive_activations_leave_the_other_channels_their_resolution(monkeypatch):
+    model, images = vits.model(), vits.pixels(48)
+    with torch.no_grad():
+        model.blocks[0].mlp.fc2.weight[5] *= 100
+        model.blocks[0].mlp.fc2.bias[5] *= 100
+    network = source.read(model, vits.preprocessing())
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    wanted = train.logits(result.twin, torch.from_numpy(images[32:])).numpy()
+    made = result.network
+    assert np.flatnonzero(made.coarse).tolist() == [5]
+    assert np.unique(made.channel_points).tolist() == [made.residual_point - COARSE,
+                                                       made.residual_point]
+    assert relative(integer_logits(result, images[32:]), wanted) < 0.25  # five levels a channel
+    monkeypatch.setattr(export, "WORTH", 0)
+    plain = pipeline.Result(result.twin, result.ranges).network
+    assert plain.coarse is None
+    assert made.residual_point == plain.residual_point + 4
+
+
+@pytest.mark.parametrize("largest", [[3.0] * 64, [1.0, 2.0, 4.0, 8.0, 16.0] * 12])
+def test_channels_of_about_one_size_have_one_format(largest):
+    made = export.residual_format(torch.tensor(largest))
+    assert made.coarse is None
+    assert made.point == export.point(max(largest))
 
 
 @pytest.mark.parametrize("step", [0, 512])

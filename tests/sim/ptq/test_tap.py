@@ -10,10 +10,13 @@ from golden.network.network import Precision
 from golden.prediction import range_unit, scale_predictor
 from sim.prediction import predictor
 from sim.ptq import pipeline, source, train
+from sim.ptq.export import ResidualFormat
 from sim.ptq.tap import Tap, log_ranges, monomials, quantiles
 from tests.cases import vits
 
 POINT = 9
+PLAIN = ResidualFormat(POINT, None)
+MASSIVE = ResidualFormat(POINT, np.array([0, 0, 1, 0, 0, 0], np.uint8))
 
 
 def residuals(images=4, tokens=11, channels=6, seed=1):
@@ -23,11 +26,11 @@ def residuals(images=4, tokens=11, channels=6, seed=1):
                    2**15 - 1).astype(np.int64)
 
 
-def tap(degree=2, projected=True, groups=3, sites=(1, 4)):
+def tap(degree=2, projected=True, groups=3, sites=(1, 4), stream=PLAIN):
     torch.manual_seed(2)
     count = 2 * groups
     projection = 0.5 * torch.randn(2, count) if projected else None
-    made = Tap(1, 4, groups, 2.0**-POINT, torch.full((count,), 1.5), torch.full((count,), 2.0),
+    made = Tap(1, 4, groups, stream, torch.full((count,), 1.5), torch.full((count,), 2.0),
                projection, torch.tensor([0.1, -0.2]) if projected else None, degree, list(sites))
     with torch.no_grad():
         made.coefficients.copy_(0.2 * torch.randn_like(made.coefficients)
@@ -46,11 +49,12 @@ def test_the_statistics_are_those_of_the_range_unit(chunk, groups):
 
 @pytest.mark.parametrize("projected", [True, False])
 @pytest.mark.parametrize("degree", [1, 2, 3])
-def test_the_integers_predict_what_the_float_form_predicts(degree, projected):
-    made, x = tap(degree, projected), residuals()
+@pytest.mark.parametrize("stream", [PLAIN, MASSIVE], ids=["plain", "massive"])
+def test_the_integers_predict_what_the_float_form_predicts(stream, degree, projected):
+    made, x = tap(degree, projected, stream=stream), residuals()
     constants = np.array([-3000, -2500, 100, 200, -100])
-    found = vit.predict(x.astype(np.int16), made.export(constants, POINT))
-    scales = made(torch.from_numpy(x / 2.0**POINT).float(),
+    found = vit.predict(x.astype(np.int16), made.export(constants))
+    scales = made(torch.from_numpy(x / np.exp2(stream.points)).float(),
                   torch.from_numpy(constants / LAMBDA.one).float(), torch.zeros(4, 5))
     np.testing.assert_allclose(found, scales[:, [1, 4]].detach() * LAMBDA.one, atol=6)
     assert np.ptp(found, axis=0).min() > 20
@@ -62,7 +66,7 @@ def test_without_coefficients_the_scales_are_static():
     with torch.no_grad():
         made.coefficients.zero_()
     constants = np.arange(5)
-    found = vit.predict(residuals().astype(np.int16), made.export(constants, POINT))
+    found = vit.predict(residuals().astype(np.int16), made.export(constants))
     assert (found == constants[[1, 4]]).all()
 
 
@@ -71,10 +75,10 @@ def test_coefficients_beyond_the_error_limit_are_made_smaller():
     with torch.no_grad():
         made.coefficients[0] *= 1000
     made.limit()
-    exported = made.export(np.zeros(5, int), POINT)
+    exported = made.export(np.zeros(5, int))
     assert max(scale_predictor.scale_error_bound(exported.predictor)) <= (
         scale_predictor.SCALE_ERROR_LIMIT)
-    other = tap(3).export(np.zeros(5, int), POINT)
+    other = tap(3).export(np.zeros(5, int))
     assert (exported.predictor.coefficients[0][1] == other.predictor.coefficients[0][1]).all()
 
 
@@ -93,10 +97,10 @@ def test_monomials_are_products_in_the_order_of_the_hardware():
 def test_the_statistics_of_qpp_have_no_integer_form():
     x = torch.arange(1001.0).reshape(1, 1001, 1)
     assert quantiles(x).tolist() == [[900, 990, 999, 1000, 500]]
-    made = Tap(1, 0, 1, 1.0, torch.zeros(5), torch.ones(5), None, None, 1, [0])
+    made = Tap(1, 0, 1, ResidualFormat(0, None), torch.zeros(5), torch.ones(5), None, None, 1, [0])
     assert made(x, torch.zeros(1), torch.zeros(1, 1)).shape == (1, 1)
     with pytest.raises(ValueError, match="no integer form"):
-        made.export(np.zeros(1, int), POINT)
+        made.export(np.zeros(1, int))
 
 
 def test_a_quantized_network_predicts_what_its_twin_predicts():

@@ -1,0 +1,169 @@
+"""The blocks and the head of :class:`golden.network.vit.Vit`, on the tokens of some images."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import get_num_threads
+
+from ..common import formats
+from ..common.checks import integers
+from ..product.mac_array import CODES
+from ..rows import layernorm, softmax
+from .attention import attend, quantize_mixed, split
+from .network import GELU_POINT, Norm
+from .vit_layers import (
+    NO_TABLE,
+    Product,
+    gelu_rows,
+    layer_norm,
+    multiplier,
+    quantize,
+    rescale,
+    rescale_add,
+)
+
+Watch = Callable[[str, np.ndarray], None]
+Choose = Callable[[int, np.ndarray, np.ndarray], np.ndarray | None]
+
+_ONE = formats.LAMBDA.one
+
+
+def ignore(name, tensor):
+    """Watch nothing."""
+
+
+def _point(norm: Norm) -> int:
+    """Fractional bits of a LayerNorm's result."""
+    return layernorm.NORMALIZED.frac + norm.point
+
+
+class Blocks:
+    """Blocks and head in one run: the scales of its images, and who watches."""
+
+    def __init__(self, vit, lambdas, choose: Choose | None, watch: Watch):
+        self._vit = vit
+        self._network = vit.network
+        self._lambdas = lambdas
+        self._choose = choose
+        self._watch = watch
+
+    def _scale(self, site: int, tensor, unit):
+        """Return lambda of each image at a site whose values are to be `tensor`."""
+        if self._choose is not None:
+            chosen = self._choose(site, tensor, np.asarray(unit, np.int64))
+            if chosen is not None:
+                self._lambdas[:, site] = integers(
+                    f"lambda of site {site}", chosen, formats.LAMBDA.min, formats.LAMBDA.max,
+                    shape=(len(tensor),))
+        return self._lambdas[:, site]
+
+    def _quantized(self, site: int, name: str, tensor, point: int):
+        """Quantize a tensor with `point` fractional bits to a site."""
+        fmt = self._vit._formats[name]
+        lambdas = self._scale(site, tensor, -point * _ONE)
+        mantissa, shift = multiplier(-lambdas - point * _ONE, np.zeros(1, np.int64))
+        out = np.empty(tensor.shape, np.int8 if fmt.signed else np.uint8)
+        quantize(tensor, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
+        return out
+
+    def _norm(self, x, norm: Norm):
+        """LayerNorm, int32."""
+        out = np.empty(x.shape, np.int32)
+        layer_norm(x.reshape(-1, x.shape[2]), self._vit._shifts, norm.gamma, norm.beta,
+                   self._network.epsilon, 4 * get_num_threads(), out.reshape(-1, x.shape[2]))
+        return out
+
+    def _linear(self, product: Product, a, site: int, residual=None):
+        """Multiply, requantize to 16 bits, add the bias and the residual."""
+        acc = product(a)
+        mantissa, shift = multiplier(self._lambdas[:, site], product.layer.exponent)
+        out = np.empty(acc.shape, np.int16)
+        if residual is None:
+            rescale(acc, mantissa, shift, product.layer.bias, out)
+        else:
+            rescale_add(acc, mantissa, shift, product.layer.bias, residual, out)
+        return out
+
+    def block(self, index: int, x):
+        """Run one block on the residual stream (images, tokens, dim)."""
+        block, products = self._network.blocks[index], self._vit._products[index]
+        sites = {name: self._network.shape.site(index, name)
+                 for name in ("qkv", "q", "k", "v", "proj", "fc1", "fc2")}
+
+        def watch(name, tensor):
+            self._watch(f"{index}.{name}", tensor)
+            return tensor
+
+        u = watch("norm1", self._norm(x, block.norm1))
+        a = watch("qkv", self._quantized(sites["qkv"], "qkv", u, _point(block.norm1)))
+        y = watch("y", self._linear(products["qkv"], a, sites["qkv"]))
+        mixed, row_scale = self._attention(index, y, sites, watch)
+        a = watch("proj", self._mixed(mixed, row_scale, sites))
+        x = watch("attended", self._linear(products["proj"], a, sites["proj"], x))
+        u = watch("norm2", self._norm(x, block.norm2))
+        a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
+        t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
+        g = np.empty_like(t)
+        gelu_rows(t.reshape(-1, t.shape[2]), self._vit._gelu, g.reshape(-1, t.shape[2]))
+        watch("gelu", g)
+        a = watch("fc2", self._quantized(sites["fc2"], "fc2", g, GELU_POINT))
+        return watch("x", self._linear(products["fc2"], a, sites["fc2"], x))
+
+    def _attention(self, index: int, y, sites, watch):
+        """Mix the values: int32 (images, tokens, dim), exponents (images, heads, tokens)."""
+        network, shape = self._network, self._network.shape
+        images, tokens, _ = y.shape
+        lambdas, point = self._lambdas, network.qkv_point * _ONE
+        names = ("q", "k", "v")
+        if self._choose is not None:
+            for name, part in zip(names, np.split(y, 3, axis=2), strict=True):
+                self._scale(sites[name], part, -point)
+        scales = np.concatenate([lambdas[:, sites[name]] for name in names])
+        mantissa, shift = multiplier(-scales - point, np.zeros(1, np.int64))
+        low, high = (np.array([getattr(self._vit._formats[name], end) for name in names])
+                     for end in ("min", "max"))
+        operands = np.empty((3, images, shape.heads, tokens, shape.head_dim), np.int8)
+        split(y, mantissa.reshape(3, images), shift.reshape(3, images), low, high, operands)
+        for name, part in zip(names, operands, strict=True):
+            watch(name, part)
+
+        mantissa, shift = multiplier(lambdas[:, sites["q"]] + lambdas[:, sites["k"]],
+                                      np.array([network.score_exponent + 10 * _ONE]))
+        step = network.blocks[index].step
+        codes = softmax.codebook(step) if step else np.zeros(CODES, np.uint8)
+        factor, code_shift = softmax.reciprocal(step) if step else (0, 0)
+        table = codes.astype(np.int16) if step else NO_TABLE
+        keep = self._watch is not ignore
+        size = (images, shape.heads, tokens, tokens) if keep else (0, 0, 0, 0)
+        scores, probabilities = np.empty(size, np.int16), np.empty(size, np.uint8)
+        mixed = np.empty((images, tokens, shape.dim), np.int32)
+        row_scale = np.empty((images, shape.heads, tokens), np.int32)
+        attend(operands, mantissa[:, 0], shift[:, 0], step, factor, code_shift, table, codes,
+                keep, mixed, row_scale, scores, probabilities)
+        if keep:
+            watch("scores", scores)
+            watch("probs", probabilities)
+            watch("row_scale", row_scale)
+        watch("mixed", mixed)
+        return mixed, row_scale
+
+    def _mixed(self, mixed, row_scale, sites):
+        """Quantize the mixed values to the site before the projection."""
+        fmt, values = self._vit._formats["proj"], self._lambdas[:, sites["v"]]
+        if self._choose is not None:
+            unit = values[:, None, None] - row_scale.transpose(0, 2, 1)
+            self._scale(sites["proj"], mixed, np.repeat(unit, self._network.shape.head_dim, axis=2))
+        exponent = values - self._lambdas[:, sites["proj"]]
+        out = np.empty(mixed.shape, np.int8)
+        quantize_mixed(mixed, row_scale, exponent, fmt.min, fmt.max, out)
+        return out
+
+    def head(self, x):
+        """Classify the class token of the residual stream."""
+        site = self._network.shape.sites - 1
+        first = np.ascontiguousarray(x[:, :1])
+        u = self._norm(first, self._network.norm)
+        self._watch("norm", u)
+        a = self._quantized(site, "head", u, _point(self._network.norm))
+        self._watch("head", a)
+        return self._linear(self._vit._head, a, site)[:, 0]
