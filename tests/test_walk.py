@@ -19,8 +19,8 @@ from rtl.core.core import Core
 from sim.compiler.compiler import compile_network
 from sim.inputs.model_lookup import open_model
 from tests.benches.files_at_work import executed, inside, parts_of, priced
+from tests.benches.import_graph import import_graph, modules
 from tests.cases.networks import network
-from tests.test_imports import import_graph, modules
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "walk.md"
