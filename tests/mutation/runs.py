@@ -27,6 +27,7 @@ FAR = ["tests/sim/harness/test_random_programs.py", "tests/sim/harness/test_core
 
 _COPIED = ("golden", "rtl", "sim", "tests", "benchmarks", "docs", "pyproject.toml", "README.md",
            "Makefile", "constraints.txt")
+_ENDLESS, _BROKEN = " does not end", " cannot be run"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -66,6 +67,10 @@ def stages(path: str, root: Path = ROOT) -> Iterator[list[str]]:
             yield new
 
 
+def _tests_of(noticed: str) -> str:
+    return noticed.removesuffix(_ENDLESS).removesuffix(_BROKEN)
+
+
 class Copy:
     """A copy of the sources in a folder of its own, in which one mutant at a time is tried."""
 
@@ -100,7 +105,7 @@ class Copy:
             file.write_text(sound)
             os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
         # What does not end, or cannot be run, is a folder of tests: the sound one must.
-        if test is not None and not self._passes(test.partition(" ")[0]):
+        if test is not None and not self._passes(_tests_of(test)):
             raise RuntimeError(f"{test} without {mutant}, too, or fails")
         return test
 
@@ -140,11 +145,11 @@ class Copy:
                 done = subprocess.run(command, cwd=self.folder, env=environment, check=False,
                                       capture_output=True, text=True, timeout=LIMIT_S)
             except subprocess.TimeoutExpired:
-                return f"{tests[0]} does not end"
+                return tests[0] + _ENDLESS
         if done.returncode == 0:
             return None
         found = _FAILED.search(done.stdout)
-        return found[1] if found else f"{tests[0]} cannot be run"
+        return found[1] if found else tests[0] + _BROKEN
 
     def _passes(self, test: str) -> bool:
         if test not in self._sound:

@@ -200,7 +200,7 @@ def test_matches_golden_where_one_side_is_slow(idle, stall):
 
 
 def test_corner_rows_match_golden():
-    config = CONFIGS["4x4"]
+    config = CONFIGS["two-lanes"]
     runs = [run(corner_rows(channels), epsilon, share=share)
             for channels, epsilon, share in ((2, 0, 0), (16, 0, 0.2), (16, EPSILON.max, 0.5),
                                              (64, 0, 0.1), (16, 0, 1))]
@@ -209,7 +209,7 @@ def test_corner_rows_match_golden():
 
 
 @pytest.mark.parametrize(("name", "channels", "share"), [
-    ("3x5", 1024, 1), ("2x6", 1023, 0.01), ("8x16", 1024, 0), ("8x16", 1024, 1)])
+    ("uneven", 1024, 1), ("2x6", 1023, 0.01), ("8x16", 1024, 0), ("8x16", 1024, 1)])
 def test_longest_rows_match_golden(name, channels, share):
     rows = corner_rows(channels)[[0, 4, 5, 7]]  # sums and results as large as they get
     assert rows[0].sum() << COARSE in (SUM.min, SUM.min - (LOW << COARSE))
