@@ -118,6 +118,7 @@ class CoarseChannels(wiring.Component):
     PORTS = 2
 
     def __init__(self, config: AcceleratorConfig):
+        check_config(config)
         self._config = config
         super().__init__({
             "load": In(1),
