@@ -68,6 +68,8 @@ def test_tests_run_from_near_to_far():
     assert steps[0] == ["tests/rtl/results/test_requant.py"]
     assert steps[1] == ["tests/rtl/results"]
     assert steps[-1] == runs.FAR
+    assert ["tests/rtl"] not in steps
+    assert ["tests/rtl"] in list(runs.stages("rtl/common/log2.py"))
     golden = list(runs.stages("golden/results/requant.py"))
     assert golden[2:4] == [["tests/golden"], ["tests/rtl/results"]]
 

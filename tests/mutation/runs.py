@@ -60,6 +60,8 @@ def stages(path: str, root: Path = ROOT) -> Iterator[list[str]]:
     steps = [[f"{place}/test_{name}.py"], [place]]
     if package == "golden":
         steps += [["tests/golden"], ["/".join(("tests", "rtl", *folders))], ["tests/sim/compiler"]]
+    else:
+        steps += [["tests/rtl/test_constructors.py"], *([["tests/rtl"]] * ("common" in folders))]
     for step in [*steps, FAR]:
         new = [one for one in step if one not in seen and (root / one).exists()]
         seen.update(new)
