@@ -6,8 +6,8 @@ ones (Sun et al., Massive Activations in Large Language Models, COLM 2024): a ch
 `coarse` has :data:`COARSE` fractional bits less than the others, ``X[c] = x[c] * 2**COARSE``; of
 the others, ``X[c] = x[c]``. With the exact sums ``S1 = sum(X)`` and ``S2 = sum(X**2)``
 
-    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 61 bits
-    D[c] = C * X[c] - S1                (2)  C times the deviation, an integer of 32 bits
+    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 59 bits
+    D[c] = C * X[c] - S1                (2)  C times the deviation, an integer of 31 bits
     n[c] = D[c] / sqrt(V)               (3)
 
 Only the root is approximate. An even shift brings ``V`` to ``1 <= V / 4**e < 4``; the parity of the
@@ -46,7 +46,7 @@ from ..common.jit import kernel, round_shift, saturate
 
 HIGHEST_CHANNELS = 1024
 
-COARSE = 5
+COARSE = 4
 """Fractional bits that a coarse channel of the residual stream has less than the others."""
 
 NORMALIZED = FixedFormat(16, frac=10)
