@@ -253,6 +253,16 @@ def test_a_file_in_which_an_image_counts_twice_is_made_anew(bench, images, tmp_p
     assert chunk.load().names == found.names
 
 
+def test_an_image_that_counts_twice_is_an_error(bench, images, tmp_path):
+    one = prepared(tmp_path)
+    bench([one], images)
+    found = [chunk.load() for chunk in chunks.chunks(one, images, PREPROCESSING, bench.folder)]
+    assert evaluation._joined(one, found, images).top.shape[0] == len(images)
+    found[-1] = chunks.Found([found[0].names[0], *found[-1].names[1:]], found[-1].top, None)
+    with pytest.raises(RuntimeError, match="does not count exactly once"):
+        evaluation._joined(one, found, images)
+
+
 def test_workers_of_a_running_scheduler_are_used(bench, images, tmp_path):
     contenders = [prepared(tmp_path)]
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False,
