@@ -7,12 +7,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import lzma
-import struct
 import threading
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +19,7 @@ from ..cli import UserError, whole_file
 from ..code_digest import digest
 from ..inputs import images as image_files
 from ..inputs import models
+from ..inputs.damage import DAMAGE
 from .preparation import Prepared, open_contender
 
 CHUNK = 25
@@ -38,12 +34,6 @@ _PIXELS = ("sim.inputs.decoding", "sim.inputs.preprocessing")
 """Modules that say what pixels the file of an image has."""
 
 _lock = threading.Lock()  # numba's threads do not stand two callers
-
-
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError,
-           MemoryError, RuntimeError, SyntaxError, tokenize.TokenError, struct.error, zlib.error,
-           lzma.LZMAError, zipfile.BadZipFile)
-"""What numpy and zipfile raise of damaged files."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,7 @@ class Chunk:
                 scales = stored["scales"] if self.prepared.integer else None
                 found = Found(stored["names"].tolist(), stored["top"], scales)
                 return found if self._fits(found) else None
-        except _DAMAGE:
+        except (OSError, *DAMAGE):
             return None
 
     def _fits(self, found: Found) -> bool:

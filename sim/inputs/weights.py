@@ -9,11 +9,8 @@ import argparse
 import contextlib
 import pickle
 import re
-import struct
-import tokenize
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +21,7 @@ import torch
 
 from ..cli import UserError, one_line
 from . import torch_files
+from .damage import DAMAGE
 
 State = dict[str, torch.Tensor]
 
@@ -111,8 +109,7 @@ def _read_zip(path: Path) -> State:
             names = archive.namelist()
             pickled = next((name for name in names if name.rpartition("/")[2] == "data.pkl"), None)
             protocol = archive.read(pickled)[1] if pickled else None
-    except (zipfile.BadZipFile, RuntimeError, IndexError, EOFError, KeyError, ValueError,
-            OverflowError, struct.error, zlib.error) as error:
+    except DAMAGE as error:
         raise _refusal(path, f" is a damaged PyTorch checkpoint ({one_line(error)})") from None
     if names and all(name.endswith(".npy") for name in names):
         return _read_npz(path)
@@ -131,9 +128,7 @@ def _read_npz(path: Path) -> State:
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 state[name] = torch.from_numpy(arrays[name])
-    except (TypeError, ValueError, KeyError, OverflowError, MemoryError, RuntimeError,
-            SyntaxError, tokenize.TokenError, struct.error, zlib.error, zipfile.BadZipFile,
-            EOFError) as error:
+    except DAMAGE as error:
         raise _refusal(path, f" holds arrays that are not numbers, or damaged ones "
                              f"({one_line(error)})") from None
     return state
