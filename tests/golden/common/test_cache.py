@@ -5,6 +5,7 @@ import pwd
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,8 @@ def test_a_folder_that_others_may_have_made_is_not_trusted(monkeypatch, tmp_path
 
 def test_a_full_disk_is_not_usable(monkeypatch, tmp_path):
     assert cache.usable(tmp_path / "deep" / "deeper")
-    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by its user
-    monkeypatch.setattr(cache.tempfile, "TemporaryFile", lambda **options: full)
+    full = partial(open, "/dev/full", "wb", buffering=0)
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", lambda **options: full())
     assert not cache.usable(tmp_path)
 
 
