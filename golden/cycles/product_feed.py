@@ -40,9 +40,9 @@ def sizes(op: Instruction, config: AcceleratorConfig, start: int) -> Product:
     rows, cols = config.tile_rows(mode), config.tile_cols(mode)
     load_words, apart = feed.load_words(op.k, Source(op.weights), config)
     return Product(*map(int, (
-        op.m, op.k, op.n, op.weights == 0, op.residual != 0, -(-op.m // rows), -(-op.n // cols),
-        rows, cols, config.lanes, drain_cycles(mode, config), feed.header_words(mode), load_words,
-        apart, start)))
+        op.m, op.k, op.n, op.weights == Source.STREAM, op.residual != 0, -(-op.m // rows),
+        -(-op.n // cols), rows, cols, config.lanes, drain_cycles(mode, config),
+        feed.header_words(mode), load_words, apart, start)))
 
 
 BEATS = (1, 0, 0, 0, 0, 0, *5 * (0,), *3 * (0,), *3 * (0,))
