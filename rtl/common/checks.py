@@ -1,8 +1,9 @@
 """Checks of what components are made with."""
 
 from golden.common.config import AcceleratorConfig
+from golden.soc.system import System
 
-__all__ = ["check_config"]
+__all__ = ["check_config", "check_system"]
 
 
 def check_config(config: AcceleratorConfig, *, core: bool = False) -> None:
@@ -14,3 +15,9 @@ def check_config(config: AcceleratorConfig, *, core: bool = False) -> None:
         raise TypeError(f"config must be an AcceleratorConfig, not {config!r}")
     if core:
         config.check_core()
+
+
+def check_system(system: System) -> None:
+    """Raise :exc:`TypeError` if `system` is none."""
+    if not isinstance(system, System):
+        raise TypeError(f"system must be a System, not {system!r}")

@@ -14,9 +14,9 @@ from golden.selftest.stations import Check
 
 from ..common.checks import check_config
 from ..common.shapes import rom
+from ..soc.uart import UartTransmitter
 from .pattern import PatternGenerator
 from .stations import STATIONS
-from .uart import UartTransmitter
 
 __all__ = ["SelfTest"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtl.selftest.uart import UartTransmitter
+from rtl.soc.uart import UartTransmitter
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
 from tests.benches.terminal import terminal

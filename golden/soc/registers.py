@@ -1,0 +1,193 @@
+"""The registers of an accelerator on a board: one table, and what reading and writing does.
+
+Registers have 32 bits and addresses of their own, apart from memory. RTL, host and whatever
+describes them to others read :data:`REGISTERS`.
+"""
+
+import enum
+from dataclasses import dataclass, field, fields
+
+from ..common.config import AcceleratorConfig
+from ..core.counters import COUNTER_BITS, COUNTERS
+from ..core.isa import STATUS_BITS
+from .system import System
+
+WORD_BYTES = 4
+WORD_BITS = 8 * WORD_BYTES
+IDENTITY = int.from_bytes(b"VRNR", "little")
+VERSION = 1
+"""Of this table; a host refuses another."""
+
+
+class Access(enum.Enum):
+    """What a host may do with a register."""
+
+    READ = "read-only"
+    WRITE = "read-write"
+    COMMAND = "write-only"
+    """Reads as zero; bits that are written as one do something once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Bits ``low`` to ``low + bits - 1`` of a register."""
+
+    name: str
+    low: int
+    bits: int
+    doc: str
+
+    def of(self, word: int) -> int:
+        """Return the field of a register's value."""
+        return word >> self.low & ((1 << self.bits) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register, at a byte `address`; without fields, its value is one number."""
+
+    name: str
+    address: int
+    access: Access
+    doc: str
+    fields: tuple[Field, ...] = ()
+
+    def field(self, name: str) -> Field:
+        """Return the field of this name."""
+        return next(one for one in self.fields if one.name == name)
+
+
+_IDENTITY, _CONFIG, _CONTROL, _COUNTERS = 0x000, 0x040, 0x100, 0x140
+
+
+def _table() -> dict[str, Register]:
+    """Return all registers by name, in the order of their addresses."""
+    made = {}
+
+    def block(address, *rows):
+        for name, access, doc, *parts in rows:
+            made[name] = Register(name, address, access, doc, tuple(parts))
+            address += WORD_BYTES
+
+    block(_IDENTITY,
+          ("ID", Access.READ, 'the letters "VRNR", the first in the low byte'),
+          ("VERSION", Access.READ, "version of this table of registers"),
+          ("CLOCK_HZ", Access.READ, "clock of the core, in hertz"),
+          ("MEMORY_BYTES", Access.READ, "external memory, in bytes"))
+    block(_CONFIG, *((f"CONFIG_{one.name.upper()}", Access.READ,
+                      f"{one.name} of the core's configuration")
+                     for one in fields(AcceleratorConfig)))
+    block(_CONTROL,
+          ("CONTROL", Access.COMMAND, "what the core shall do",
+           Field("start", 0, 1, "begin a run; refused while one is going on")),
+          ("STATUS", Access.READ, "what the core is doing",
+           Field("busy", 0, 1, "a run is going on"),
+           Field("done", 1, 1, "a run has ended, until the next begins"),
+           Field("error", 8, STATUS_BITS, "how it has ended, golden.core.isa.Status")),
+          ("INDEX", Access.READ, "instructions that have been carried out"),
+          ("RUNS", Access.READ, "runs that have ended since reset, modulo 2**32"),
+          ("STREAM", Access.WRITE, "address of the program's stream in external memory"),
+          ("STREAM_BYTES", Access.WRITE, "length of the stream, in bytes"))
+    block(_COUNTERS, *(
+        row for name, doc in COUNTERS.items() for row in (
+            (f"{name.upper()}_LOW", Access.READ, f"{doc}, bits 0 to {WORD_BITS - 1}"),
+            (f"{name.upper()}_HIGH", Access.READ,
+             f"{doc}, bits {WORD_BITS} to {COUNTER_BITS - 1}"))))
+    return made
+
+
+REGISTERS = _table()
+"""All registers by name."""
+
+BY_ADDRESS = {register.address: register for register in REGISTERS.values()}
+
+
+def constants(system: System) -> dict[str, int]:
+    """Return the registers whose values never change, and these."""
+    return {"ID": IDENTITY, "VERSION": VERSION, "CLOCK_HZ": system.clock_hz,
+            "MEMORY_BYTES": system.memory_bytes,
+            **{f"CONFIG_{one.name.upper()}": getattr(system.config, one.name)
+               for one in fields(system.config)}}
+
+
+class Answer(enum.IntEnum):
+    """What becomes of an access to a register."""
+
+    DONE = 0
+    UNKNOWN = 1
+    """There is no register at this address."""
+    REFUSED = 2
+    """It cannot be written, or not now."""
+
+
+@dataclass(slots=True)
+class CoreState:
+    """What the core shows of itself."""
+
+    busy: int = 0
+    done: int = 0
+    status: int = 0
+    index: int = 0
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
+
+
+class RegisterFile:
+    """The registers at work.
+
+    Attributes
+    ----------
+    core
+        What the core shows; changed by whoever plays the core.
+    starts, runs
+        Runs that were begun, and how many have ended.
+    written
+        Values of the registers that can be written.
+    """
+
+    def __init__(self, system: System):
+        self._constants = constants(system)
+        self.reset()
+
+    def reset(self):
+        """Begin anew."""
+        self.core = CoreState()
+        self.starts = self.runs = 0
+        self.written = {register.name: 0 for register in REGISTERS.values()
+                        if register.access is Access.WRITE}
+
+    def read(self, address: int) -> tuple[int, Answer]:
+        """Return the value at an address, zero where there is none."""
+        if address not in BY_ADDRESS:
+            return 0, Answer.UNKNOWN
+        return self._values()[BY_ADDRESS[address].name], Answer.DONE
+
+    def write(self, address: int, value: int) -> Answer:
+        """Write the register at an address."""
+        register = BY_ADDRESS.get(address)
+        if register is None:
+            return Answer.UNKNOWN
+        if register.access is Access.WRITE:
+            self.written[register.name] = value
+            return Answer.DONE
+        if register.access is Access.READ:
+            return Answer.REFUSED
+        if register.field("start").of(value):
+            if self.core.busy:
+                return Answer.REFUSED
+            self.starts += 1
+        return Answer.DONE
+
+    def _values(self) -> dict[str, int]:
+        core, values = self.core, dict(self._constants)
+        status = {"busy": core.busy, "done": core.done, "error": core.status}
+        values |= {
+            "CONTROL": 0,
+            "STATUS": sum(status[one.name] << one.low for one in REGISTERS["STATUS"].fields),
+            "INDEX": core.index,
+            "RUNS": self.runs,
+            **self.written,
+        }
+        for name, count in core.counters.items():
+            values[f"{name.upper()}_HIGH"], values[f"{name.upper()}_LOW"] = divmod(
+                count, 1 << WORD_BITS)
+        return values

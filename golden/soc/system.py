@@ -1,0 +1,38 @@
+"""What is built on a board, as its parts and its host know it."""
+
+from dataclasses import dataclass
+
+from ..common.checks import integer
+from ..common.config import AcceleratorConfig
+
+MOST_MEMORY = 1 << 31
+MOST_HERTZ = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A core, its clock and its memory.
+
+    Attributes
+    ----------
+    config
+        Of the core.
+    clock_hz
+        Its clock.
+    memory_bytes
+        External memory, from address 0 on; a multiple of ``bus_bytes``.
+    """
+
+    config: AcceleratorConfig
+    clock_hz: int
+    memory_bytes: int
+
+    def __post_init__(self):
+        if not isinstance(self.config, AcceleratorConfig):
+            raise TypeError(f"config must be an AcceleratorConfig, not {self.config!r}")
+        self.config.check_core()
+        integer("clock_hz", self.clock_hz, 1, MOST_HERTZ)
+        integer("memory_bytes", self.memory_bytes, 1, MOST_MEMORY)
+        if self.memory_bytes % self.config.bus_bytes:
+            raise ValueError(f"memory_bytes must be a multiple of {self.config.bus_bytes}, "
+                             f"not {self.memory_bytes}")
