@@ -180,7 +180,7 @@ class UartReceiver(wiring.Component):
                     m.next = "rest"
                 with m.Elif(bits != 0):
                     m.d.sync += self.o.p.byte.eq(Cat(self.o.p.byte[1:], line))
-                with m.Elif(line):
+                with m.If(line & ((bits == 0) | (bits == _FRAME_BITS - 1))):
                     m.next = "idle"
             with m.State("rest"), m.If(line):
                 m.next = "idle"

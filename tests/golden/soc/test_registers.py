@@ -1,0 +1,96 @@
+from dataclasses import fields
+
+import pytest
+
+from golden.common.config import CORES, AcceleratorConfig
+from golden.core.counters import COUNTERS
+from golden.soc.registers import (
+    BY_ADDRESS,
+    REGISTERS,
+    WORD_BITS,
+    Access,
+    Answer,
+    RegisterFile,
+    constants,
+)
+from golden.soc.system import System
+
+SYSTEM = System(CORES["8x16"], 50_000_000, 1 << 25)
+
+
+@pytest.fixture
+def file():
+    return RegisterFile(SYSTEM)
+
+
+def read(file, name):
+    value, answer = file.read(REGISTERS[name].address)
+    assert answer == Answer.DONE
+    return value
+
+
+def test_addresses_are_those_that_hosts_know():
+    known = {"ID": 0, "VERSION": 4, "CLOCK_HZ": 8, "MEMORY_BYTES": 12, "CONFIG_ROWS": 0x40,
+             "CONFIG_KEY_WORDS": 0x7c, "CONTROL": 0x100, "STATUS": 0x104, "INDEX": 0x108,
+             "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114, "CYCLES_LOW": 0x140,
+             "CYCLES_HIGH": 0x144, "WRITES_HIGH": 0x194}
+    assert {name: REGISTERS[name].address for name in known} == known
+    assert len(BY_ADDRESS) == len(REGISTERS)
+    assert list(BY_ADDRESS) == sorted(BY_ADDRESS)
+    assert not [address for address in BY_ADDRESS if address % 4]
+
+
+def test_every_choice_and_every_counter_has_a_register():
+    names = {f"CONFIG_{one.name.upper()}" for one in fields(AcceleratorConfig)}
+    names |= {f"{name.upper()}_{half}" for name in COUNTERS for half in ("LOW", "HIGH")}
+    assert names < REGISTERS.keys()
+
+
+def test_fields_are_within_their_registers_and_apart():
+    for register in REGISTERS.values():
+        taken = 0
+        for field in register.fields:
+            mask = (1 << field.bits) - 1 << field.low
+            assert not taken & mask
+            assert mask < 1 << WORD_BITS
+            taken |= mask
+        assert register.doc
+        assert not register.doc.endswith(".")
+
+
+def test_constants_tell_of_the_system(file):
+    assert bytes(read(file, "ID").to_bytes(4, "little")) == b"VRNR"
+    assert (read(file, "CLOCK_HZ"), read(file, "MEMORY_BYTES")) == (50_000_000, 1 << 25)
+    assert (read(file, "CONFIG_ROWS"), read(file, "CONFIG_COLS")) == (8, 16)
+    assert all(REGISTERS[name].access is Access.READ for name in constants(SYSTEM))
+
+
+def test_what_the_core_shows_is_read(file):
+    file.core.busy, file.core.status, file.core.index = 1, 2, 300
+    file.core.counters["drain"] = (5 << 32) + 6
+    assert read(file, "STATUS") == 0x201
+    file.core.done = 1
+    status = read(file, "STATUS")
+    assert [field.of(status) for field in REGISTERS["STATUS"].fields] == [1, 1, 2]
+    assert read(file, "INDEX") == 300
+    assert (read(file, "DRAIN_LOW"), read(file, "DRAIN_HIGH")) == (6, 5)
+
+
+def test_writing_does_what_access_says(file):
+    for name, register in REGISTERS.items():
+        answer = file.write(register.address, 0x12345678)
+        assert answer == (Answer.REFUSED if register.access is Access.READ else Answer.DONE), name
+        if register.access is Access.WRITE:
+            assert read(file, name) == 0x12345678
+    assert file.write(0x800, 0) == Answer.UNKNOWN
+    assert file.read(0x800) == (0, Answer.UNKNOWN)
+
+
+def test_a_run_is_begun_once_and_not_while_one_is_going_on(file):
+    control = REGISTERS["CONTROL"].address
+    assert [file.write(control, value) for value in (0, 1, 2)] == 3 * [Answer.DONE]
+    assert file.starts == 1
+    assert read(file, "CONTROL") == 0
+    file.core.busy = 1
+    assert [file.write(control, value) for value in (1, 0)] == [Answer.REFUSED, Answer.DONE]
+    assert file.starts == 1
