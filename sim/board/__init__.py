@@ -1,1 +1,1 @@
-"""The host side of a board: whom it talks to over a serial line."""
+"""The host side of a board: its memory and registers over a serial line."""

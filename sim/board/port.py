@@ -1,0 +1,27 @@
+"""Serial ports."""
+
+import contextlib
+
+from .errors import PortGone
+
+BAUD = 3_000_000
+TIME = 0.25  # seconds after which nothing comes any more
+
+
+def open_port(name: str, baud: int = BAUD):
+    """Open a serial port, or what pyserial takes for one, such as ``socket://host:port``.
+
+    Raises
+    ------
+    PortGone
+        If it cannot be opened.
+    """
+    import serial
+
+    try:
+        port = serial.serial_for_url(name, baudrate=baud, timeout=TIME)
+    except (OSError, ValueError) as error:
+        raise PortGone(f"cannot open {name}", error) from None
+    with contextlib.suppress(AttributeError, OSError, ValueError, NotImplementedError):
+        port.set_low_latency_mode(True)  # USB bridges send at once
+    return port
