@@ -1,17 +1,20 @@
 # amaranth: UnusedElaboratable=no
 
+import random
+
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.link import Opcode, Request
+from golden.soc.link import Opcode, Request, Response, Status
 from rtl.soc.host_link import HostLink, SerialLink
 from rtl.soc.line_queue import LineQueue
 from rtl.soc.link_executor import LinkExecutor
 from rtl.soc.link_receiver import FrameReceiver
 from rtl.soc.registers import Registers
 from rtl.soc.uart import UartReceiver, UartTransmitter, bit_time, line_layout
+from tests.benches.link_board import LinkBoard
 from tests.benches.link_replay import LinkReplay
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
@@ -61,6 +64,55 @@ def test_bytes_that_find_no_room_are_an_error():
             assert entries == list(range(first, first + (4 if lost else count - 1)))
 
     simulate(dut, testbench)
+
+
+async def exchanged(ctx, dut, data, cycles):
+    """Send bytes, one per cycle; return what is answered within so many cycles."""
+    answer = bytearray()
+    ctx.set(dut.tx.ready, 1)
+    for cycle in range(cycles):
+        ctx.set(dut.rx.valid, cycle < len(data))
+        ctx.set(dut.rx.p.byte, data[cycle] if cycle < len(data) else 0)
+        *_, valid, byte = await ctx.tick().sample(dut.tx.valid, dut.tx.payload)
+        if valid:
+            answer.append(byte)
+    ctx.set(dut.rx.valid, 0)
+    return bytes(answer)
+
+
+async def shown(ctx, dut, count):
+    """Return the first beats of memory."""
+    beats = []
+    for at in range(count):
+        ctx.set(dut.shown, at)
+        await ctx.tick()
+        beats.append(ctx.get(dut.beat).to_bytes(4, "little"))
+    return beats
+
+
+def test_a_reset_in_any_cycle_leaves_whole_beats_and_a_link_that_works():
+    board, reset = LinkBoard(SYSTEM), Signal()
+    dut, rng = ResetInserter(reset)(board), random.Random(5)
+    ping, cut = Request(Opcode.PING, 2).encode(), set()
+
+    async def testbench(ctx):
+        for number in range(25):
+            payload = bytes(range(number, number + 32))
+            before = await shown(ctx, board, 8)
+            write = Request(Opcode.WRITE, number, 0, payload).encode()
+            await exchanged(ctx, board, write, rng.randrange(len(write), len(write) + 160))
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            after = await shown(ctx, board, 8)
+            wanted = [payload[at:at + 4] for at in range(0, 32, 4)]
+            (done,) = (count for count in range(9) if after == wanted[:count] + before[count:])
+            cut.add(done)
+            answer = await exchanged(ctx, board, ping, 60)
+            assert answer == Response(Status.FINE, 2).encode()
+
+    simulate(dut, testbench, max_cycles=20_000)
+    assert len(cut) > 3, f"resets came after {cut} of 8 beats"
 
 
 class OnPins(wiring.Component):
