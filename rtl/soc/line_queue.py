@@ -17,7 +17,7 @@ class LineQueue(wiring.Component):
     Parameters
     ----------
     depth : int
-        2 or more.
+        Of what waits, 2 or more; what is offered is one more.
 
     Members
     -------
@@ -41,9 +41,9 @@ class LineQueue(wiring.Component):
             self.i.ready.eq(1),
             queue.w_en.eq(self.i.valid | lost),
             queue.w_data.eq(Cat(self.i.p.byte, self.i.p.error | lost)),
-            self.o.valid.eq(queue.r_rdy),
-            self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
+            queue.r_en.eq(~self.o.valid | self.o.ready),
         ]
+        with m.If(queue.r_en):  # a register, as block RAM is slow
+            m.d.sync += [self.o.valid.eq(queue.r_rdy), self.o.payload.eq(queue.r_data)]
         m.d.sync += lost.eq((self.i.valid | lost) & ~queue.w_rdy)
         return m

@@ -52,16 +52,16 @@ def test_bytes_that_find_no_room_are_an_error():
     dut = LineQueue(4)
 
     async def testbench(ctx):
-        for first, count in ((0, 10), (100, 4), (200, 3)):
+        for first, count in ((0, 10), (100, 5), (200, 3)):
             ctx.set(dut.i.valid, 1)
             for byte in range(first, first + count):
                 ctx.set(dut.i.payload, {"byte": byte, "error": 0})
                 await ctx.tick()
             ctx.set(dut.i.valid, 0)
             *entries, last = await line_entries(ctx, dut, 10)
-            lost = count > 4
+            lost = count > 5
             assert last >> 8 == lost
-            assert entries == list(range(first, first + (4 if lost else count - 1)))
+            assert entries == list(range(first, first + (5 if lost else count - 1)))
 
     simulate(dut, testbench)
 
