@@ -13,7 +13,7 @@ __all__ = ["FrameSender"]
 
 
 class FrameSender(wiring.Component):
-    """Send responses as frames, a byte a cycle where nothing holds it up.
+    """Send responses as frames, a byte of the payload every other cycle where nothing holds it up.
 
     Members
     -------
@@ -33,6 +33,7 @@ class FrameSender(wiring.Component):
         m.submodules.crc = crc = CRC32_ETHERNET(BYTE).create()
         at = Signal(range(BLOCK))  # byte of the present part
         byte, escaped, content, advance = Signal(BYTE), Signal(), Signal(), Signal()
+        fetched = Signal()  # the byte at the address of the cycle before, which is still that
         special = (byte == FLAG) | (byte == ESCAPE)
         sent = self.o.valid & self.o.ready
         m.d.comb += [
@@ -40,14 +41,15 @@ class FrameSender(wiring.Component):
                                                       Mux(special, ESCAPE, byte)))),
             advance.eq(sent & content & (escaped | ~special)),
             crc.data.eq(byte),
+            self.read.address.eq(at),
         ]
         with m.If(sent & content):
             m.d.sync += escaped.eq(~advance)
         with m.If(advance):
             m.d.sync += at.eq(at + 1)
 
-        def part(source, count, following):
-            m.d.comb += [self.o.valid.eq(1), content.eq(1), byte.eq(source)]
+        def part(source, count, following, *, valid=1):
+            m.d.comb += [self.o.valid.eq(valid), content.eq(1), byte.eq(source)]
             with m.If(advance & (at == count - 1)):
                 m.d.sync += at.eq(0)
                 m.next = following
@@ -64,8 +66,9 @@ class FrameSender(wiring.Component):
                 with m.If(advance & (at == RESPONSE_BYTES - 1) & (self.i.p.length == 0)):
                     m.next = "check"
             with m.State("payload"):
-                m.d.comb += [crc.valid.eq(advance), self.read.address.eq(at + advance)]
-                part(self.read.data, self.i.p.length, "check")
+                m.d.comb += crc.valid.eq(advance)
+                m.d.sync += fetched.eq(~advance)
+                part(self.read.data, self.i.p.length, "check", valid=fetched)
             with m.State("check"):
                 part(crc.crc.word_select(at[:2], BYTE), CHECK_BYTES, "close")
             with m.State("close"):
