@@ -1,0 +1,1 @@
+"""What is around the core on a board: the controller of its memory chip."""
