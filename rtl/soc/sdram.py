@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
-from golden.soc.sdram import BANKS, WORD_BITS, Chip, Command, Schedule
+from golden.soc.sdram import BANKS, ROW_BITS, WORD_BITS, Chip, Command, Schedule
 
 from ..common.checks import check_config
 from ..common.operands import BYTE
@@ -87,7 +87,8 @@ class Sdram(wiring.Component):
             self.ready.eq(upkeep.ready),
             commands.now.eq(requests.now), commands.valid.eq(requests.valid),
             commands.seen.eq(requests.seen),
-            commands.hold.eq(upkeep.hold), commands.upkeep.eq(upkeep.told),
+            commands.hold.eq(upkeep.hold), commands.command.eq(upkeep.command),
+            commands.address.eq(upkeep.address),
             commands.close.eq(upkeep.close), commands.refresh.eq(upkeep.refresh),
             commands.begin.eq(upkeep.begin),
             requests.served.eq(commands.served),
@@ -108,8 +109,8 @@ class _Commands(wiring.Component):
     -------
     now, valid, seen, served
         As in :class:`Requests`.
-    hold, upkeep, close, refresh, begin
-        As in :class:`Upkeep`; `upkeep` is what it tells.
+    hold, command, address, close, refresh, begin
+        As in :class:`Upkeep`.
     closable, idle : ``Out(1)``
         All banks may be closed; all may be refreshed.
     told : ``Out(command_layout)``
@@ -120,8 +121,8 @@ class _Commands(wiring.Component):
         super().__init__({
             "now": In(access_layout(config, chip)), "valid": In(1), "seen": In(1),
             "served": Out(1),
-            "hold": In(1), "upkeep": In(command_layout), "close": In(1), "refresh": In(1),
-            "begin": In(1), "closable": Out(1), "idle": Out(1),
+            "hold": In(1), "command": In(3), "address": In(ROW_BITS), "close": In(1),
+            "refresh": In(1), "begin": In(1), "closable": Out(1), "idle": Out(1),
             "told": Out(command_layout),
         })
 
@@ -180,7 +181,7 @@ class _Commands(wiring.Component):
         m.d.comb += [told.command.eq(Command.NOP), told.bank.eq(place.bank),
                      told.address.eq(Mux(closing, 0, place.row))]
         with m.If(self.hold):
-            m.d.comb += told.eq(self.upkeep)
+            m.d.comb += [told.command.eq(self.command), told.address.eq(self.address)]
         with m.Elif(self.served):
             m.d.comb += [told.command.eq(Mux(now.write, Command.WRITE, Command.READ)),
                          told.bank.eq(now.place.bank), told.address.eq(now.place.column)]

@@ -4,9 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.sdram import ALL_BANKS, REFRESHES, Command, Schedule, mode
-
-from .sdram_pins import command_layout
+from golden.soc.sdram import ALL_BANKS, REFRESHES, ROW_BITS, Command, Schedule, mode
 
 __all__ = ["Upkeep"]
 
@@ -36,8 +34,8 @@ class Upkeep(wiring.Component):
         All banks may be closed; all may be refreshed.
     hold : ``Out(1)``
         The chip gets commands from here.
-    told : ``Out(command_layout)``
-        While `hold`.
+    command, address : ``Out(3)``, ``Out(13)``
+        What it is told while `hold`.
     close, refresh : ``Out(1)``
         All banks are closed, or refreshed, in this cycle.
     begin : ``Out(1)``
@@ -50,7 +48,7 @@ class Upkeep(wiring.Component):
         self._schedule = schedule
         super().__init__({
             "restart": In(1), "closable": In(1), "idle": In(1),
-            "hold": Out(1, init=1), "told": Out(command_layout),
+            "hold": Out(1, init=1), "command": Out(3), "address": Out(ROW_BITS),
             "close": Out(1), "refresh": Out(1), "begin": Out(1), "ready": Out(1),
         })
 
@@ -63,8 +61,8 @@ class Upkeep(wiring.Component):
             self.hold.eq(phase != Phase.IDLE),
             self.ready.eq(phase != Phase.START),
             self.begin.eq(Mux(phase == Phase.START, started, self.restart)),
-            self.told.command.eq(Command.NOP),
-            self.told.address.eq(ALL_BANKS),
+            self.command.eq(Command.NOP),
+            self.address.eq(ALL_BANKS),
         ]
         m.d.sync += due.eq(Mux(due == 0, self._schedule.period - 1, due - 1))
         with m.Switch(phase):
@@ -73,10 +71,10 @@ class Upkeep(wiring.Component):
             with m.Case(Phase.IDLE), m.If(due == 0):
                 m.d.sync += phase.eq(Phase.CLOSE)
             with m.Case(Phase.CLOSE), m.If(self.closable):
-                m.d.comb += [self.told.command.eq(Command.PRECHARGE), self.close.eq(1)]
+                m.d.comb += [self.command.eq(Command.PRECHARGE), self.close.eq(1)]
                 m.d.sync += phase.eq(Phase.REFRESH)
             with m.Case(Phase.REFRESH), m.If(self.idle):
-                m.d.comb += [self.told.command.eq(Command.REFRESH), self.refresh.eq(1)]
+                m.d.comb += [self.command.eq(Command.REFRESH), self.refresh.eq(1)]
                 m.d.sync += phase.eq(Phase.IDLE)
         with m.If(self.begin):
             m.d.sync += [phase.eq(Phase.CLOSE), due.eq(self._schedule.period - 1)]
@@ -96,7 +94,7 @@ class Upkeep(wiring.Component):
             with m.Switch(step):
                 for number, (command, address, cycles) in enumerate(steps):
                     with m.Case(number):
-                        m.d.comb += [self.told.command.eq(command), self.told.address.eq(address)]
+                        m.d.comb += [self.command.eq(command), self.address.eq(address)]
                         m.d.sync += left.eq(cycles - 1)
                 with m.Default():
                     m.d.comb += started.eq(1)
