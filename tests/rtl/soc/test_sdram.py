@@ -31,12 +31,6 @@ def test_memory_keeps_what_is_written_in_the_cycles_of_golden(name):
     checked(system, Requests.random(system, 400, seed=1))
 
 
-@pytest.mark.verilator
-def test_verilog_matches_golden(tmp_path):
-    run_cocotb(SYSTEMS["AS4C32M16SB usual"](), testbench="tests.rtl.soc.tb_sdram",
-               build_dir=tmp_path, env={"TB_SYSTEM": "AS4C32M16SB usual", "TB_COUNT": "2000"})
-
-
 @pytest.mark.long
 @pytest.mark.verilator
 @pytest.mark.parametrize("name", MIXED)
