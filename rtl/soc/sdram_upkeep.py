@@ -86,7 +86,8 @@ class Upkeep(wiring.Component):
         steps = [(Command.PRECHARGE, ALL_BANKS, times.rp),
                  *[(Command.REFRESH, 0, times.rfc)] * REFRESHES,
                  (Command.MODE, mode(times.cas, self._schedule.burst), times.mrd)]
-        left = Signal(range(times.init + 1), init=times.init)
+        longest = max(times.init, *(cycles for *_, cycles in steps))
+        left = Signal(range(longest + 1), init=times.init)
         step = Signal(range(len(steps) + 1))
         m.d.sync += left.eq(left - 1)
         with m.If(left == 0):

@@ -103,6 +103,11 @@ def test_initialisation_takes_the_time_of_the_chip(name):
     assert len(cycles) > CHIPS[name].init_us * 20
 
 
+def test_a_chip_that_is_ready_at_once_is_initialised():
+    system = SdramSystem(small("MT48LC16M16A2", init_us=0), 133_000_000)
+    checked(system, Requests.along(system, 3))
+
+
 def test_idle_chip_is_refreshed():
     system = SdramSystem(small("IS42S16160G"), 20_000_000)
 
