@@ -98,4 +98,4 @@ class Upkeep(wiring.Component):
                         m.d.comb += [self.command.eq(command), self.address.eq(address)]
                         m.d.sync += left.eq(cycles - 1)
                 with m.Default():
-                    m.d.comb += started.eq(1)
+                    m.d.sync += started.eq(1)
