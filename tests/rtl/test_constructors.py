@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 import rtl
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import LAMBDA
+from golden.soc.sdram import CHIPS, Schedule
 from rtl.memory.dma import Dma
 from rtl.memory.matrix_reader import MatrixReader
 from rtl.memory.row_store import RowQueue, RowStore
@@ -25,7 +26,10 @@ from rtl.rows.norm_sums import RowSums
 from rtl.selftest.stations import Station
 
 CONFIG = AcceleratorConfig(4, 4, lanes=4)
-OTHERS = {"words": 2, "depth": 2, "keeps": (True,), "flight": 3, "divisor": 8, "pause": 8}
+CHIP = CHIPS["AS4C32M16SB"]
+OTHERS = {"chip": CHIP, "hertz": 50_000_000, "schedule": Schedule(CHIP.timing(50_000_000)),
+          "words": 2, "depth": 2, "keeps": (True,), "flight": 3,
+          "divisor": 8, "pause": 8}
 """Of parameters without a default."""
 
 
