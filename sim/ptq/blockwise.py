@@ -4,8 +4,13 @@ Two streams go through the network side by side: that of the float network, and 
 been quantized so far. Each site's scale is the MSE-optimal one of the second stream. Each
 layer is fitted to give the first stream's output from the second stream's input
 (:func:`~sim.ptq.rounding.refit`), then rounded (:func:`~sim.ptq.rounding.gptq`).
+
+Where a layer's output goes into the residual stream, a token's error counts by what LayerNorm makes
+of it: relative to the variance of the token. Else the few tokens with massive activations, which
+LayerNorm makes next to nothing of, would outweigh all others.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
@@ -26,12 +31,13 @@ class Options:
 
     Attributes
     ----------
-    refit
-        Whether weights are fitted to the float outputs before they are rounded.
+    ridge
+        How strongly weights that are fitted to the float outputs before they are rounded are held
+        to what they were, relative to the mean of the diagonal; infinite: they are not fitted.
     compensate
         Whether weights are rounded by GPTQ, and not each to the nearest.
     damping
-        Of both, relative to the mean of the diagonal.
+        Of GPTQ, relative to the mean of the diagonal.
     observer
         How static scales are chosen: a name of :data:`sim.ptq.observers.OBSERVERS`.
     step
@@ -40,7 +46,7 @@ class Options:
         Images at a time.
     """
 
-    refit: bool = False
+    ridge: float = 3.0
     compensate: bool = True
     damping: float = 0.01
     observer: str = "mse"
@@ -49,6 +55,8 @@ class Options:
 
 
 DEFAULT = Options()
+
+_LEAST_VARIANCE = 1e-3
 
 
 @dataclass
@@ -71,18 +79,20 @@ class Calibrated:
 
 
 class _Moments:
-    """Moments of a layer's quantized inputs `x` and float outputs `y`."""
+    """Moments of a layer's quantized inputs `x` and float outputs `y`, over weighted tokens."""
 
     def __init__(self):
         self.count, self.square, self.cross, self.x, self.y = 0, 0.0, 0.0, 0.0, 0.0
 
-    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+    def add(self, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor | None) -> None:
         x, y = x.flatten(0, -2), y.flatten(0, -2)
-        self.count += len(x)
-        self.square = self.square + (x.T @ x).double()
-        self.cross = self.cross + (x.T @ y).double()
-        self.x = self.x + x.double().sum(0)
-        self.y = self.y + y.double().sum(0)
+        weight = x.new_ones(len(x), 1) if weight is None else weight.reshape(-1, 1)
+        weighted = (weight * x).T
+        self.count += float(weight.double().sum())
+        self.square = self.square + (weighted @ x).double()
+        self.cross = self.cross + (weighted @ y).double()
+        self.x = self.x + weighted.double().sum(1)
+        self.y = self.y + (weight * y).double().sum(0)
 
     def centred(self):
         """Return covariance, cross covariance, mean of `x` and of `y`."""
@@ -99,7 +109,7 @@ class _Calibration:
         self.float.active = False
         self.twin = Twin(source, precision, options.step)
         self.weights: dict[str, Quantized] = {}
-        self.reach = Ranges(torch.zeros(source.shape.dim), 0.0, 0.0, 0.0)
+        self.reach = Ranges(torch.zeros(source.shape.dim), 0.0, 0.0)
         self.done = 0
         self.batches = list(pixels.split(options.batch))
 
@@ -117,17 +127,20 @@ class _Calibration:
         scales = self.twin.scales
         return [self.twin.site(part, scales.expand(len(part), -1), site) for part in stream]
 
-    def layer(self, name: str, inputs, targets, *, shift: float = 0.0) -> None:
-        """Fit and round a layer; `shift` is taken off the inputs."""
+    def layer(self, name: str, inputs, targets, stream=None, *, shift: float = 0.0) -> None:
+        """Fit and round a layer; `shift` is taken off the inputs. What the output makes of the
+        residual stream, `stream`, weighs the tokens.
+        """
         options, twin = self.options, self.twin
         fmt = (HEAD if name in {"patch", "head"} else self.precision).weight
         moments = _Moments()
-        for x, y in zip(inputs, targets, strict=True):
-            moments.add(x - shift if shift else x, y)
+        weights = [None] * len(inputs) if stream is None else self.map(_weights, stream)
+        for x, y, weight in zip(inputs, targets, weights, strict=True):
+            moments.add(x - shift if shift else x, y, weight)
         square, cross, x, y = moments.centred()
         weight = twin.weights[name].double()
-        if options.refit and name not in {"patch", "head"}:
-            weight = rounding.refit(square, cross, weight, options.damping)
+        if math.isfinite(options.ridge) and name not in {"patch", "head"}:
+            weight = rounding.refit(square, cross, weight, options.ridge)
         lam = rounding.column_scales(weight, fmt, square.diagonal())
         rounded = (rounding.gptq(weight, square, lam, fmt, options.damping) if options.compensate
                    else rounding.nearest(weight, lam, fmt))
@@ -210,7 +223,7 @@ class _Calibration:
         self.scale(site + 4, a)
         a = self.quantize(site + 4, a)
         wanted = self.map(lambda x, m: x + reference.linear(f"{index}_proj", m), wanted, mixed)
-        self.layer(f"{index}_proj", a, self.map(torch.sub, wanted, found))
+        self.layer(f"{index}_proj", a, self.map(torch.sub, wanted, found), wanted)
         found = self.map(lambda x, a: x + twin.linear(f"{index}_proj", a), found, a)
         self._saw(residual=wanted)
 
@@ -218,15 +231,14 @@ class _Calibration:
         self.scale(site + 5, a)
         a = self.quantize(site + 5, a)
         t = self.map(lambda x: reference.linear(f"{index}_fc1", reference.norm(n2, x)), wanted)
-        self._saw(gelu=t)
         self.layer(f"{index}_fc1", a, t)
-        g = self.map(reference.gelu, t)
-        a = self.map(lambda a: twin.gelu(twin.linear(f"{index}_fc1", a)), a)
+        g = self.map(lambda t: reference.gelu(index, t), t)
+        a = self.map(lambda a: twin.gelu(index, twin.linear(f"{index}_fc1", a)), a)
         self.scale(site + 6, a)
         a = self.quantize(site + 6, a)
         wanted = self.map(lambda x, g: x + reference.linear(f"{index}_fc2", g - OFFSET),
                           wanted, g)
-        self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), shift=OFFSET)
+        self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), wanted, shift=OFFSET)
         found = self.map(lambda x, a: x + twin.linear(f"{index}_fc2", a - OFFSET), found, a)
         self._saw(residual=wanted)
         return wanted, found
@@ -245,6 +257,11 @@ class _Calibration:
     @staticmethod
     def _mix(twin, index, y):
         return twin.attention(index, y, twin.scales.expand(len(y), -1))
+
+
+def _weights(x: torch.Tensor) -> torch.Tensor:
+    """Return what an error of each token counts: one over its variance."""
+    return 1 / (x.var(-1) + _LEAST_VARIANCE)
 
 
 def _reach(stream) -> float:

@@ -44,13 +44,11 @@ class Quantized:
 @dataclass(frozen=True)
 class Ranges:
     """Largest magnitudes in calibration: of each channel of the residual stream, float tensor
-    (dim,); of queries, keys and values before they are quantized, of GELU's input, and of the
-    logits.
+    (dim,); of queries, keys and values before they are quantized; and of the logits.
     """
 
     residual: torch.Tensor
     qkv: float
-    gelu: float
     logits: float
 
 

@@ -7,52 +7,65 @@ None changes the float network. A site's values become ``(x - o_c) / r_c``:
 * Queries and keys: the factor of one is the inverse of the other's; keys have an offset, which
   softmax does not see.
 * Values and ``proj``: both, as rows of probabilities sum to 1.
+* Hidden units that would leave the 16 bits of GELU: a power of two, made up for in the rows of
+  ``fc2`` (massive activations, Sun et al., arXiv 2402.17762).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from golden.network.network import BLOCK_SITES, Precision
+from golden.network.network import BLOCK_SITES, Precision, VitShape
+from golden.results import gelu
 
 from .source import FloatVit
-from .twin import Twin
+from .twin import LIMIT, OFFSET, Twin
 
 
 @dataclass(frozen=True)
 class Strength:
     """How far a profile goes: 0 leaves channels as they are, 1 gives all the same range."""
 
-    norm: float = 0.5
-    query_key: float = 0.0
-    value: float = 0.0
+    norm: float = 1.0
+    query_key: float = 0.5
+    value: float = 0.5
 
 
 DEFAULT = Strength()
 
+HEADROOM = 1.5
+"""How far beyond the largest value seen in calibration a hidden unit that is not coarse reaches."""
+
 
 class ChannelRanges:
-    """Robust ranges of the channels of every site: means over images of extremes."""
+    """Robust ranges of the channels of every site: means over images of extremes; and the largest
+    values of all.
+    """
 
     def __init__(self, sites: int):
         self.low, self.high, self.count = [0.0] * sites, [0.0] * sites, [0] * sites
+        self.largest = [torch.tensor(-math.inf)] * sites
 
     def __call__(self, site: int, x: torch.Tensor) -> None:
         """Take in ``x (images, tokens, channels)``."""
         self.low[site] = self.low[site] + x.amin(1).double().sum(0)
         self.high[site] = self.high[site] + x.amax(1).double().sum(0)
         self.count[site] += len(x)
+        self.largest[site] = torch.maximum(self.largest[site], x.amax((0, 1)))
 
     def state(self) -> dict:
         """Return plain values for a checkpoint."""
-        return {"low": self.low, "high": self.high, "count": self.count}
+        return {"low": self.low, "high": self.high, "count": self.count,
+                "largest": self.largest}
 
     @classmethod
     def load(cls, state: dict) -> "ChannelRanges":
         """Return what :meth:`state` was taken of."""
         made = cls(len(state["count"]))
-        made.low, made.high, made.count = state["low"], state["high"], state["count"]
+        for name, values in state.items():
+            setattr(made, name, values)
         return made
 
     def middle(self, site: int) -> torch.Tensor:
@@ -104,7 +117,19 @@ def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) 
         factor = _factor(ranges.half(site["v"]), strength.value)
         _scale_columns(qkv, v, 1 / factor)
         proj.weight *= factor[:, None]
+    made.coarse = _coarse(shape, ranges)
+    if made.coarse is not None:
+        for block, coarse in zip(made.blocks, made.coarse, strict=True):
+            block["fc2"].weight *= torch.exp2(gelu.COARSE * coarse.double())[:, None]
     return made
+
+
+def _coarse(shape: VitShape, ranges: ChannelRanges) -> torch.Tensor | None:
+    """Return which hidden units are to be coarse, uint8 (depth, hidden)."""
+    largest = torch.stack([ranges.largest[shape.site(index, "fc2")]
+                           for index in range(shape.depth)])
+    coarse = (largest - OFFSET) * HEADROOM > LIMIT - OFFSET
+    return coarse.to(torch.uint8) if coarse.any() else None
 
 
 def _factor(width: torch.Tensor, strength: float) -> torch.Tensor:

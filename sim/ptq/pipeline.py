@@ -57,10 +57,13 @@ class Plan:
 
 @dataclass
 class Result:
-    """A quantized network, as the twin that was calibrated and as the integers it stands for."""
+    """A quantized network, as the twin that was calibrated and as the integers it stands for; and
+    the float network in the coordinates of its channel profiles.
+    """
 
     twin: Twin
     ranges: Ranges
+    folded: FloatVit
 
     @cached_property
     def network(self) -> Network:
@@ -159,5 +162,5 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
             run.epoch(progress)
             keep("training")(run.state())
     train.snap(made.twin)
-    return Result(made.twin, made.ranges)
+    return Result(made.twin, made.ranges, folded)
 

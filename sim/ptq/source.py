@@ -45,6 +45,10 @@ class FloatVit:
         For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``.
     norm, head
         The last LayerNorm and the classifier.
+    coarse : uint8 tensor, shape (depth, hidden), or None
+        1 for hidden units whose values are taken ``2**COARSE`` times smaller behind GELU
+        (:data:`golden.results.gelu.COARSE`), which their weights in ``fc2`` make up for; None if
+        there are none.
     """
 
     shape: VitShape
@@ -54,6 +58,7 @@ class FloatVit:
     blocks: list[dict[str, Affine]]
     norm: Affine
     head: Affine
+    coarse: torch.Tensor | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor by name, like ``blocks.3.fc1.weight``."""
@@ -72,7 +77,7 @@ class FloatVit:
 
         return FloatVit(self.shape, self.epsilon, twin(self.patch), self.embedding.clone(),
                         [{name: twin(part) for name, part in block.items()}
-                         for block in self.blocks], twin(self.norm), twin(self.head))
+                         for block in self.blocks], twin(self.norm), twin(self.head), self.coarse)
 
 
 def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> FloatVit:

@@ -20,6 +20,9 @@ from golden.results import gelu
 from .source import LAYERS, Affine, FloatVit
 
 OFFSET = gelu.OFFSET / gelu.RESULT.one
+LIMIT = gelu.RESULT.max / gelu.RESULT.one
+"""Largest value of GELU's result, which saturates."""
+
 Observe = Callable[[int, torch.Tensor], None]
 Drop = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -112,6 +115,7 @@ class Twin(nn.Module):
         self.shape, self.precision, self.step = source.shape, precision, step
         self.epsilon = source.epsilon
         self.embedding = nn.Parameter(source.embedding.float())
+        self.coarse = source.coarse
         parts = {"patch": source.patch, "norm": source.norm, "head": source.head}
         for index, block in enumerate(source.blocks):
             parts |= {f"{index}_{name}": part for name, part in block.items()}
@@ -133,7 +137,7 @@ class Twin(nn.Module):
         blocks = [{name: part(f"{index}_{name}") for name in ("norm1", "norm2", *LAYERS)}
                   for index in range(self.shape.depth)]
         return FloatVit(self.shape, self.epsilon, part("patch"), self.embedding.detach().double(),
-                        blocks, part("norm"), part("head"))
+                        blocks, part("norm"), part("head"), self.coarse)
 
     def weight(self, name: str) -> torch.Tensor:
         """Return the weights of a layer, rounded if they have scales."""
@@ -199,9 +203,19 @@ class Twin(nn.Module):
             weights = self.drop(scores.softmax(-1), weights)
         return self.product(weights, v).transpose(1, 2).reshape(n, tokens, -1)
 
-    def gelu(self, t: torch.Tensor) -> torch.Tensor:
-        """Return GELU with the offset that makes it unsigned."""
-        return functional.gelu(t) + OFFSET
+    def gelu(self, index: int, t: torch.Tensor) -> torch.Tensor:
+        """Return GELU of a block's hidden units, with the offset that makes it unsigned.
+
+        Of coarse units what the hardware makes is their ReLU, smaller by a power of two; nothing
+        is beyond :data:`LIMIT`.
+        """
+        made = functional.gelu(t)
+        if self.coarse is not None and self.coarse[index].any():
+            coarse = self.coarse[index].bool()
+            large = (functional.relu(t) if self.active else made) * 2.0**-gelu.COARSE
+            made = torch.where(coarse, large, made)
+        made = made + OFFSET
+        return made.clamp_max(LIMIT) if self.active else made
 
     def block(self, index: int, x: torch.Tensor, scales: torch.Tensor,
               observe: Observe | None = None) -> torch.Tensor:
@@ -212,7 +226,7 @@ class Twin(nn.Module):
         a = self.site(mixed, scales, first + 4, observe)
         x = x + self.linear(f"{index}_proj", a)
         a = self.site(self.norm(f"{index}_norm2", x), scales, first + 5, observe)
-        g = self.gelu(self.linear(f"{index}_fc1", a))
+        g = self.gelu(index, self.linear(f"{index}_fc1", a))
         a = self.site(g, scales, first + 6, observe)
         return x + self.linear(f"{index}_fc2", a - OFFSET)
 

@@ -1,0 +1,159 @@
+"""What the 16-bit tensors of a quantized network hold, on images: whether a format clips values or
+loses them in its rounding. Nothing of it is to be silent.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from golden.common.formats import ACT16
+from golden.network.network import GELU_POINT
+from golden.results import gelu
+
+from .export import Ranges, point, residual_format
+from .twin import Twin
+
+LOUD = 1e-4
+"""A step whose rounding error has more than this share of a tensor's variance is too coarse."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one format holds of one tensor.
+
+    Attributes
+    ----------
+    name
+        Of the tensor, with ``coarse`` for its channels that are.
+    channels
+        How many there are.
+    largest
+        Largest magnitude.
+    step
+        Unit of its integers.
+    clipped
+        Share of the values that saturate.
+    variance
+        Median over the channels, about their means.
+    """
+
+    name: str
+    channels: int
+    largest: float
+    step: float
+    clipped: float
+    variance: float
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude that 16 bits hold."""
+        return ACT16.max * self.step
+
+    @property
+    def noise(self) -> float:
+        """Share of the variance that the rounding error has."""
+        return self.step**2 / 12 / max(self.variance, 1e-30)
+
+    def complaint(self) -> str | None:
+        """Return in a line what is wrong; None if nothing."""
+        if self.clipped:
+            return (f"{self.name}: {self.clipped:.2g} of the values are beyond {self.limit:g} and "
+                    f"saturate; the largest is {self.largest:.4g}")
+        if self.noise > LOUD and "coarse" not in self.name:
+            return (f"{self.name}: a step of {self.step:g} is too coarse; its rounding error has "
+                    f"{self.noise:.2g} of the variance")
+        return None
+
+
+class _Seen:
+    """Largest magnitudes, moments and values beyond a limit, by channel."""
+
+    def __init__(self):
+        self.count, self.largest, self.beyond, self.sum, self.square = 0, None, 0, 0.0, 0.0
+
+    def __call__(self, x: torch.Tensor, limits: torch.Tensor) -> None:
+        x = x.flatten(0, -2)
+        largest = x.abs().amax(0)
+        self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)
+        self.count += len(x)
+        self.beyond = self.beyond + (x.abs() > limits).sum(0)
+        self.sum = self.sum + x.double().sum(0)
+        self.square = self.square + x.double().square().sum(0)
+
+    def held(self, name: str, step: float, which: torch.Tensor) -> Held:
+        variance = self.square / self.count - (self.sum / self.count).square()
+        return Held(name, int(which.sum()), float(self.largest[which].max()), step,
+                    float(self.beyond[which].sum()) / self.count / int(which.sum()),
+                    float(variance[which].median()))
+
+
+class _Formats:
+    """Steps of the 16-bit tensors' channels, by the names of the tensors."""
+
+    def __init__(self, twin: Twin, ranges: Ranges):
+        self.twin, self.ranges = twin, ranges
+        self.residual = torch.as_tensor(2.0**-residual_format(ranges.residual).points)
+
+    def steps(self, name: str, channels: int) -> torch.Tensor:
+        index, _, layer = name.removeprefix("blocks.").partition(".")
+        if layer == "fc1":
+            coarse = self.twin.coarse
+            fewer = 0 if coarse is None else gelu.COARSE * coarse[int(index)].double()
+            return torch.exp2(torch.zeros(channels).double() - GELU_POINT + fewer)
+        if layer == "qkv":
+            return torch.full((channels,), 2.0**-point(self.ranges.qkv))
+        if name == "head":
+            return torch.full((channels,), 2.0**-point(self.ranges.logits))
+        return self.residual.expand(channels)
+
+
+@torch.inference_mode()
+def survey(twin: Twin, ranges: Ranges, pixels: torch.Tensor, batch: int = 16,
+           progress: Callable = lambda steps, what: steps) -> list[Held]:
+    """Return what the 16-bit tensors hold while a twin classifies images.
+
+    Parameters
+    ----------
+    twin
+        A calibrated network.
+    ranges
+        What its formats were chosen from.
+    pixels : uint8 tensor, shape (images, side, side, 3)
+
+    Returns
+    -------
+    list
+        For ``embedding``, ``blocks.I.qkv``, ``blocks.I.fc1``, ``blocks.I`` (the residual stream
+        behind the block) and ``head``, in order; coarse channels apart, where there are some.
+    """
+    formats, seen = _Formats(twin, ranges), {}
+
+    def tell(name: str, x: torch.Tensor) -> torch.Tensor:
+        limits = formats.steps(name, x.shape[-1]) * ACT16.max
+        seen.setdefault(name, _Seen())(x, limits)
+        return x
+
+    def linear(name: str, x: torch.Tensor) -> torch.Tensor:
+        y = Twin.linear(twin, name, x)
+        index, _, layer = name.partition("_")
+        if layer in {"qkv", "fc1"}:
+            return tell(f"blocks.{index}.{layer}", y)
+        return tell(name, y) if name == "head" else y
+
+    twin.linear = linear
+    twin.embed = lambda pixels: tell("embedding", Twin.embed(twin, pixels))
+    twin.block = lambda index, *rest: tell(f"blocks.{index}", Twin.block(twin, index, *rest))
+    try:
+        for part in progress(list(pixels.split(batch)), "Surveying formats"):
+            twin(part)
+    finally:
+        del twin.linear, twin.embed, twin.block
+    found = []
+    for name, one in seen.items():
+        steps = formats.steps(name, len(one.largest))
+        for step in steps.unique().tolist():
+            fine = math.isclose(step, float(steps.min()))
+            found.append(one.held(name if fine else f"{name} coarse", step, steps == step))
+    return found
