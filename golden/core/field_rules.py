@@ -120,14 +120,16 @@ def _check_tap(op, config):
 
 
 def _check_measure(op, config, memory_size):
+    if op.words not in (0, op.n * op.gelu):
+        raise ValueError(f"words must be 0, or n ({op.n}) with GELU, not {op.words}")
     _check_multiplier(op, config)
 
 
 def _check_quantize(op, config, memory_size):
+    _check_measure(op, config, memory_size)
     if Layout(op.layout) is Layout.WIDE:
         raise ValueError("layout must be of operands or weights, not wide")
     _check_limits(op)
-    _check_multiplier(op, config)
 
 
 def _check_softmax(op, config, memory_size):

@@ -8,7 +8,7 @@ stream passes through the weight buffer in words of ``cols`` bytes. An instructi
 
 What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from bit 0 up:
 
-    column     exponent (20, signed), bias (16, signed), start (28, signed)
+    column     exponent (20, signed), bias (16, signed), start (27, signed), coarse (1)
     channel    gamma (16, signed), coarse (1), 15 bits of zero, beta (32, signed)
     scales     4 lambdas (16, signed)
     codebook   8 operands (8, unsigned)
@@ -35,7 +35,8 @@ NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc *
 GEMM        Operands (m, k) times weights (k, n), `start` of each column added, then by `path`:
               WIDE    ``y = clip(clip(round(acc * multiplier)) + bias + residual)``, 16 bits
               SITE    ``clip(round(y * multiplier_out))`` with ``low, high``, GELU before that if
-                      `gelu`; ``multiplier_out = exp2(exponent_out - file[scale_out])``
+                      `gelu`; ``multiplier_out = exp2(exponent_out - file[scale_out])``. `coarse`
+                      columns of GELU have less fractional bits, :mod:`golden.results.gelu`
               DIRECT  ``clip(round(acc * multiplier))`` with ``low, high``; with `rows` the row
                       exponents of the last SOFTMAX are taken off the exponent
             With `tap` the range unit watches ``y``. With `residual` a wide matrix is added.
@@ -47,10 +48,12 @@ PREDICT     The statistics of the last tap and the predictor in the payload give
             ``file[scale_a ...]``, one slot per predicted site; the predictor has `words` units.
                                                           Payload: statistics, predictor.
 MEASURE     ``file[scale_a] = clip(log2(largest) + exponent)``, with the largest magnitude of a wide
-            matrix, 1 at least, by :func:`golden.common.log2.log2`; of its extremes after GELU if
-            `gelu`.
+            matrix, 1 at least, by :func:`golden.common.log2.log2`; of its columns' extremes after
+            GELU if `gelu`. `words` columns say which are coarse for it: `n`, or 0 if none is.
+                                                             Payload, if `words` > 0: columns.
 QUANTIZE    A wide matrix as SITE of a product has it: GELU if `gelu`, then
-            ``clip(round(y * multiplier_out))`` with ``low, high``.
+            ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for MEASURE.
+                                                             Payload, if `words` > 0: columns.
 END         Ends the program.
 ==========  ========================================================================================
 
@@ -221,15 +224,15 @@ _HAS = {
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
     Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),
-    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu"),
-    Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "exponent_out", "scale_out",
-                      *_LIMITS),
+    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words"),
+    Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "words", "exponent_out",
+                      "scale_out", *_LIMITS),
 }
 
-COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(28)}
+COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(27), "coarse": _FLAG}
 """Fields of a column unit."""
 
-CHANNEL = {"gamma": formats.ACT16, "coarse": _up(1), "zero": IntFormat(15), "beta": formats.ACC}
+CHANNEL = {"gamma": formats.ACT16, "coarse": _FLAG, "zero": IntFormat(15), "beta": formats.ACC}
 """Fields of a channel unit."""
 
 SCALES = {f"scale{index}": formats.LAMBDA for index in range(4)}

@@ -15,7 +15,7 @@ from ..common.log2 import log2
 from ..memory import scratchpad
 from ..prediction import range_unit, scale_unit
 from ..product.mac_array import Activation, gemm
-from ..results.gelu import gelu_table
+from ..results.gelu import gelu_columns
 from ..results.requant import requant
 from ..rows import softmax
 from ..rows.layernorm import layer_norm
@@ -214,7 +214,7 @@ class Machine:
                 raise ValueError("there has been no PREDICT since the last tap")
             self._tapped = y.astype(np.int16), op
         if op.path == Path.SITE:
-            y = self._to_site(op, y)
+            y = self._to_site(op, y, columns["coarse"])
         self._place(op, np.ascontiguousarray(y).astype(np.int64))
 
     def _weights(self, op, mode):
@@ -274,21 +274,26 @@ class Machine:
 
     def _measure(self, op):
         x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
-        ends = np.array([x.min(), x.max()], np.int64)
+        ends = np.stack((x.min(axis=0), x.max(axis=0))).astype(np.int64)
         if op.gelu:
-            ends = gelu_table()[ends - ACT16.min].astype(np.int64)
+            ends = gelu_columns(ends, self._coarse(op)).astype(np.int64)
         largest = max(1, int(np.abs(ends).max()))
         value = int(log2([largest])[0]) + op.exponent
         self.scales[op.scale_a] = min(max(value, LAMBDA.min), LAMBDA.max)
 
     def _quantize(self, op):
         y = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
-        self._place(op, self._to_site(op, y.astype(np.int64)))
+        self._place(op, self._to_site(op, y.astype(np.int64), self._coarse(op)))
 
-    def _to_site(self, op, y):
+    def _coarse(self, op):
+        """Return which columns the payload says are coarse."""
+        units = self._units(op.words, isa.COLUMN)[:op.words]
+        return np.array([unit["coarse"] for unit in units], np.uint8)
+
+    def _to_site(self, op, y, coarse):
         """Quantize 16-bit results to a site, GELU before that."""
         if op.gelu:
-            y = gelu_table()[y - ACT16.min]
+            y = gelu_columns(y, coarse)
         out = np.full(op.n, op.exponent_out - int(self.scales[op.scale_out]))
         return requant(y, *_multipliers(out), op.low, op.high).astype(np.int64)
 

@@ -263,6 +263,8 @@ def units_of(instruction: Instruction, config: AcceleratorConfig) -> tuple[int, 
         return (op.n,)
     if opcode is Opcode.SOFTMAX:
         return (isa.CODEBOOK_UNITS,) if op.step else ()
+    if opcode in isa.GOLDEN_ONLY:
+        return (op.words,) if op.words else ()
     if opcode is Opcode.PREDICT:
         return (-(-op.statistics // isa.PAIRS), op.words)
     if opcode is Opcode.GEMM and op.weights == Source.STREAM:

@@ -15,7 +15,15 @@ from fractions import Fraction
 
 from ..common.checks import integer
 from ..common.config import AcceleratorConfig
-from ..core.isa import CODEBOOK_UNITS, FIELD_UNITS, INSTRUCTION_UNITS, SCALES, Instruction, Opcode
+from ..core.isa import (
+    CODEBOOK_UNITS,
+    FIELD_UNITS,
+    GOLDEN_ONLY,
+    INSTRUCTION_UNITS,
+    SCALES,
+    Instruction,
+    Opcode,
+)
 from ..core.program import Program, ProgramError
 from ..prediction.range_shape import RangeShape, range_cycles
 from ..rows import layernorm, softmax_run
@@ -220,6 +228,8 @@ class _Clock:
         """Return the first cycle after the constants that come before anything else."""
         if op.opcode is Opcode.NORM:
             return self._units(op.n, start)[1] + 2
+        if op.opcode in GOLDEN_ONLY and op.words:
+            return self._units(op.words, start)[1] + 2
         if op.opcode is Opcode.SOFTMAX and op.step:
             return self._units(CODEBOOK_UNITS, start)[1] + 2
         if op.opcode is Opcode.SCALES:

@@ -214,7 +214,18 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Numbers of one block; `step` is that of 4-bit probability codes, 0 for 8-bit ones."""
+    """Numbers of one block.
+
+    Attributes
+    ----------
+    norm1, qkv, proj, norm2, fc1, fc2
+        Its layers.
+    step
+        Of 4-bit probability codes, 0 for 8-bit ones.
+    coarse : uint8 array, shape (hidden,), or None
+        1 for the hidden units whose GELU has :data:`~golden.results.gelu.COARSE` fractional bits
+        less than :data:`GELU_POINT`: those of massive activations. None where there are no such.
+    """
 
     norm1: Norm
     qkv: Linear
@@ -223,6 +234,7 @@ class Block:
     fc1: Linear
     fc2: Linear
     step: int = 0
+    coarse: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -330,9 +342,7 @@ class Network:
         put(self, "head", _linear("head", self.head, shape.dim, shape.classes, HEAD))
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
                                      shape=(shape.sites,), dtype=np.int16))
-        if self.coarse is not None:
-            put(self, "coarse", integers("coarse", self.coarse, 0, 1, shape=(shape.dim,),
-                                         dtype=np.uint8))
+        put(self, "coarse", _flags("coarse", self.coarse, shape.dim))
         taken = set()
         for index, tap in enumerate(self.taps):
             integer(f"taps[{index}].after", tap.after, self.taps[index - 1].after if index else 0,
@@ -378,7 +388,12 @@ def _block(name: str, block: Block, shape: VitShape, precision: Precision) -> Bl
         _norm(f"{name}.norm2", block.norm2, dim),
         _linear(f"{name}.fc1", block.fc1, dim, hidden, precision),
         _linear(f"{name}.fc2", block.fc2, hidden, dim, precision, Activation.UNSIGNED),
-        integer(f"{name}.step", block.step, 0, softmax.STEP.max))
+        integer(f"{name}.step", block.step, 0, softmax.STEP.max),
+        _flags(f"{name}.coarse", block.coarse, hidden))
+
+
+def _flags(name: str, flags: np.ndarray | None, size: int) -> np.ndarray | None:
+    return None if flags is None else integers(name, flags, 0, 1, shape=(size,), dtype=np.uint8)
 
 
 GELU_POINT = gelu.INPUT.frac

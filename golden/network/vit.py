@@ -21,9 +21,11 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
 residual; the head takes the normalised class token. Channels of `x` that are `coarse` have less
 fractional bits than the others (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings
-that make them have, too, so that only ``layer_norm`` knows. Scales are static, or taken from the
-residual stream at a tap (:mod:`golden.prediction.range_unit`, :mod:`golden.prediction.scale_unit`),
-image by image.
+that make them have, too, so that only ``layer_norm`` knows. Columns of `t` that are `coarse` have
+less as well (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu`` knows, for the
+exponents and biases of `fc1` and the rows of `fc2`'s weights make up for it. Scales are static, or
+taken from the residual stream at a tap (:mod:`golden.prediction.range_unit`,
+:mod:`golden.prediction.scale_unit`), image by image.
 
 Rows are computed in parallel; results do not depend on it.
 """

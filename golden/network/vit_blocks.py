@@ -8,6 +8,7 @@ from numba import get_num_threads
 from ..common import formats
 from ..common.checks import integers
 from ..product.mac_array import CODES
+from ..results.gelu import gelu_table
 from ..rows import layernorm, softmax
 from .attention import attend, quantize_mixed, split
 from .network import GELU_POINT, Norm
@@ -84,6 +85,14 @@ class Blocks:
             rescale_add(acc, mantissa, shift, product.layer.bias, residual, out)
         return out
 
+    def _gelu(self, t, coarse):
+        out = np.empty_like(t)
+        gelu_rows(t.reshape(-1, t.shape[2]), self._vit._gelu, out.reshape(-1, t.shape[2]))
+        if coarse is not None:  # few columns, which are done once more
+            picked = np.flatnonzero(coarse)
+            out[..., picked] = gelu_table(True)[t[..., picked].astype(int) - formats.ACT16.min]
+        return out
+
     def block(self, index: int, x):
         """Run one block on the residual stream (images, tokens, dim)."""
         block, products = self._network.blocks[index], self._vit._products[index]
@@ -103,9 +112,7 @@ class Blocks:
         u = watch("norm2", self._norm(x, block.norm2))
         a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
         t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
-        g = np.empty_like(t)
-        gelu_rows(t.reshape(-1, t.shape[2]), self._vit._gelu, g.reshape(-1, t.shape[2]))
-        watch("gelu", g)
+        g = watch("gelu", self._gelu(t, block.coarse))
         a = watch("fc2", self._quantized(sites["fc2"], "fc2", g, GELU_POINT))
         return watch("x", self._linear(products["fc2"], a, sites["fc2"], x))
 

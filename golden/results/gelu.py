@@ -17,6 +17,14 @@ rounded half up, 0..32767, and the saturation takes effect for ``t`` beyond 31.8
 
 Error: at most 0.85 / 1024 from ``gelu(t) + 174 / 1024``, for every ``t`` below saturation.
 
+Columns that carry massive activations are `coarse`: ``t`` has :data:`COARSE` fractional bits less
+there, up to 512, and the result, which stays in that unit, leaves out the table's part:
+
+    result = min(max(t, 0) + 174, 32767)                                             (3)
+
+Error: ``h`` is at most 0.17, thus (3) at most 10.9 / 1024 from ``gelu(16 * t) / 16 + 174 / 1024``,
+a hundredth, where a quantization step of such a column's site is larger.
+
 In hardware: magnitude and table, one multiplication of 7 by 11 bits, two additions; three stages.
 """
 
@@ -34,6 +42,9 @@ INPUT = FixedFormat(16, frac=10)
 RESULT = FixedFormat(15, signed=False, frac=10)
 OFFSET = 174
 """What is added to the result, so that it is never negative."""
+
+COARSE = 4
+"""Fractional bits that input and result have less in coarse columns."""
 
 INDEX_BITS = 6
 TABLE_FRAC = 14  # fractional bits inside, before the one rounding to RESULT
@@ -58,11 +69,11 @@ _HIGH = RESULT.max
 
 
 @kernel
-def gelu_kernel(t):
+def gelu_kernel(t, coarse=False):
     """Return GELU of one value, with the offset; for use inside other kernels."""
     magnitude = abs(np.int64(t))
     positive = max(np.int64(t), 0)
-    if magnitude >= END:
+    if coarse or magnitude >= END:
         return min(positive + OFFSET, _HIGH)
     index = magnitude >> _REST_BITS
     rise = round_shift(_SLOPES[index] * (magnitude & _REST_MASK), _REST_BITS)
@@ -70,36 +81,62 @@ def gelu_kernel(t):
 
 
 @kernel
-def _gelu(t, out):
+def _gelu(t, coarse, out):
     for i in range(t.size):
-        out[i] = gelu_kernel(t[i])
+        out[i] = gelu_kernel(t[i], coarse[i] != 0)
 
 
-def gelu(t):
+def gelu(t, coarse=None):
     """Return GELU, with the offset that makes it unsigned.
 
     Parameters
     ----------
     t : int array, shape (n,)
         Values in :data:`INPUT` (10 fractional bits).
+    coarse : int array, shape (n,), optional
+        1 for those of coarse columns, which have :data:`COARSE` fractional bits less.
 
     Returns
     -------
     int16 array, shape (n,)
-        ``gelu(t) + 174 / 1024`` in :data:`RESULT` (10 fractional bits), 0..32767.
+        ``gelu(t) + 174 / 1024`` in :data:`RESULT` (10 fractional bits), 0..32767; by equation (3)
+        where `coarse`.
     """
     t = integers("t", t, INPUT.min, INPUT.max, shape=(None,), dtype=np.int16)
+    coarse = (np.zeros(t.shape, np.uint8) if coarse is None else
+              integers("coarse", coarse, 0, 1, shape=t.shape, dtype=np.uint8))
     out = np.empty_like(t)
-    _gelu(t, out)
+    _gelu(t, coarse, out)
     return out
 
 
 @lru_cache
-def gelu_table():
+def gelu_table(coarse: bool = False):
     """Return the result of every input, for speed: ``gelu_table()[t + 32768]`` is that of ``t``.
 
     int16 array, shape (65536,), read-only.
     """
-    results = gelu(np.arange(INPUT.min, INPUT.max + 1))
+    inputs = np.arange(INPUT.min, INPUT.max + 1)
+    results = gelu(inputs, np.full(inputs.shape, int(coarse)))
     results.setflags(write=False)
+    return results
+
+
+def gelu_columns(t, coarse):
+    """Return GELU of a matrix by the tables of its columns.
+
+    Parameters
+    ----------
+    t : int array, shape (rows, columns)
+        As :func:`gelu` takes them.
+    coarse : int array, shape (columns,) or (0,)
+        1 for coarse columns; without any entry none is.
+
+    Returns
+    -------
+    int16 array, shape (rows, columns)
+    """
+    index = np.asarray(t, np.int64) - INPUT.min
+    results, picked = gelu_table()[index], np.flatnonzero(coarse)
+    results[:, picked] = gelu_table(True)[index[:, picked]]
     return results

@@ -144,7 +144,10 @@ class RowPath(wiring.Component):
             m.d.comb += given
             with m.If(is_any(self.instruction, opcode)):
                 m.d.comb += asked
-        m.d.comb += store.port.write_data.eq(reader.store.write_data)
+        m.d.comb += [
+            store.port.write_data.eq(reader.store.write_data),
+            store.port.write_marks.eq(layernorm.store.write_marks),
+        ]
 
     def _place(self, m, softmax):
         """Give the results of softmax their places, and keep the exponents of its rows."""

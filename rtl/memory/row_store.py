@@ -1,6 +1,6 @@
 """One memory for rows that wait, of whoever works: LayerNorm, softmax, or the residuals."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -22,19 +22,21 @@ def row_layout(config: AcceleratorConfig) -> data.ArrayLayout:
 
 
 def store_signature(config: AcceleratorConfig, words: int) -> wiring.Signature:
-    """A memory of `words` words, seen by its user.
+    """A memory of `words` words with a mark for each lane, seen by its user.
 
-    `read_data` is that of `read_address` from the cycle after `read_enable` until the next read;
-    anything of a word that is written in the cycle in which it is read.
+    `read_data` and `read_marks` are those of `read_address` from the cycle after `read_enable`
+    until the next read; anything of a word that is written in the cycle in which it is read.
     """
     address = range(words)
     return wiring.Signature({
         "write_enable": Out(1),
         "write_address": Out(address),
         "write_data": Out(row_layout(config)),
+        "write_marks": Out(config.lanes),
         "read_enable": Out(1),
         "read_address": Out(address),
         "read_data": In(row_layout(config)),
+        "read_marks": In(config.lanes),
     })
 
 
@@ -60,16 +62,19 @@ class RowStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        word = data.StructLayout({"data": row_layout(self._config), "marks": self._config.lanes})
         m.submodules.memory = store = memory.Memory(
-            shape=row_layout(self._config), depth=self._words, init=[], attrs=UNCHECKED)
+            shape=word, depth=self._words, init=[], attrs=UNCHECKED)
         write, read = store.write_port(), store.read_port()
         m.d.comb += [
             write.en.eq(self.port.write_enable),
             write.addr.eq(self.port.write_address),
-            write.data.eq(self.port.write_data),
+            write.data.data.eq(self.port.write_data),
+            write.data.marks.eq(self.port.write_marks),
             read.en.eq(self.port.read_enable),
             read.addr.eq(self.port.read_address),
-            self.port.read_data.eq(read.data),
+            self.port.read_data.eq(read.data.data),
+            self.port.read_marks.eq(read.data.marks),
         ]
         return m
 
@@ -81,9 +86,9 @@ def store_lent_to(user, port, writes: bool = True):
     """
     names = ["write_enable", "write_address", "read_enable", "read_address"]
     if writes:
-        names.append("write_data")
+        names += ["write_data", "write_marks"]
     return [*(getattr(port, name).eq(getattr(user, name)) for name in names),
-            user.read_data.eq(port.read_data)]
+            Cat(user.read_data, user.read_marks).eq(Cat(port.read_data, port.read_marks))]
 
 
 class RowQueue(wiring.Component):

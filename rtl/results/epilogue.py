@@ -1,6 +1,6 @@
 """Epilogue: from the accumulators behind the MAC array, or of LayerNorm, to stored results."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -161,7 +161,7 @@ class Epilogue(wiring.Component):
 
         connect(m, constants.row_exponents, flipped(self.row_exponents))
         connect(m, flipped(self.units), constants.units)
-        self._front(m, accept)
+        coarse = self._front(m, accept)
         connect(m, requant.o, sums.i)
         connect(m, flipped(self.residuals), sums.residuals)
         connect(m, sums.taps, flipped(self.taps))
@@ -171,6 +171,7 @@ class Epilogue(wiring.Component):
             sums.tap.eq(run.tap),
             sums.residual.eq(run.residual & ~direct),
             sums.biases.eq(constants.biases),
+            sums.coarse.eq(coarse),
             rescale.multiplier.eq(constants.multiplier_out),
             rescale.low.eq(Mux(wide, ACT16.min, run.low)),
             rescale.high.eq(Mux(wide, ACT16.max, run.high)),
@@ -181,7 +182,10 @@ class Epilogue(wiring.Component):
         return m
 
     def _front(self, m, accept):
-        """Stage a: accumulators with their start values; biases are read behind the others."""
+        """Stage a: accumulators with their start values; biases are read behind the others.
+
+        Return which lanes are of coarse columns, beside what the requantizer gives.
+        """
         order, constants, requant = (m.submodules[name]
                                      for name in ("order", "constants", "requant"))
         a_valid = Signal()
@@ -189,6 +193,7 @@ class Epilogue(wiring.Component):
         m.d.comb += [requant.i.valid.eq(a_valid), requant.i.payload.eq(a_operands)]
 
         word, last = order.word, accept & order.column_end
+        coarse = Cat(values.coarse for values in constants.values)
         with m.If(requant.i.ready):
             m.d.sync += a_valid.eq(accept & order.inside)
             for operand, acc, values in zip(a_operands, self.i.p.values, constants.values,
@@ -197,6 +202,10 @@ class Epilogue(wiring.Component):
                     operand.acc.eq(acc + values.start),
                     operand.multiplier.eq(values.multiplier),
                 ]
+            for stage in range(Requant.LATENCY + 1):
+                next_coarse = Signal(self._config.lanes, name=f"coarse_{stage}")
+                m.d.sync += next_coarse.eq(coarse)
+                coarse = next_coarse
             for stage in range(Requant.LATENCY):
                 next_word = Signal.like(word, name=f"word_{stage}")
                 next_last = Signal(name=f"last_{stage}")
@@ -207,6 +216,7 @@ class Epilogue(wiring.Component):
             constants.bias_en.eq(requant.i.ready),
             constants.release.eq(last & requant.i.ready),
         ]
+        return coarse
 
     def _back(self, m, with_gelu):
         """What never stalls: GELU, or the same time without, and the second multiplier."""
@@ -219,7 +229,7 @@ class Epilogue(wiring.Component):
             self.o.valid.eq(rescale.o.valid),
             self.o.p.values.eq(rescale.o.payload),
         ]
-        plain = sums.o.payload
+        plain = sums.o.p["values"]
         for stage in range(Gelu.LATENCY):
             register = Signal.like(plain, name=f"plain_{stage}")
             m.d.sync += register.eq(plain)

@@ -12,7 +12,7 @@ from ..common.checks import check_config
 from ..common.shapes import rom, shape_of
 from ..common.soft_multiplier import SoftMultiplier
 
-__all__ = ["Gelu"]
+__all__ = ["Gelu", "gelu_layout"]
 
 _MAGNITUDE = IntFormat(gelu.INPUT.bits, signed=False)
 _POSITIVE = IntFormat(gelu.INPUT.bits - 1, signed=False)
@@ -20,6 +20,14 @@ _END_BITS = (gelu.END - 1).bit_length()
 _DROP = gelu.TABLE_FRAC - gelu.RESULT.frac
 _HALF = 1 << (_DROP - 1)
 _VALUE = IntFormat((gelu.TABLE.value.max + _HALF).bit_length(), signed=False)
+
+
+def gelu_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A value of each lane, and whether its column is coarse, see :mod:`golden.results.gelu`."""
+    return data.StructLayout({
+        "values": data.ArrayLayout(shape_of(gelu.INPUT), config.lanes),
+        "coarse": config.lanes,
+    })
 
 
 class Gelu(wiring.Component):
@@ -35,7 +43,7 @@ class Gelu(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(ArrayLayout(golden.results.gelu.INPUT, lanes)))``
+    i : ``In(stream.Signature(gelu_layout(config)))``
         Values of the residual format, ``ACT16``.
     o : ``Out(stream.Signature(ArrayLayout(golden.results.gelu.RESULT, lanes)))``
         Their GELU plus ``golden.results.gelu.OFFSET``.
@@ -47,7 +55,7 @@ class Gelu(wiring.Component):
         check_config(config)
         self._lanes = config.lanes
         super().__init__({
-            "i": In(stream.Signature(data.ArrayLayout(shape_of(gelu.INPUT), config.lanes))),
+            "i": In(stream.Signature(gelu_layout(config))),
             "o": Out(stream.Signature(data.ArrayLayout(shape_of(gelu.RESULT), config.lanes))),
         })
 
@@ -71,12 +79,12 @@ class Gelu(wiring.Component):
         rest = IntFormat(table.rest_bits, signed=False)
         m.submodules[f"multiplier_{lane}"] = rise = SoftMultiplier(table.slope, rest)
         t_slope, t_rest = rise.a, rise.b
-        value = self.i.p[lane]
+        value = self.i.p["values"][lane]
         negative = value < 0
         magnitude = Mux(negative, -value, value)[:_MAGNITUDE.bits]
         index = magnitude[table.rest_bits:_END_BITS]
 
-        # Stage t: both tables.
+        # Stage t: both tables, which beyond their end and in coarse columns do nothing.
         t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}")
         t_beyond = Signal(name=f"t_beyond_{lane}")
         t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}")
@@ -95,7 +103,7 @@ class Gelu(wiring.Component):
         part = (p_rise + Cat(half, p_value)) >> (table.rest_bits + _DROP)
         m.d.sync += [
             t_positive.eq(Mux(negative, 0, value)[:_POSITIVE.bits]),
-            t_beyond.eq(magnitude[_END_BITS:].any()),
+            t_beyond.eq(magnitude[_END_BITS:].any() | self.i.p.coarse[lane]),
             t_value.eq(rom([value + _HALF for value in table.values], index, _VALUE)),
             t_slope.eq(rom(table.slopes, index, table.slope)),
             t_rest.eq(magnitude[:table.rest_bits]),

@@ -1,6 +1,6 @@
 """Multipliers, start values and biases of the results behind the array."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -37,10 +37,13 @@ row_exponents_signature = wiring.Signature({
 
 
 def lane_constants_layout(config: AcceleratorConfig) -> data.ArrayLayout:
-    """What the accumulator of each lane of a beat is added to and multiplied by."""
+    """What the accumulator of each lane of a beat is added to and multiplied by, and whether its
+    column is coarse.
+    """
     return data.ArrayLayout(data.StructLayout({
         "multiplier": multiplier_layout,
         "start": column_layout["start"].shape,
+        "coarse": 1,
     }), config.lanes)
 
 
@@ -65,8 +68,8 @@ class ResultConstants(wiring.Component):
     active : ``In(1)``
         Units and row exponents may be taken.
     columns : ``In(1)``
-        The constants are those of columns; otherwise start and bias are zero, and columns share
-        the multiplier of the row.
+        The constants are those of columns; otherwise start and bias are zero, no column is coarse,
+        and columns share the multiplier of the row.
     per_row : ``In(1)``
         Row exponents are taken off `base`; not together with `columns`.
     by_tiles, mode, m, n
@@ -149,8 +152,8 @@ class ResultConstants(wiring.Component):
         m.d.sync += filled.eq(filled + fill)
         there = self._there(m, self._word(filled))
         multipliers = self._ring(m, "multipliers", filled, fill, exp2.o.payload, self.next_word)
-        starts = self._ring(m, "starts", taken, accept, unit.start, self.next_word,
-                            zero=~self.columns)
+        starts = self._ring(m, "starts", taken, accept, Cat(unit.start, unit.coarse),
+                            self.next_word, zero=~self.columns)
         biases = self._ring(m, "biases", taken, accept, unit.bias, self.bias_word, self.bias_en,
                             zero=~self.biased)
         m.d.comb += self.biases.eq(biases)
@@ -163,7 +166,7 @@ class ResultConstants(wiring.Component):
             for value in self.values:
                 m.d.comb += value.multiplier.eq(exp2.o.payload)
         for value, start in zip(self.values, starts, strict=True):
-            m.d.comb += value.start.eq(start)
+            m.d.comb += [value.start.eq(start[:-1].as_signed()), value.coarse.eq(start[-1])]
         self._room(m, taken)
         return ResetInserter(self.start)(m)
 

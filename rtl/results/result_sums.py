@@ -9,12 +9,13 @@ from golden.common.formats import ACT16
 
 from ..common.checks import check_config
 from ..common.shapes import saturated, shape_of
+from .gelu import gelu_layout
 
 __all__ = ["ResultSums"]
 
 
 class ResultSums(wiring.Component):
-    """Add bias and residual, one saturation.
+    """Add bias and residual, one saturation; what is known of the columns goes along.
 
     Two-stage pipeline, a latency of :attr:`LATENCY` cycles; backpressure at `taps` stalls both
     stages at once.
@@ -30,10 +31,12 @@ class ResultSums(wiring.Component):
         Which of the streams and values take part.
     i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
     biases : ``In(ArrayLayout(ACT16, lanes))``
-        Of the payload that `i` offers.
-    taps, o : ``Out``
-        The same results; `o` is always ready, and gets each with the cycle in which `taps`, if it
-        takes part, accepts it.
+    coarse : ``In(lanes)``
+        Both of the payload that `i` offers.
+    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    o : ``Out(stream.Signature(gelu_layout(config), always_ready=True))``
+        The same results; `o` gets each with the cycle in which `taps`, if it takes part, accepts
+        it.
     """
 
     LATENCY = 2
@@ -48,8 +51,9 @@ class ResultSums(wiring.Component):
             "i": In(stream.Signature(values)),
             "residuals": In(stream.Signature(values)),
             "biases": In(values),
+            "coarse": In(config.lanes),
             "taps": Out(stream.Signature(values)),
-            "o": Out(stream.Signature(values, always_ready=True)),
+            "o": Out(stream.Signature(gelu_layout(config), always_ready=True)),
         })
 
     def elaborate(self, platform):
@@ -62,7 +66,8 @@ class ResultSums(wiring.Component):
 
         # Stage y: saturated.
         y_valid = Signal()
-        y_values = Signal.like(self.o.payload)
+        y_values = Signal.like(self.taps.payload)
+        t_coarse, y_coarse = Signal(self._lanes), Signal(self._lanes)
 
         m.d.comb += [
             advance.eq(~self.taps.valid | self.taps.ready),
@@ -72,10 +77,12 @@ class ResultSums(wiring.Component):
             self.taps.valid.eq(y_valid & self.tap),
             self.taps.payload.eq(y_values),
             self.o.valid.eq(y_valid & advance),
-            self.o.payload.eq(y_values),
+            self.o.p["values"].eq(y_values),
+            self.o.p.coarse.eq(y_coarse),
         ]
         with m.If(advance):
             m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
+            m.d.sync += [t_coarse.eq(self.coarse), y_coarse.eq(t_coarse)]
             for lane in range(self._lanes):
                 m.d.sync += [
                     t_sums[lane].eq(self.i.p[lane] + self.biases[lane]

@@ -117,10 +117,8 @@ class LayerNorm(wiring.Component):
             coarse.load.eq(self.load),
             coarse.taken.eq(self.constants.valid & self.constants.ready),
             coarse.coarse.eq(self.constants.p.coarse),
-            coarse.word[0].eq(intake.word),
-            intake.coarse.eq(coarse.flags[0]),
-            coarse.word[1].eq(buffer.o.p.word),
-            buffer.coarse.eq(coarse.flags[1]),
+            coarse.word.eq(intake.word),
+            intake.coarse.eq(coarse.flags),
             affine.load.eq(self.load),
             affine.last_word.eq(self.shape.last_word),
         ]

@@ -14,8 +14,8 @@ from ..memory.row_store import RowStore, store_lent_to, store_signature
 from .norm_root import row_scale_layout
 from .norm_sums import norm_word_layout
 
-__all__ = ["CoarseChannels", "Intake", "RowBuffer", "norm_shape_layout", "replay_layout",
-           "word_index"]
+__all__ = ["CoarseChannels", "Intake", "RowBuffer", "marked_layout", "norm_shape_layout",
+           "replay_layout", "word_index"]
 
 
 def word_index(config: AcceleratorConfig) -> range:
@@ -36,14 +36,18 @@ def norm_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
     })
 
 
-def replay_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """A word of a row with the scale of the row, its number, and whether it is the last.
-
-    `coarse` marks the channels that are, see :mod:`golden.rows.layernorm`.
-    """
+def marked_layout(lanes: int) -> data.StructLayout:
+    """A word of a row, and which of its channels are coarse, see :mod:`golden.rows.layernorm`."""
     return data.StructLayout({
-        "values": data.ArrayLayout(shape_of(ACT16), config.lanes),
-        "coarse": config.lanes,
+        "values": data.ArrayLayout(shape_of(ACT16), lanes),
+        "coarse": lanes,
+    })
+
+
+def replay_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A word of a row with the scale of the row, its number, and whether it is the last."""
+    return data.StructLayout({
+        **marked_layout(config.lanes).members,
         "scale": row_scale_layout,
         "word": word_index(config),
         "last": 1,
@@ -65,7 +69,7 @@ class Intake(wiring.Component):
     coarse : ``In(lanes)``
         Which of its channels are coarse.
     sums : ``Out(stream.Signature(norm_word_layout(lanes)))``
-    buffer : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    buffer : ``Out(stream.Signature(marked_layout(lanes)))``
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -79,21 +83,20 @@ class Intake(wiring.Component):
             "word": Out(word_index(config)),
             "coarse": In(config.lanes),
             "sums": Out(stream.Signature(norm_word_layout(config.lanes))),
-            "buffer": Out(stream.Signature(values)),
+            "buffer": Out(stream.Signature(marked_layout(config.lanes))),
         })
 
     def elaborate(self, platform):
         m = Module()
         word = self.word
         m.d.comb += [
-            self.sums.p.coarse.eq(self.coarse),
             self.i.ready.eq(~self.closed & self.sums.ready & self.buffer.ready),
             self.sums.valid.eq(self.i.valid & ~self.closed & self.buffer.ready),
-            self.sums.p.values.eq(self.i.payload),
+            *(part.p.values.eq(self.i.payload) for part in (self.sums, self.buffer)),
+            *(part.p.coarse.eq(self.coarse) for part in (self.sums, self.buffer)),
             self.sums.p.first.eq(word == 0),
             self.sums.p.last.eq(word == self.last_word),
             self.buffer.valid.eq(self.i.valid & ~self.closed & self.sums.ready),
-            self.buffer.payload.eq(self.i.payload),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += word.eq(word + 1)
@@ -111,11 +114,9 @@ class CoarseChannels(wiring.Component):
         As of :class:`rtl.rows.layernorm.LayerNorm`.
     taken, coarse : ``In(1)``
         Of a channel, in order: its constants are taken now, and whether it is coarse.
-    word, flags : ``In(word_index(config))``, ``Out(lanes)``, two of each
-        Read ports, in the same cycle.
+    word, flags : ``In(word_index(config))``, ``Out(lanes)``
+        Read port, in the same cycle.
     """
-
-    PORTS = 2
 
     def __init__(self, config: AcceleratorConfig):
         check_config(config)
@@ -124,8 +125,8 @@ class CoarseChannels(wiring.Component):
             "load": In(1),
             "taken": In(1),
             "coarse": In(1),
-            "word": In(word_index(config)).array(self.PORTS),
-            "flags": Out(config.lanes).array(self.PORTS),
+            "word": In(word_index(config)),
+            "flags": Out(config.lanes),
         })
 
     def elaborate(self, platform):
@@ -133,13 +134,12 @@ class CoarseChannels(wiring.Component):
         lanes = self._config.lanes
         depth = len(word_index(self._config))
         m.submodules.flags = store = memory.Memory(shape=lanes, depth=depth, init=[])
-        write = store.write_port()
-        for word, flags in zip(self.word, self.flags, strict=True):
-            read = store.read_port(domain="comb")
-            m.d.comb += [read.addr.eq(word), flags.eq(read.data)]
+        write, read = store.write_port(), store.read_port(domain="comb")
         lane, word = Signal(range(lanes)), Signal(word_index(self._config))
         gathered = Signal(lanes)
         m.d.comb += [
+            read.addr.eq(self.word),
+            self.flags.eq(read.data),
             write.addr.eq(word),
             write.data.eq(Cat(gathered[1:], self.coarse)),
             write.en.eq(self.taken & (lane == lanes - 1)),
@@ -165,12 +165,10 @@ class RowBuffer(wiring.Component):
     -------
     last_word : ``In(word_index(config))``
         Stable while a row is inside.
-    i : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    i : ``In(stream.Signature(marked_layout(lanes)))``
         Words of the rows.
     scales : ``In(stream.Signature(row_scale_layout))``
         Scale of each row, not before its last word.
-    coarse : ``In(lanes)``
-        Which channels of the word that comes out are coarse, by the number that it has.
     o : ``Out(stream.Signature(replay_layout(config)))``
         The same words with their scales.
     store : ``Out(store_signature(config, words(config)))``
@@ -182,13 +180,11 @@ class RowBuffer(wiring.Component):
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
         check_config(config)
         self._config, self._borrows = config, borrows
-        self._values = data.ArrayLayout(shape_of(ACT16), config.lanes)
         store = {"store": Out(store_signature(config, self.words(config)))}
         super().__init__({
             "last_word": In(word_index(config)),
-            "i": In(stream.Signature(self._values)),
+            "i": In(stream.Signature(marked_layout(config.lanes))),
             "scales": In(stream.Signature(row_scale_layout)),
-            "coarse": In(config.lanes),
             "o": Out(stream.Signature(replay_layout(config))),
             **(store if borrows else {}),
         })
@@ -222,12 +218,13 @@ class RowBuffer(wiring.Component):
             self.i.ready.eq(~fill[-1]),
             taken.eq(self.i.valid & self.i.ready),
             store.write_enable.eq(taken),
-            store.write_data.eq(self.i.payload),
+            store.write_data.eq(self.i.p.values),
+            store.write_marks.eq(self.i.p.coarse),
             store.read_enable.eq(advance),
             h_last.eq(h_word == self.last_word),
             self.scales.ready.eq(advance & (~h_valid | h_last)),
             self.o.p.values.eq(store.read_data),
-            self.o.p.coarse.eq(self.coarse),
+            self.o.p.coarse.eq(store.read_marks),
             self.o.p.scale.eq(o_scale),
             self.o.p.word.eq(o_word),
             self.o.p.last.eq(o_last),

@@ -68,32 +68,38 @@ class LayerBuilder(Builder):
         return int(np.floor(np.log2(ACT16.max) - 1 - largest))
 
     def measured(self, name: str, wide: Matrix, site: int, point: int, layout: Layout,
-                 *, offset: int = 0, gelu: int = 0) -> Matrix:
+                 *, offset: int = 0, gelu: int = 0, coarse: np.ndarray | None = None) -> Matrix:
         """Measure a wide matrix with `point` fractional bits, and quantize it to a site."""
         fmt, slot = self.site_format(site), self.slots[site]
-        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu}
-        self.emit(Opcode.MEASURE, b"", {"source": (wide, 0)}, scale_a=slot,
+        flags = [] if coarse is None else coarse.tolist()
+        columns = units_of([{"coarse": flag} for flag in flags], isa.COLUMN, self.config)
+        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu, "words": len(flags)}
+        self.emit(Opcode.MEASURE, columns, {"source": (wide, 0)}, scale_a=slot,
                   exponent=-point * _ONE - round(_ONE * np.log2(fmt.max)), **size)
         out = self.matrix(name, layout, wide.rows, wide.cols, signed=bool(fmt.signed or offset))
-        self.emit(Opcode.QUANTIZE, b"", {"source": (wide, 0)}, {"dest": (out, 0)},
+        self.emit(Opcode.QUANTIZE, columns, {"source": (wide, 0)}, {"dest": (out, 0)},
                   exponent_out=-point * _ONE, scale_out=slot, low=fmt.min, high=fmt.max,
                   offset=offset, **size)
         return out
 
     def linear(self, name: str, a: Matrix, layer: Linear, sites: tuple[int, int], mode: Mode,
                point: int, layout: Layout, cols: slice = slice(None), *, gelu: int = 0,
-               offset: int = 0) -> Matrix:
-        """Multiply, and quantize the result with `point` fractional bits to the second site."""
+               offset: int = 0, coarse: np.ndarray | None = None) -> Matrix:
+        """Multiply, and quantize the result with `point` fractional bits to the second site.
+
+        `coarse` says which columns have less of them, for GELU.
+        """
         if self.jit:
             wide = self.wide(name, a.rows, layer.weight[:, cols].shape[1])
             self.product(a, layer, sites[0], mode, writes={"dest": (wide, 0)}, cols=cols,
                          path=Path.WIDE)
-            return self.measured(name, wide, sites[1], point, layout, offset=offset, gelu=gelu)
+            return self.measured(name, wide, sites[1], point, layout, offset=offset, gelu=gelu,
+                                 coarse=coarse)
         fmt = self.site_format(sites[1])
         out = self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
                           signed=bool(fmt.signed or offset))
         self.product(a, layer, sites[0], mode, writes={"dest": (out, 0)}, cols=cols, gelu=gelu,
-                     offset=offset, path=Path.SITE, exponent_out=-point * _ONE,
+                     coarse=coarse, offset=offset, path=Path.SITE, exponent_out=-point * _ONE,
                      scale_out=self.slots[sites[1]], low=fmt.min, high=fmt.max)
         return out
 
@@ -105,10 +111,10 @@ class LayerBuilder(Builder):
 
     def product(self, a: Matrix, layer: Linear, site: int | None, mode: Mode, reads=None,
                 writes=None, cols: slice = slice(None), activation=Activation.SIGNED,
-                rows: int | None = None, **fields) -> None:
+                rows: int | None = None, coarse: np.ndarray | None = None, **fields) -> None:
         """Multiply by weights of the stream; `site` gives the scale of `a`."""
         weight = layer.weight[:, cols]
-        self.emit(Opcode.GEMM, weights_of(layer, mode, activation, cols, self.config),
+        self.emit(Opcode.GEMM, weights_of(layer, mode, activation, cols, self.config, coarse),
                   {"source": (a, 0), **(reads or {})}, writes, mode=mode, activation=activation,
                   weights=Source.STREAM, m=a.rows if rows is None else rows, k=weight.shape[0],
                   n=weight.shape[1], scale_a=0 if site is None else self.slots[site], **fields)

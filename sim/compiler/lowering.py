@@ -84,7 +84,8 @@ def _block(build: LayerBuilder, index: int, block: Block, x: Matrix, taps: list[
     build.onto(x, f"{index}.attended", a, block.proj, site["proj"], mode, [])
     a = build.norm(f"{index}.fc1", x, block.norm2, site["fc1"], shape.tokens, mode)
     fc2 = build.linear(f"{index}.fc2", a, block.fc1, (site["fc1"], site["fc2"]), mode,
-                       GELU_POINT, operand_layout(mode), gelu=1, offset=int(mode is Mode.W4A4))
+                       GELU_POINT, operand_layout(mode), gelu=1, offset=int(mode is Mode.W4A4),
+                       coarse=block.coarse)
     build.onto(x, f"{index}.x", fc2, block.fc2, site["fc2"], mode, taps, Activation.UNSIGNED)
 
 

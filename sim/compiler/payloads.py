@@ -26,16 +26,21 @@ def numbers_of(values, layout: dict, config: AcceleratorConfig) -> bytes:
 
 
 def weights_of(layer: Linear, mode: Mode, activation: Activation, cols: slice,
-               config: AcceleratorConfig) -> bytes:
-    """Return the payload of a product: tile column after tile column."""
+               config: AcceleratorConfig, coarse: np.ndarray | None = None) -> bytes:
+    """Return the payload of a product: tile column after tile column.
+
+    `coarse` says of each output whether its column is, as in :mod:`golden.results.gelu`.
+    """
     weight = layer.weight[:, cols].astype(np.int64)
     start = start_values(weight, mode, activation)
     exponent, bias = layer.exponent[cols], layer.bias[cols]
+    flags = np.zeros_like(start) if coarse is None else coarse[cols]
     tile, parts = config.tile_cols(mode), []
     for first in range(0, weight.shape[1], tile):
         part = slice(first, first + tile)
-        units = [{"exponent": int(e), "bias": int(b), "start": int(s)} for e, b, s in
-                 zip(exponent[part], bias[part], start[part], strict=True)]
+        units = [{"exponent": int(e), "bias": int(b), "start": int(s), "coarse": int(flag)}
+                 for e, b, s, flag in zip(exponent[part], bias[part], start[part], flags[part],
+                                          strict=True)]
         parts += [units_of(units + [{}] * (tile - len(units)), isa.COLUMN, config),
                   pack_weights(weight[:, part], mode, config).tobytes()]
     return b"".join(parts)

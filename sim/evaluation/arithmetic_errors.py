@@ -23,7 +23,7 @@ Largest errors, in units of the last place, for an exponent ``x`` of a multiplie
     exponentials     255 * 2**-d                         0.55
     codes            d / step                            1/2
     row exponents    1024 * log2(sum(a))                 0.75
-    GELU             gelu(t) + 174 / 1024                0.85
+    GELU             gelu(t) + 174 / 1024                0.85, of coarse columns 10.9
 
 All tensors here are float64 in the units of golden's integers. Saturation, which the bounds do
 not cover, is applied to both sides of a comparison.
@@ -55,7 +55,7 @@ from .emulator import (
 
 EXPONENTIAL_ERROR = 0.55
 ROW_ERROR = 0.75
-GELU_ERROR = 0.85
+GELU_ERROR, COARSE_GELU_ERROR = 0.85, 10.9
 NORM_ERROR, NORM_SLOPE = 0.75, 0.14
 _TIGHT = 1e-9  # of float64 itself, for tensors of 16 bits
 
@@ -154,8 +154,10 @@ class _Comparison(Walk):
         return self._beside.compare("row exponents", name, ONE * torch.log2(total), ROW_ERROR,
                                     formats.LOG2)
 
-    def activated(self, name, t):
-        return self._beside.compare("gelu", name, gelu_shifted(t), GELU_ERROR, gelu.RESULT)
+    def activated(self, name, t, coarse):
+        bound = GELU_ERROR if coarse is None else torch.where(
+            torch.from_numpy(coarse != 0), COARSE_GELU_ERROR, GELU_ERROR)
+        return self._beside.compare("gelu", name, gelu_shifted(t, coarse), bound, gelu.RESULT)
 
 
 class _Following(Emulation):

@@ -47,9 +47,14 @@ def normalize(x: torch.Tensor, epsilon: int) -> torch.Tensor:
     return centred * variance.clamp_min(1e-30).rsqrt()
 
 
-def gelu_shifted(t: torch.Tensor) -> torch.Tensor:
-    """Return GELU with the offset that makes it unsigned, in golden's units."""
-    return torch.nn.functional.gelu(t / gelu.INPUT.one) * gelu.RESULT.one + gelu.OFFSET
+def gelu_shifted(t: torch.Tensor, coarse: np.ndarray | None = None) -> torch.Tensor:
+    """Return GELU with the offset that makes it unsigned, in golden's units.
+
+    `coarse` says which columns are, as in :mod:`golden.results.gelu`.
+    """
+    unit = gelu.INPUT.one if coarse is None else torch.exp2(
+        gelu.INPUT.frac - gelu.COARSE * real(coarse))
+    return torch.nn.functional.gelu(t / unit) * unit + gelu.OFFSET
 
 
 def exponentials(scores: torch.Tensor) -> torch.Tensor:
@@ -101,8 +106,8 @@ class Walk(ABC):
         """Return ``1024 * log2(total)``."""
 
     @abstractmethod
-    def activated(self, name: str, t):
-        """Return GELU with its offset."""
+    def activated(self, name: str, t, coarse):
+        """Return GELU with its offset; `coarse` says which columns are, None where none is."""
 
     def run(self, pixels: np.ndarray) -> torch.Tensor:
         """Return the logits of images, (images, classes)."""
@@ -148,7 +153,8 @@ class Walk(ABC):
         u = self.normalized(f"{index}.norm2", x, block.norm2)
         a = self._site(f"{index}.fc1", u, site["fc1"], _point(block.norm2))
         t = self._linear("hidden", f"{index}.t", a, block.fc1, self._scale(site["fc1"]))
-        a = self._site(f"{index}.fc2", self.activated(f"{index}.gelu", t), site["fc2"], GELU_POINT)
+        g = self.activated(f"{index}.gelu", t, block.coarse)
+        a = self._site(f"{index}.fc2", g, site["fc2"], GELU_POINT)
         return self._linear("residual", f"{index}.x", a, block.fc2, self._scale(site["fc2"]), x)
 
     def _attention(self, index: int, y, site: dict[str, int]):
@@ -226,10 +232,11 @@ class Emulation(Walk):
             made = real(log2.log2(total.flatten().numpy().astype(np.int64))).reshape(total.shape)
         return made
 
-    def activated(self, name, t):
+    def activated(self, name, t, coarse):
         if "gelu" in self._integer:
-            return real(gelu.gelu(_narrow(t.flatten()))).reshape(t.shape)
-        return gelu_shifted(t)
+            flags = None if coarse is None else np.broadcast_to(coarse, t.shape).flatten()
+            return real(gelu.gelu(_narrow(t.flatten()), flags)).reshape(t.shape)
+        return gelu_shifted(t, coarse)
 
 
 def _narrow(x) -> np.ndarray:

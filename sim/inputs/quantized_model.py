@@ -179,7 +179,7 @@ def _optional(kind):
 
 
 _MAY_LACK = {"coarse"}
-"""What a network may do without, and files of older versions do."""
+"""What a network and a block may do without, and files of older versions do."""
 
 
 def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):

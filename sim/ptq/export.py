@@ -125,7 +125,9 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
     Parameters
     ----------
     source
-        Supplies everything but the weights: biases, embedding, LayerNorms.
+        Supplies everything but the weights: biases, embedding, LayerNorms, and `coarse` of a
+        block, if it has that: 1 for coarse columns of GELU, whose factor ``2**gelu.COARSE`` the
+        rows of `fc2`'s weights already have.
     weights
         Of the layers ``patch``, ``head``, and ``3.fc1`` and the like.
     ranges
@@ -150,12 +152,15 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
 
     blocks = []
     for index, block in enumerate(source.blocks):
+        coarse = block.get("coarse")
+        coarse = None if coarse is None else coarse.numpy().astype(np.uint8)
+        hidden = GELU_POINT if coarse is None else GELU_POINT - gelu.COARSE * coarse.astype(int)
         parts = {name: layer(f"{index}.{name}", block[name], fraction, offset)
                  for name, fraction, offset in zip(
-                     LAYERS, (qkv, residual, GELU_POINT, residual),
+                     LAYERS, (qkv, residual, hidden, residual),
                      (0.0, 0.0, 0.0, gelu.OFFSET / gelu.RESULT.one), strict=True)}
         blocks.append(Block(norm1=_norm(block["norm1"]), norm2=_norm(block["norm2"]), step=step,
-                            **parts))
+                            coarse=coarse, **parts))
     return Network(
         shape=shape, precision=precision, residual_point=stream.point, qkv_point=qkv,
         logit_point=logits,

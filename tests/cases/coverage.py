@@ -58,7 +58,10 @@ def _bins() -> dict[str, list[str]]:
             ("wide", "site", "direct", "to site", "norm"), ENDS)],
         "requantization by rows": ["low", "inside", "high"],
         "sums": [_name(*each) for each in product(("residual", "bias"), ("low", "high"))],
-        "gelu": ["below the table", "in the table", "above the table", "zero", "saturated"],
+        "gelu": [_name(*each) for each in product(
+            ("plain", "coarse"),
+            ("below the table", "in the table", "above the table", "zero", "saturated"))]
+        + ["no coarse columns", "coarse columns", "all columns coarse"],
         "softmax": [_name(*each) for each in product(
             ("exponentials", "codes"),
             ("one key", "all equal", "odd keys", "last code or zero", "one row"))]
@@ -184,7 +187,7 @@ class _Observer:
         self.requants, self.looked_up, self.measured, self.exponents = [], [], [], []
         self.columns = None
         functions = {name: getattr(golden_machine, name)
-                     for name in ("requant", "gelu_table", "layer_norm")}
+                     for name in ("requant", "gelu_columns", "layer_norm")}
         statistics, weights = golden_machine.range_unit.statistics, self.machine._weights
         multipliers = golden_machine._multipliers
 
@@ -196,10 +199,9 @@ class _Observer:
             self.coarse = np.asarray(coarse)
             return functions["layer_norm"](x, gamma, beta, epsilon, coarse)
 
-        class Table:
-            def __getitem__(_, index):
-                self.looked_up.append(index + ACT16.min)
-                return functions["gelu_table"]()[index]
+        def gelu_columns(t, coarse):
+            self.looked_up.append((t, np.asarray(coarse, bool)))
+            return functions["gelu_columns"](t, coarse)
 
         def measure(*args):
             self.measured.append((args[0], statistics(*args)))
@@ -215,7 +217,7 @@ class _Observer:
 
         with (mock.patch.object(golden_machine, "requant", requant),
               mock.patch.object(golden_machine, "layer_norm", layer_norm),
-              mock.patch.object(golden_machine, "gelu_table", Table),
+              mock.patch.object(golden_machine, "gelu_columns", gelu_columns),
               mock.patch.object(golden_machine, "_multipliers", exponents),
               mock.patch.object(golden_machine.range_unit, "statistics", measure),
               mock.patch.object(self.machine, "_weights", columns)):
@@ -284,12 +286,19 @@ class _Observer:
             self._requant("to site", self.requants[1])
         if path is not Path.DIRECT:
             self._sums(before.get("residual_address"))
-        for values in self.looked_up:
-            self.hit("gelu", "below the table", (values <= -END).any())
-            self.hit("gelu", "above the table", (values >= END).any())
-            self.hit("gelu", "in the table", (abs(values) < END).any())
-            self.hit("gelu", "zero", (values == 0).any())
-            self.hit("gelu", "saturated", (values > RESULT.max - OFFSET).any())
+        for values, coarse in self.looked_up:
+            self._gelu(values, coarse)
+
+    def _gelu(self, t, coarse) -> None:
+        for kind, values in (("plain", t[:, ~coarse]), ("coarse", t[:, coarse])):
+            for place, there in (("below the table", values <= -END),
+                                 ("above the table", values >= END),
+                                 ("in the table", abs(values) < END), ("zero", values == 0),
+                                 ("saturated", values > RESULT.max - OFFSET)):
+                self.hit("gelu", f"{kind} {place}", there.any())
+        self.hit("gelu", "no coarse columns", not coarse.any())
+        self.hit("gelu", "coarse columns", coarse.any() and not coarse.all())
+        self.hit("gelu", "all columns coarse", coarse.all())
 
     def _length(self, op: Instruction, weights: Source) -> None:
         config, group, name = self.config, "lengths of products", weights.name.lower()

@@ -50,12 +50,14 @@ INSTRUCTIONS = [
      "00000000000000000000007b0b0f0000000000000000000000000000000000000000000000e09e76b50b"
      "33420f")),
     (Opcode.MEASURE, {"gelu": 1, "m": 5221, "n": 6091, "source": 797055, "source_stride":
-      39729, "exponent": -419203, "scale_a": 3555},
-     "0a80a08c0280e5fb97c2319b0000000000000000000000000000000000d0a799000030de"),
+      39729, "exponent": -419203, "scale_a": 3555, "words": 985979},
+     ("0a80a08c0280e5fb97c2319b0000000000000000000000000000000000d0a799000030de000000000000"
+     "00000000000000000000007b0b0f")),
     (Opcode.QUANTIZE, {"layout": 4, "gelu": 1, "offset": 1, "m": 5221, "n": 6091, "source":
       797055, "source_stride": 39729, "dest": 906161, "dest_stride": 50531, "low": -18665,
-      "high": -22327, "exponent_out": -226257, "scale_out": 2377},
-     "0bc0a88c0280e5fb97c2319b000000000000000000b1d33d567c719b8c0a00002f8c0c00009094"),
+      "high": -22327, "exponent_out": -226257, "scale_out": 2377, "words": 985979},
+     ("0bc0a88c0280e5fb97c2319b000000000000000000b1d33d567c719b8c0a00002f8c0c00009094000000"
+     "00000000000000000000007b0b0f")),
 ]
 """An instruction of each opcode: opcode, all of its fields, and its bytes.
 
@@ -92,7 +94,8 @@ SINGLE_FIELDS = [
 """Instructions with one field, for the narrow ones, which cannot all be told apart above."""
 
 UNITS = [
-    (isa.COLUMN, {"exponent": -519627, "bias": -25923, "start": -118633558}, "3512d8aba9badc8e"),
+    (isa.COLUMN, {"exponent": -519627, "bias": -25923, "start": -51524694, "coarse": 1},
+     "3512d8aba9badcce"),
     (isa.CHANNEL, {"gamma": -32476, "coarse": 1, "zero": 0, "beta": -1985229329},
      "24810100efcdab89"),
     (isa.SCALES, {"scale0": -32476, "scale1": 28963, "scale2": -25923, "scale3": 17767},

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
-from golden.rows.layernorm import COARSE
+from golden.results import gelu
+from golden.rows import layernorm
 
 SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
 
@@ -40,23 +41,39 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
                    linear(shape.dim, shape.classes, 10, 1, HEAD.weight), lambdas.astype(int))
 
 
-def massive(made: Network, channel: int = 3) -> Network:
-    """Return a network in which a coarse channel carries massive activations from block 0 on."""
-    coarse = np.zeros(made.shape.dim, np.uint8)
-    coarse[channel] = 1
+def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:
+    """Return a network in which a coarse channel carries massive activations from block 0 on.
 
-    def coarser(layer, times=1):
+    Block 0 has them from a coarse column of GELU, where some hidden units' inputs are beyond 32.
+    """
+    channels, units = (np.zeros(size, np.uint8) for size in (made.shape.dim, made.shape.hidden))
+    channels[channel] = units[unit] = 1
+
+    def coarser(layer, column, shift, times=1):
         exponent, bias = layer.exponent.copy(), layer.bias.copy()
-        exponent[channel] += round(1024 * np.log2(times)) - 1024 * COARSE
-        bias[channel] >>= COARSE
+        exponent[column] += round(1024 * np.log2(times)) - 1024 * shift
+        bias[column] >>= shift
         return replace(layer, exponent=exponent, bias=bias)
 
-    embedding = made.embedding.copy()
-    embedding[:, channel] >>= COARSE
-    blocks = [replace(block, proj=coarser(block.proj), fc2=coarser(block.fc2, 1 if index else 60))
-              for index, block in enumerate(made.blocks)]
-    return replace(made, patch=coarser(made.patch), embedding=embedding, blocks=tuple(blocks),
-                   coarse=coarse)
+    def carried(layer):
+        """Only that hidden unit goes to the channel, and to no other."""
+        weight, exponent = layer.weight.copy(), layer.exponent.copy()
+        weight[:, channel] = weight[unit] = 0
+        weight[unit, channel] = made.precision.weight.max
+        exponent[channel] = round(1024 * np.log2(60 / made.precision.weight.max)) + 1024 * 9
+        return replace(layer, weight=weight, exponent=exponent)
+
+    embedding, scales = made.embedding.copy(), made.scales.copy()
+    embedding[:, channel] >>= layernorm.COARSE
+    scales[made.shape.site(0, "fc2")] += 2 * 1024
+    first, *others = made.blocks
+    first = replace(first, fc1=coarser(first.fc1, unit, gelu.COARSE, 80), coarse=units,
+                    fc2=carried(first.fc2))
+    blocks = [replace(block, proj=coarser(block.proj, channel, layernorm.COARSE),
+                      fc2=coarser(block.fc2, channel, layernorm.COARSE))
+              for block in (first, *others)]
+    return replace(made, patch=coarser(made.patch, channel, layernorm.COARSE), scales=scales,
+                   embedding=embedding, blocks=tuple(blocks), coarse=channels)
 
 
 def pixels(count: int, shape: VitShape = SHAPE, seed: int = 2) -> np.ndarray:

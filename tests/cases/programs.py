@@ -297,6 +297,7 @@ class _Generator:
         start = self.pick((0, round(2**size), limit))
         bias = self.pick((0, 300, 4000, formats.ACT16.max))
         exact = self.chance(0.3)
+        share = self.pick((0, 0, 0.1, 0.7, 1))
         for first in range(0, n, tile):
             exponents = self.draw.integers(-3, 4, tile) * _ONE if exact else self.draw.normal(
                 0, 700, tile).astype(int)
@@ -305,8 +306,9 @@ class _Generator:
                 exponents = self.draw.integers(fmt.min, fmt.max + 1, tile)
             biases = self.draw.integers(-bias - (bias == formats.ACT16.max), bias + 1, tile)
             starts = self.draw.integers(-start, start + 1, tile)
+            coarse = self.draw.random(tile) < share
             units = [dict(zip(isa.COLUMN, map(int, row), strict=True))
-                     for row in zip(exponents, biases, starts, strict=True)]
+                     for row in zip(exponents, biases, starts, coarse, strict=True)]
             parts += [self.units(units, isa.COLUMN), self.weights(mode, k, n - first)]
         return b"".join(parts)
 

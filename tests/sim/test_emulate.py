@@ -55,10 +55,15 @@ def test_with_every_unit_of_golden_it_is_golden_where_channels_are_coarse():
     made, images = massive(network(Precision(8, 8))), pixels(6)
     logits = golden(made, images)[0]
     assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
-    blind = dataclasses.replace(made, coarse=None)
-    error, wrong = (np.abs(emulator.emulate(one, images, integer={"residual"}) - logits).mean()
-                    for one in (made, blind))
-    assert error < wrong / 2
+    first, *others = made.blocks
+    blind = (dataclasses.replace(made, coarse=None),
+             dataclasses.replace(made, blocks=(dataclasses.replace(first, coarse=None), *others)))
+    error, *wrong = (np.abs(emulator.emulate(one, images, integer={"residual"}) - logits).mean()
+                     for one in (made, *blind))
+    assert error < wrong[0] / 2
+    assert error < wrong[1]
+    made = emulator.gelu_shifted(torch.tensor([800.0, 800.0]), np.array([0, 1])).tolist()
+    assert made == pytest.approx([800 * 0.78267 + 174, 974], abs=0.01)
 
 
 def test_with_every_unit_of_golden_it_is_golden_at_scales_of_each_image():
@@ -194,7 +199,8 @@ def _log2(monkeypatch):
 def _gelu(monkeypatch):
     exact = emulator.gelu.gelu
     monkeypatch.setattr(emulator.gelu, "gelu",
-                        lambda t: exact(t) + (np.abs(t.astype(int)) >> 7 == 3).astype(np.int16))
+                        lambda t, *others: exact(t, *others)
+                        + (np.abs(t.astype(int)) >> 7 == 3).astype(np.int16))
 
 
 def _softmax(monkeypatch):

@@ -62,6 +62,21 @@ def test_a_number_out_of_its_format_is_named():
         dataclasses.replace(made, blocks=(made.blocks[0], broken))
 
 
+@pytest.mark.parametrize(("coarse", "message"), [
+    (np.arange(20), r"blocks\[1\]\.coarse\[2\] = 2 is outside 0\.\.1"),
+    (np.zeros(12, int), r"blocks\[1\]\.coarse must have shape \(20\), not \(12,\)"),
+])
+def test_coarse_columns_are_flags_of_hidden_units(coarse, message):
+    made = network(Precision(4, 4))
+    assert made.blocks[1].coarse is None
+    broken = dataclasses.replace(made.blocks[1], coarse=coarse)
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(made, blocks=(made.blocks[0], broken))
+    flags = dataclasses.replace(made.blocks[1], coarse=np.arange(20) % 2)
+    assert dataclasses.replace(made, blocks=(made.blocks[0], flags)
+                               ).blocks[1].coarse.dtype == np.uint8
+
+
 def test_floats_are_refused():
     made = network(Precision(8, 8))
     with pytest.raises(TypeError, match="scales must be an integer array"):

@@ -5,12 +5,12 @@ import pytest
 
 from golden.common import exp2
 from golden.network import vit
-from golden.network.network import BLOCK_SITES, HEAD, Precision
+from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Precision
 from golden.product import mac_array
 from golden.product.mac_array import Activation
 from golden.results import gelu
 from golden.rows import layernorm, softmax
-from tests.cases.networks import SHAPE, network, pixels
+from tests.cases.networks import SHAPE, massive, network, pixels
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 
@@ -53,7 +53,7 @@ class Definition:
         return self.seen[name]
 
     def norm(self, name, norm, x):
-        u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.made.epsilon)
+        u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.made.epsilon, self.made.coarse)
         return self.site(name, u, -self.scale[name] - 1024 * (10 + norm.point))
 
     def linear(self, name, layer, a, mode, *residual, kind=Activation.SIGNED):
@@ -89,7 +89,8 @@ class Definition:
                                                     precision.mode, x)
         a = self.norm(f"{index}.fc1", block.norm2, x)
         t = seen[f"{index}.t"] = self.linear(f"{index}.fc1", block.fc1, a, precision.mode)
-        g = gelu.gelu(t.ravel()).reshape(t.shape)
+        flags = None if block.coarse is None else np.tile(block.coarse, len(t))
+        g = seen[f"{index}.gelu"] = gelu.gelu(t.ravel(), flags).reshape(t.shape)
         a = self.site(f"{index}.fc2", g, -scale[f"{index}.fc2"] - 1024 * 10)
         x = seen[f"{index}.x"] = self.linear(f"{index}.fc2", block.fc2, a, precision.mode, x,
                                              kind=Activation.UNSIGNED)
@@ -98,7 +99,32 @@ class Definition:
 
 @pytest.mark.parametrize(("bits", "step"), PRECISIONS)
 def test_every_tensor_is_that_of_the_definition(bits, step):
-    made, images = network(Precision.parse(bits), step), pixels(3)
+    check_definition(network(Precision.parse(bits), step), step)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_of_massive_activations_is_that_of_the_definition(bits):
+    check_definition(massive(network(Precision.parse(bits))), 0)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_massive_activations_pass_gelu(bits):
+    channel, unit = 3, 5
+    made, seen = massive(network(Precision.parse(bits)), channel, unit), {}
+    vit.Vit(made).run(pixels(3), watch=seen.__setitem__)
+    point, fc2 = made.channel_points[channel], made.blocks[0].fc2
+    t = seen["0.t"][..., unit].ravel() * 2.0**-(GELU_POINT - gelu.COARSE)
+    at = t.argmax()
+    assert t[at] > 3 * 32  # where the input of other columns saturates
+    factor = fc2.weight[unit, channel] * 2.0**(fc2.exponent[channel] / 1024 - point)
+    jump = (seen["0.x"].astype(int) - seen["0.attended"])[..., channel].ravel() * 2.0**-point
+    assert jump[at] == pytest.approx(t[at] * 2.0**-gelu.COARSE * factor, rel=0.1)
+    others = np.delete(np.abs(seen["1.x"]).max((0, 1)) * 2.0**-made.channel_points, channel)
+    assert np.abs(seen["1.x"][..., channel]).max() * 2.0**-point > 20 * others.max()
+
+
+def check_definition(made, step):
+    images = pixels(3)
     draw = np.random.default_rng(3)
     lambdas = made.scales + draw.integers(-300, 300, (3, SHAPE.sites))
     seen = {}

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from golden.results import gelu as module
-from golden.results.gelu import END, INPUT, OFFSET, RESULT, TABLE, TABLE_FRAC, gelu, gelu_table
+from golden.results.gelu import (
+    COARSE,
+    END,
+    INPUT,
+    OFFSET,
+    RESULT,
+    TABLE,
+    TABLE_FRAC,
+    gelu,
+    gelu_columns,
+    gelu_table,
+)
 
 EVERY = np.arange(INPUT.min, INPUT.max + 1)
 EXACT = np.array([t * erfc(-t / INPUT.one / sqrt(2)) / 2 for t in EVERY.tolist()]) + OFFSET
@@ -66,6 +77,34 @@ def test_larger_positive_inputs_give_larger_results():
     assert (np.diff(gelu(EVERY[INSIDE & (EVERY >= 0)]).astype(int)) >= 0).all()
 
 
+def test_in_coarse_columns_every_input_is_within_the_stated_error():
+    unit = INPUT.one >> COARSE
+    exact = np.array([t * erfc(-t / unit / sqrt(2)) / 2 for t in EVERY.tolist()]) + OFFSET
+    results = gelu(EVERY, np.ones(EVERY.shape, int))
+    assert results.dtype == np.int16
+    error = np.abs(results - exact)[INSIDE]
+    assert 10.8 < error.max() <= 10.9
+    assert (results[~INSIDE] == RESULT.max).all()
+    np.testing.assert_array_equal(results, [min(max(t, 0) + OFFSET, RESULT.max)
+                                            for t in EVERY.tolist()])
+
+
+def test_coarse_columns_hold_what_is_far_beyond_the_others():
+    t = np.array([217 * INPUT.one >> COARSE])
+    (result,) = (gelu(t, [1]).astype(int) - OFFSET) << COARSE
+    assert result == 217 * INPUT.one
+    assert gelu([INPUT.max])[0] == RESULT.max
+
+
+def test_columns_have_the_table_that_is_theirs():
+    t = np.random.default_rng(1).integers(INPUT.min, INPUT.max + 1, (50, 6)).astype(np.int16)
+    t[:3] = [[INPUT.min], [0], [INPUT.max]]
+    coarse = [0, 1, 0, 0, 1, 1]
+    flags = np.broadcast_to(coarse, t.shape)
+    np.testing.assert_array_equal(gelu_columns(t, coarse).ravel(), gelu(t.ravel(), flags.ravel()))
+    np.testing.assert_array_equal(gelu_columns(t, []).ravel(), gelu(t.ravel()))
+
+
 def test_table_samples_are_far_from_ties():
     # so that a last-place difference of another library's erfc changes no sample
     for index, sample in enumerate(TABLE.samples[:-1]):
@@ -76,6 +115,7 @@ def test_table_samples_are_far_from_ties():
 
 
 def test_the_table_for_speed_holds_every_result():
+    np.testing.assert_array_equal(gelu_table(True), gelu(EVERY, np.ones(EVERY.shape, int)))
     table = gelu_table()
     np.testing.assert_array_equal(table, gelu(EVERY))
     assert table[-700 + 32768] == gelu([-700])[0]
@@ -84,6 +124,9 @@ def test_the_table_for_speed_holds_every_result():
 def test_compiled_equals_interpreted():
     t = EVERY[::37]
     assert gelu(t).tolist() == [module.gelu_kernel.py_func(int(value)) for value in t]
+    coarse = np.arange(t.size) % 2
+    assert gelu(t, coarse).tolist() == [module.gelu_kernel.py_func(int(value), bool(flag))
+                                        for value, flag in zip(t, coarse, strict=True)]
 
 
 def test_a_flipped_table_bit_is_noticed(monkeypatch):
@@ -102,3 +145,12 @@ def test_a_flipped_table_bit_is_noticed(monkeypatch):
 def test_refuses(error, message, t):
     with pytest.raises(error, match=message):
         gelu(t)
+
+
+@pytest.mark.parametrize(("message", "coarse"), [
+    (r"coarse\[1\] = 2 is outside 0..1", [0, 2]),
+    (r"coarse must have shape \(2\), not \(3,\)", [0, 1, 0]),
+])
+def test_refuses_flags_that_are_none(message, coarse):
+    with pytest.raises(ValueError, match=message):
+        gelu([5, 6], coarse)

@@ -110,7 +110,8 @@ class Run:
         out = y
         if path == Path.SITE:
             if fields["gelu"]:
-                out = gelu(out.astype(np.int16).ravel()).reshape(m, n)
+                coarse = np.tile(columns["coarse"], m)
+                out = gelu(out.astype(np.int16).ravel(), coarse).reshape(m, n)
             out = requant(out, *multipliers(np.full(n, fields["base_out"])), *limits)
         return y, out - 8 * (fields["offset"] and path != Path.WIDE)
 
@@ -152,7 +153,8 @@ def make_run(config, rng, mode=Mode.W8A8, path=Path.SITE, m=None, n=None, **fiel
         {"mode": TileMode[mode.name], "path": path, "m": m, "n": n, **numbers_of, **fields},
         acc,
         {"exponent": exponent + shared, "start": start,
-         "bias": numbers.integers(-4000, 4000, width)},
+         "bias": numbers.integers(-4000, 4000, width),
+         "coarse": (numbers.random(width) < 0.3).astype(int)},
         numbers.integers(-20000, 20000, (height, width)).astype(np.int16),
         numbers.integers(-2 << 10, 2 << 10, height),
     )
@@ -364,6 +366,15 @@ def test_takes_nothing_before_a_run():
             await ctx.tick()
 
     simulate(dut, testbench)
+
+
+def test_coarse_columns_make_a_difference():
+    run = make_run(CONFIGURATIONS["4x4"], random.Random(7), m=4, n=8, gelu=1)
+    run = replace(run, fields={**run.fields, "low": -1 << 15, "high": (1 << 15) - 1, "base_out": 0})
+    plain = replace(run, units={**run.units, "coarse": 1 - run.units["coarse"]})
+    wrong = plain.expected()
+    check([run])
+    assert run.expected() != wrong
 
 
 @pytest.mark.parametrize("what", ["acc", "residual", "row_exponents", "exponent", "bias", "start"])

@@ -20,22 +20,31 @@ WIDE = AcceleratorConfig(64, 64, lanes=64)
 EVERY = np.arange(INPUT.min, INPUT.max + 1)
 
 
-def check(config, values, *, idle=0.0, stall=0.0):
+def offered(values, coarse=0):
+    return {"values": values, "coarse": coarse}
+
+
+def check(config, values, *, coarse=0.0, idle=0.0, stall=0.0):
+    """Compare with golden; a share of the columns is coarse."""
     dut = Gelu(config)
     beats = np.resize(values, (-(-len(values) // config.lanes), config.lanes))
-    expected = [gelu(beat).tolist() for beat in beats]
-    simulate(dut, source(dut.i, beats.tolist(), idle=idle),
-             sink(dut.o, expected, list, stall=stall), monitors=[held(dut.o)])
+    flags = (np.random.default_rng(2).random(beats.shape) < coarse).astype(int)
+    expected = [gelu(*beat).tolist() for beat in zip(beats, flags, strict=True)]
+    given = [offered(beat.tolist(), sum(flag << lane for lane, flag in enumerate(lanes.tolist())))
+             for beat, lanes in zip(beats, flags, strict=True)]
+    simulate(dut, source(dut.i, given, idle=idle), sink(dut.o, expected, list, stall=stall),
+             monitors=[held(dut.o)])
 
 
-def test_matches_golden_for_every_input():
-    check(WIDE, EVERY)
+@pytest.mark.parametrize("coarse", [0, 1])
+def test_matches_golden_for_every_input(coarse):
+    check(WIDE, EVERY, coarse=coarse)
 
 
 @pytest.mark.parametrize("name", TEST_CONFIGS)
 def test_matches_golden_with_gaps_and_backpressure(name):
     values = np.random.default_rng(1).integers(-5000, 5000, 600)
-    check(TEST_CONFIGS[name], values, idle=0.3, stall=0.3)
+    check(TEST_CONFIGS[name], values, coarse=0.3, idle=0.3, stall=0.3)
 
 
 def test_matches_golden_on_recorded_activations():
@@ -47,12 +56,12 @@ def test_latency_and_a_beat_every_cycle():
     values = [-300, 5, 3000, 32767]
 
     async def testbench(ctx):
-        assert await latency(ctx, dut.i, dut.o, [5]) == Gelu.LATENCY
+        assert await latency(ctx, dut.i, dut.o, offered([5])) == Gelu.LATENCY
         await ctx.tick()
         got = []
         ctx.set(dut.i.valid, 1)
         for cycle in range(Gelu.LATENCY + len(values)):
-            ctx.set(dut.i.payload, [values[min(cycle, len(values) - 1)]])
+            ctx.set(dut.i.payload, offered([values[min(cycle, len(values) - 1)]]))
             *_, valid, payload = await ctx.tick().sample(dut.o.valid, dut.o.payload)
             got += list(payload) if valid else []
         assert got == gelu(values).tolist()

@@ -76,8 +76,8 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
             assert ctx.get(dut.valid)
             part = units[word * lanes:(word + 1) * lanes]
             assert list(ctx.get(dut.values)) == [
-                {"multiplier": multiplier(base + unit["exponent"]), "start": unit["start"]}
-                for unit in part]
+                {"multiplier": multiplier(base + unit["exponent"]), "start": unit["start"],
+                 "coarse": unit["coarse"]} for unit in part]
             assert list(ctx.get(dut.biases)) == [unit["bias"] for unit in part]
             taken += await offered(ctx, dut, units[taken:], cols + 10)
             seen += lanes
@@ -129,7 +129,7 @@ def test_rows_have_their_multipliers_again_in_each_tile_column(mode, with_rows):
                     await ctx.tick()
                 want = multiplier(base - with_rows * table[index % padded])
                 assert list(ctx.get(dut.values)) == [
-                    {"multiplier": want, "start": 0}] * CONFIG.lanes
+                    {"multiplier": want, "start": 0, "coarse": 0}] * CONFIG.lanes
                 assert ctx.get(dut.multiplier_out) == multiplier(77)
                 ctx.set(dut.row_end, 1)
                 await ctx.tick()

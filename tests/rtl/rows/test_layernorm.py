@@ -305,11 +305,13 @@ def test_buffer_refuses_words_while_full_and_loses_none():
         assert not ctx.get(dut.i.ready)
         await source(dut.scales, [{"sum": number} for number in range(6)], idle=0.5)(ctx)
 
-    expected = [(word, index // row, index % row, int(index % row == row - 1))
-                for index, word in enumerate(words)]
-    simulate(dut, scales, source(dut.i, words),
-             sink(dut.o, expected, lambda p: (list(p.values), p.scale.sum, p.word, p.last),
-                  stall=0.1), monitors=[held(dut.o)])
+    coarse = np.random.default_rng(1).integers(0, 1 << config.lanes, len(words)).tolist()
+    given = [{"values": word, "coarse": flags} for word, flags in zip(words, coarse, strict=True)]
+    expected = [(word, flags, index // row, index % row, int(index % row == row - 1))
+                for index, (word, flags) in enumerate(zip(words, coarse, strict=True))]
+    simulate(dut, scales, source(dut.i, given),
+             sink(dut.o, expected, lambda p: (list(p["values"]), p.coarse, p.scale.sum, p.word,
+                                              p.last), stall=0.1), monitors=[held(dut.o)])
 
 
 def flipped(values, index):

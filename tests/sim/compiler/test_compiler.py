@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from golden.common.config import CORES, AcceleratorConfig
+from golden.common.exp2 import exp2
 from golden.core import isa, program
 from golden.core.isa import INSTRUCTION_BYTES, Opcode
 from golden.core.machine import Machine
@@ -18,6 +19,7 @@ from golden.network.network import Precision, Tap, VitShape
 from golden.network.vit import Vit
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 from golden.results import gelu
+from golden.results.requant import requant
 from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
@@ -328,6 +330,30 @@ def test_scales_measured_just_in_time_are_near_static_ones():
     wanted = Vit(made).run(images).logits
     assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98
     assert len(np.unique(slots, axis=0)) == len(images)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_coarse_columns_are_known_where_scales_are_measured(bits):
+    made, image = massive(network(Precision.parse(bits), shape=SHAPE)), pixels(1, SHAPE)
+    compiled = compile_network(made, replace(SMALL, sram_kib=64), jit=True)
+    machine, coarse = Machine(compiled, image[0]), made.blocks[0].coarse
+    counts = []
+    while not machine.done:
+        op = machine.step()
+        if op.gelu and op.opcode in (Opcode.MEASURE, Opcode.QUANTIZE):
+            counts.append(op.words)
+        if op.gelu and op.words and op.opcode is Opcode.MEASURE:
+            t = scratchpad.read_wide(machine.scratchpad, op.source, op.source_stride, op.m, op.n)
+            wanted = 1024 * np.log2(gelu.gelu_columns(t, coarse).max()) + op.exponent
+            assert abs(machine.scales[op.scale_a] - wanted) <= 1
+        if op.gelu and op.words and op.opcode is Opcode.QUANTIZE:
+            exponent = np.array([op.exponent_out - int(machine.scales[op.scale_out])])
+            mantissa, shift = exp2(exponent.repeat(op.n))
+            wanted = requant(gelu.gelu_columns(t, coarse), mantissa, shift, op.low, op.high)
+            found = scratchpad.read_operand(machine.scratchpad, op.dest, op.dest_stride, op.m, op.n,
+                                            isa.Layout(op.layout), signed=bool(op.offset))
+            assert (found == wanted - 8 * op.offset).all()
+    assert counts == [SHAPE.hidden, SHAPE.hidden, 0, 0]
 
 
 def test_measuring_takes_the_largest_magnitude_after_gelu():

@@ -106,6 +106,16 @@ def test_round_trip(tmp_path, name):
     assert (model.name, model.classes) == ("small", tuple("abcde"))
 
 
+def test_coarse_flags_survive_and_may_lack(tmp_path):
+    path, network = tmp_path / "m.safetensors", networks.massive(small("w4a4"))
+    save(QuantizedModel(network, ABOUT), path)
+    found = load(path).network
+    assert_same(found, network)
+    assert found.blocks[0].coarse.any()
+    blocks = parts(path)[0]["network"]["blocks"]
+    assert ["coarse" in block for block in blocks] == [True, False]
+
+
 def test_reloaded_network_gives_the_same_logits(path):
     pixels = networks.pixels(2)
     found, wanted = (vit.Vit(network).run(pixels) for network in (load(path).network, small()))

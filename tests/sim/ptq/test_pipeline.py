@@ -9,6 +9,7 @@ import torch
 from golden.common.formats import IntFormat
 from golden.network import vit
 from golden.network.network import HEAD, Precision
+from golden.results import gelu
 from golden.rows.layernorm import COARSE
 from sim.cli import UserError
 from sim.ptq import export, fold, observers, pipeline, rounding, source, train
@@ -77,6 +78,23 @@ def test_massive_activations_leave_the_other_channels_their_resolution(monkeypat
     plain = pipeline.Result(result.twin, result.ranges).network
     assert plain.coarse is None
     assert made.residual_point == plain.residual_point + 4
+
+
+def test_coarse_columns_of_the_float_side_have_four_fractional_bits_less(network):
+    result = pipeline.quantize(network, vits.pixels(8), pipeline.Plan(Precision(8, 8)))
+    plain, made = result.network.blocks[0], result.twin.source()
+    flags = torch.zeros(network.shape.hidden, dtype=torch.uint8)
+    flags[5] = 1
+    made.blocks[0]["coarse"] = flags
+    found = export.build(made, pipeline.weights(result.twin), result.ranges, result.network.scales,
+                         Precision(8, 8)).blocks
+    assert found[1].coarse is None
+    assert (found[0].coarse == flags.numpy()).all()
+    less = 1024 * gelu.COARSE * flags.numpy().astype(int)
+    assert (plain.fc1.exponent - found[0].fc1.exponent == less).all()
+    assert abs(found[0].fc1.bias[5] - plain.fc1.bias[5] / 16) <= 0.6
+    assert (np.delete(found[0].fc1.bias, 5) == np.delete(plain.fc1.bias, 5)).all()
+    assert (found[0].fc2.bias == plain.fc2.bias).all()
 
 
 @pytest.mark.parametrize("largest", [[3.0] * 64, [1.0, 2.0, 4.0, 8.0, 16.0] * 12])
