@@ -125,9 +125,7 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
     Parameters
     ----------
     source
-        Supplies everything but the weights: biases, embedding, LayerNorms, and `coarse` of a
-        block, if it has that: 1 for coarse columns of GELU, whose factor ``2**gelu.COARSE`` the
-        rows of `fc2`'s weights already have.
+        Supplies everything but the weights: biases, embedding, LayerNorms, coarse hidden units.
     weights
         Of the layers ``patch``, ``head``, and ``3.fc1`` and the like.
     ranges
@@ -152,8 +150,9 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
 
     blocks = []
     for index, block in enumerate(source.blocks):
-        coarse = block.get("coarse")
-        coarse = None if coarse is None else coarse.numpy().astype(np.uint8)
+        coarse = None
+        if source.coarse is not None and source.coarse[index].any():
+            coarse = source.coarse[index].numpy()
         hidden = GELU_POINT if coarse is None else GELU_POINT - gelu.COARSE * coarse.astype(int)
         parts = {name: layer(f"{index}.{name}", block[name], fraction, offset)
                  for name, fraction, offset in zip(

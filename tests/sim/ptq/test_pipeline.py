@@ -83,9 +83,9 @@ def test_massive_activations_leave_the_other_channels_their_resolution(monkeypat
 def test_coarse_columns_of_the_float_side_have_four_fractional_bits_less(network):
     result = pipeline.quantize(network, vits.pixels(8), pipeline.Plan(Precision(8, 8)))
     plain, made = result.network.blocks[0], result.twin.source()
-    flags = torch.zeros(network.shape.hidden, dtype=torch.uint8)
+    made.coarse = torch.zeros(network.shape.depth, network.shape.hidden, dtype=torch.uint8)
+    flags = made.coarse[0]
     flags[5] = 1
-    made.blocks[0]["coarse"] = flags
     found = export.build(made, pipeline.weights(result.twin), result.ranges, result.network.scales,
                          Precision(8, 8)).blocks
     assert found[1].coarse is None
