@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from golden.rows import softmax
 from rtl.cli import Parser
@@ -23,14 +24,20 @@ from .code_digest import digest
 from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
 from .prediction import predictor_options
+from .tables import show, table_of
 
 PROG = "python -m sim.calibrate"
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
 
+SURVEYED = 64
+"""So many of the calibration images show what the 16-bit tensors hold."""
+
+
 def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
-              progress: Callable = lambda steps, what: steps) -> QuantizedModel:
-    """Quantize a model, or go on where an interrupted run was.
+              progress: Callable = lambda steps, what: steps) -> tuple[QuantizedModel, list]:
+    """Quantize a model, or go on where an interrupted run was; return what its 16-bit tensors
+    hold, too, as :func:`sim.ptq.survey.survey` does.
 
     Parameters
     ----------
@@ -51,7 +58,7 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
         If the integer network lacks something that the model has, or the checkpoint is damaged or
         of another run.
     """
-    from .ptq import pipeline
+    from .ptq import pipeline, survey
     from .ptq.checkpoint import Checkpoint
 
     about = floating.describe()
@@ -64,7 +71,22 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
         "images": {"count": len(pixels), "sha256": run["images"], "blockwise": plan.images},
         "libraries": {name: importlib.metadata.version(name).partition("+")[0]
                       for name in LIBRARIES}}
-    return QuantizedModel(made.network, about | {"calibration": calibration})
+    chosen = pixels[pipeline.spread(len(pixels), SURVEYED)]
+    held = survey.survey(made.twin, made.ranges, chosen, progress=progress)
+    return QuantizedModel(made.network, about | {"calibration": calibration}), held
+
+
+def _show(held: list, console: Console) -> None:
+    """Print what the 16-bit tensors hold, and in a line each what is wrong with a format."""
+    rows = [[one.name, f"{one.channels}", f"{one.largest:.4g}", f"{one.limit:.4g}",
+             f"1/{round(1 / one.step)}" if one.step < 1 else f"{one.step:g}",
+             f"{one.clipped:.1%}" if one.clipped > 0.0005 else f"{one.clipped:.0e}"
+             if one.clipped else "none"] for one in held]
+    columns = ["16-bit tensor", "channels", "largest", "limit", "step", "saturate"]
+    show(console, table_of("16-bit tensors on calibration images", columns, rows, console.width,
+                           [[1], [3]]))
+    for complaint in filter(None, (one.complaint() for one in held)):
+        console.print(printable(complaint), markup=False, soft_wrap=True)
 
 
 def _parser() -> Parser:
@@ -139,9 +161,10 @@ def main(argv: list[str] | None = None) -> int:
     if checkpoint.exists():
         print(printable(f"Going on from {checkpoint}"), file=sys.stderr)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
-    made = calibrate(floating, pixels, plan, checkpoint, progress)
+    made, held = calibrate(floating, pixels, plan, checkpoint, progress)
     save(made, args.out)
     checkpoint.unlink(missing_ok=True)
+    _show(held, Console(highlight=False))
     print(printable(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "
                     f"{args.out.stat().st_size:,} bytes"))
     return 0

@@ -21,6 +21,7 @@ from . import dynamic, pipeline, train
 from .checkpoint import Checkpoint
 from .contender import Contender, Emulated, Integer
 from .source import FloatVit
+from .twin import Twin
 
 
 @dataclass
@@ -155,6 +156,19 @@ def _regressed(bench: Bench, precision: Precision) -> Contender:
     return Integer(bench.result(precision, "ridge", predictor=bench.options).network)
 
 
+def _weights(bench: Bench, precision: Precision) -> Contender:
+    twin = bench.result(precision, "blocks").twin
+    twin.active = False
+    return Emulated(twin)
+
+
+def _activations(bench: Bench, precision: Precision) -> Contender:
+    result = bench.result(precision, "blocks")
+    twin = Twin(result.folded, precision, result.twin.step)
+    twin.scales.data = result.twin.scales.data
+    return Emulated(twin)
+
+
 def _qpp(bench: Bench, precision: Precision) -> Contender:
     options = predictor.Options(taps=(1,), chunk_tokens=0, groups=1, rank=0, degree=1,
                                 least=bench.options.least)
@@ -168,6 +182,8 @@ METHODS = {method.name: method for method in (
     Method("minmax", "static min/max", "", _observed("minmax", np.max)),
     Method("percentile", "static percentile", "", _observed("percentile", np.mean)),
     Method("mse", "static MSE", "", _static),
+    Method("weights-only", "static MSE, float activations", "", _weights),
+    Method("activations-only", "static MSE, float weights", "", _activations),
     Method("lsq", "static, trained scales", "Esser et al., arXiv 1902.08153",
            _trained("lsq", "scales", predicted=False)),
     Method("jit-minmax", "just-in-time min/max", "", _dynamic("minmax")),

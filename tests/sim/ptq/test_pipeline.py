@@ -75,7 +75,7 @@ def test_massive_activations_leave_the_other_channels_their_resolution(monkeypat
                                                        made.residual_point]
     assert relative(integer_logits(result, images[32:]), wanted) < 0.25  # five levels a channel
     monkeypatch.setattr(export, "WORTH", 0)
-    plain = pipeline.Result(result.twin, result.ranges).network
+    plain = pipeline.Result(result.twin, result.ranges, result.folded).network
     assert plain.coarse is None
     assert made.residual_point == plain.residual_point + 4
 

@@ -116,5 +116,7 @@ def test_a_quantized_network_predicts_what_its_twin_predicts():
     wanted = torch.cat(rows).numpy() * LAMBDA.one
     predicted = np.concatenate([tap.sites for tap in result.network.taps])
     assert len(predicted) > 5
-    assert np.abs(found - wanted).max() < 30
+    error, second = np.abs(found - wanted), result.network.taps[1].sites
+    assert np.delete(error, second, 1).max() < 3  # the first tap sees what the embedding is
+    assert np.quantile(error[:, second], 0.98) < 30  # the second, 16 bits that a block rounded
     assert found[:, predicted].std(0).mean() > 10
