@@ -30,7 +30,7 @@ def files(tmp_path_factory):
     shipped.images(folder, 6)
     floating = FloatModel.create("vit_small", folder / "vit_small.safetensors")
     for text in "w8a8", "w4a4":
-        made = calibrate(floating, vits.pixels(8), pipeline.Plan(Precision.parse(text)),
+        made, _ = calibrate(floating, vits.pixels(8), pipeline.Plan(Precision.parse(text)),
                          folder / f"{text}.checkpoint")
         quantized_model.save(made, folder / f"vit_small_{text}.safetensors")
     return folder
