@@ -138,7 +138,7 @@ class _Comparison(Walk):
         return self._beside.compare(kind, name, made, bound, fmt)
 
     def normalized(self, name, x, norm):
-        n, gamma = normalize(x, self.network.epsilon), real(norm.gamma)
+        n, gamma = normalize(x, self.network), real(norm.gamma)
         bound = (NORM_ERROR + NORM_SLOPE * n.abs()) * gamma.abs() + _TIGHT * ACC.max
         affine = n * layernorm.NORMALIZED.one * gamma + real(norm.beta)
         return self._beside.compare("layernorm", name, affine, bound, ACC)

@@ -40,10 +40,14 @@ def power(exponent: torch.Tensor) -> torch.Tensor:
     return torch.exp2(exponent / ONE)
 
 
-def normalize(x: torch.Tensor, epsilon: int) -> torch.Tensor:
-    """Return rows with mean 0 and variance 1; `epsilon` as in :mod:`golden.rows.layernorm`."""
+def normalize(x: torch.Tensor, network: Network) -> torch.Tensor:
+    """Return rows of a network's residual stream with mean 0 and variance 1, as
+    :mod:`golden.rows.layernorm` does.
+    """
+    if network.coarse is not None:
+        x = x * torch.exp2(layernorm.COARSE * real(network.coarse))
     centred = x - x.mean(-1, keepdim=True)
-    variance = centred.square().mean(-1, keepdim=True) + epsilon / x.shape[-1]**2
+    variance = centred.square().mean(-1, keepdim=True) + network.epsilon / x.shape[-1]**2
     return centred * variance.clamp_min(1e-30).rsqrt()
 
 
@@ -214,9 +218,7 @@ class Emulation(Walk):
             made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta,
                                         self.network.epsilon, self.network.coarse)
             return real(made).reshape(x.shape)
-        if self.network.coarse is not None:
-            x = x * torch.exp2(layernorm.COARSE * real(self.network.coarse))
-        return (normalize(x, self.network.epsilon) * layernorm.NORMALIZED.one * real(norm.gamma)
+        return (normalize(x, self.network) * layernorm.NORMALIZED.one * real(norm.gamma)
                 + real(norm.beta))
 
     def stored(self, name, scores, step):

@@ -113,6 +113,13 @@ def test_every_tensor_of_golden_is_the_real_one_within_the_stated_error(bits, st
     assert not loose, "bounds that are never nearly reached would let mistakes pass"
 
 
+def test_coarse_channels_and_units_are_real_within_the_stated_error():
+    made, images = massive(network(Precision(8, 8))), pixels(8)
+    _, scales, tensors = golden(made, images)
+    errors = arithmetic_errors.compare(made, images, scales, tensors)
+    assert {kind: one for kind, one in errors.items() if one.beyond or one.ratio > 1} == {}
+
+
 NAMES = ("embedding", "0.norm1", "1.norm2", "norm", "0.qkv", "0.y", "1.q", "1.k", "0.v", "0.scores",
          "1.probs", "0.row_scale", "1.proj", "0.attended", "1.fc1", "1.t", "0.gelu", "1.fc2", "1.x",
          "head", "logits")
