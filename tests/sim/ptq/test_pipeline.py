@@ -55,6 +55,26 @@ def test_channel_profiles_leave_the_float_network_as_it_is(network):
         assert after.half(site).std() / after.half(site).mean() < before, name
 
 
+def test_hidden_units_that_leave_16_bits_are_coarse_and_the_float_network_stays(monkeypatch):
+    model, images = vits.model(), vits.pixels(48)
+    with torch.no_grad():
+        model.blocks[1].mlp.fc1.weight[7] *= 200
+        model.blocks[1].mlp.fc2.weight[:, 7] /= 10
+    network = source.read(model, vits.preprocessing())
+    folded = fold.fold(network, fold.observe(network, torch.from_numpy(images[:32])))
+    assert folded.coarse.nonzero().tolist() == [[1, 7]]
+    assert relative(logits(folded, images), logits(network, images)) < 1e-4
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    assert np.flatnonzero(result.network.blocks[1].coarse).tolist() == [7]
+    assert result.network.blocks[0].coarse is None
+    found = relative(integer_logits(result, images[32:]), logits(network, images[32:]))
+    assert found < 0.1
+    monkeypatch.setattr(fold, "HEADROOM", 0)
+    fine = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    assert fine.network.blocks[1].coarse is None
+    assert relative(integer_logits(fine, images[32:]), logits(network, images[32:])) > 2 * found
+
+
 def test_eight_bits_are_nearly_the_float_network(network):
     images = vits.pixels(48)
     result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
