@@ -58,6 +58,8 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
         If the integer network lacks something that the model has, or the checkpoint is damaged or
         of another run.
     """
+    import torch
+
     from .ptq import pipeline, survey
     from .ptq.checkpoint import Checkpoint
 
@@ -72,7 +74,7 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
         "libraries": {name: importlib.metadata.version(name).partition("+")[0]
                       for name in LIBRARIES}}
     chosen = pixels[pipeline.spread(len(pixels), SURVEYED)]
-    held = survey.survey(made.twin, made.ranges, chosen, progress=progress)
+    held = survey.survey(made.twin, made.ranges, torch.from_numpy(chosen), progress=progress)
     return QuantizedModel(made.network, about | {"calibration": calibration}), held
 
 

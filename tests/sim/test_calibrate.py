@@ -10,6 +10,7 @@ from golden.network import vit
 from sim import calibrate, zoo
 from sim.inputs import float_model, images, models, quantized_model
 from sim.inputs.model_lookup import open_model, preprocessing_of_model
+from sim.ptq import survey
 from sim.ptq.checkpoint import Checkpoint
 from tests.cases import shipped, vits
 
@@ -91,9 +92,21 @@ def test_file_says_how_it_was_made(finished, inputs):
 def test_same_run_gives_the_same_bytes(run, finished, capsys):
     status, out = run(epochs=2)
     assert status == 0
-    assert capsys.readouterr().out == (f"{out}: tiny in w4a4 from 8 images, "
-                                       f"{out.stat().st_size:,} bytes\n")
+    assert capsys.readouterr().out.endswith(f"\n{out}: tiny in w4a4 from 8 images, "
+                                            f"{out.stat().st_size:,} bytes\n")
     assert out.read_bytes() == finished(epochs=2).read_bytes()
+
+
+def test_what_16_bits_hold_is_shown_and_what_is_too_coarse_is_said(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(out="first.safetensors")[0] == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^blocks\.1\.qkv +96 +[\d.]+ +\d+ +1/\d+ +none$", shown, re.MULTILINE)
+    assert "too coarse" not in shown
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+    monkeypatch.setattr(survey, "LOUD", 0)
+    assert run(out="second.safetensors")[0] == 0
+    assert "embedding: a step of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("base", "options"), [
