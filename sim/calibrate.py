@@ -29,7 +29,6 @@ from .tables import show, table_of
 PROG = "python -m sim.calibrate"
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
-
 SURVEYED = 64
 """So many of the calibration images show what the 16-bit tensors hold."""
 
@@ -80,7 +79,7 @@ def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
 
 def _show(held: list, console: Console) -> None:
     """Print what the 16-bit tensors hold, and in a line each what is wrong with a format."""
-    rows = [[one.name, f"{one.channels}", f"{one.largest:.4g}", f"{one.limit:.4g}",
+    rows = [[one.title, f"{one.channels}", f"{one.largest:.4g}", f"{one.limit:.4g}",
              f"1/{round(1 / one.step)}" if one.step < 1 else f"{one.step:g}",
              f"{one.clipped:.1%}" if one.clipped > 0.0005 else f"{one.clipped:.0e}"
              if one.clipped else "none"] for one in held]

@@ -128,7 +128,7 @@ class Status(enum.IntEnum):
     BUS_ERROR = 2
 
 
-STATUS_BITS = 4
+STATUS_BITS, INDEX_BITS = 4, 16
 """Width of a core's ``status``."""
 
 

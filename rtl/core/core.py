@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
-from golden.core.isa import STATUS_BITS, Opcode
+from golden.core.isa import INDEX_BITS, STATUS_BITS, Opcode
 
 from ..common.checks import check_config
 from ..common.shapes import joined
@@ -61,7 +61,7 @@ class Core(wiring.Component):
         stream that ends too early ends the run.
     busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
-    index : ``Out(16)``
+    index : ``Out(INDEX_BITS)``
         Instructions that have been carried out, all they write being written.
     request, response
         Memory port, :func:`.memory_port.memory_signature`.
@@ -74,7 +74,7 @@ class Core(wiring.Component):
         self._config = config
         super().__init__({
             "start": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
-            "busy": Out(1), "done": Out(1), "status": Out(STATUS_BITS), "index": Out(16),
+            "busy": Out(1), "done": Out(1), "status": Out(STATUS_BITS), "index": Out(INDEX_BITS),
             **memory_signature(config).members,
             **{f"counter_{name}": Out(COUNTER_BITS) for name in COUNTERS},
         })

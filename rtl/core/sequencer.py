@@ -8,6 +8,7 @@ from golden.core.isa import (
     CODEBOOK_UNITS,
     FIELD_UNITS,
     GOLDEN_ONLY,
+    INDEX_BITS,
     INSTRUCTION_UNITS,
     PAIRS,
     SCALES,
@@ -36,7 +37,7 @@ class Sequencer(wiring.Component):
         Begin a program; only while not `busy`.
     busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
-    index : ``Out(16)``
+    index : ``Out(INDEX_BITS)``
         Instructions that have been carried out.
     phase, instruction : ``Out(Phase)``, ``Out(instruction_layout)``
     take, units
@@ -60,7 +61,7 @@ class Sequencer(wiring.Component):
     busy: Out(1)
     done: Out(1)
     status: Out(STATUS_BITS)
-    index: Out(16)
+    index: Out(INDEX_BITS)
     phase: Out(Phase)
     instruction: Out(instruction_layout)
     take: Out(stream.Signature(take_layout["units"].shape))

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.core.counters import COUNTER_BITS, COUNTERS
-from golden.core.isa import STATUS_BITS
+from golden.core.isa import INDEX_BITS, STATUS_BITS
 from golden.soc.registers import REGISTERS, WORD_BITS, Access, Answer, constants
 from golden.soc.system import System
 
@@ -13,8 +13,6 @@ from ..common.checks import check_system
 from ..memory.memory_port import ADDRESS
 
 __all__ = ["Registers", "register_signature"]
-
-_INDEX_BITS = 16
 
 register_signature = wiring.Signature({
     "enable": Out(1), "write": Out(1), "address": Out(ADDRESS), "data": Out(WORD_BITS),
@@ -45,7 +43,7 @@ class Registers(wiring.Component):
         super().__init__({
             "port": In(register_signature),
             "start": Out(1), "stream": Out(ADDRESS), "stream_bytes": Out(ADDRESS),
-            "busy": In(1), "done": In(1), "status": In(STATUS_BITS), "index": In(_INDEX_BITS),
+            "busy": In(1), "done": In(1), "status": In(STATUS_BITS), "index": In(INDEX_BITS),
             **{f"counter_{name}": In(COUNTER_BITS) for name in COUNTERS},
         })
 

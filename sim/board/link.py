@@ -11,7 +11,16 @@ from golden.soc.link import BLOCK, FAULTS, SEQUENCES, Opcode, Request, Response,
 from golden.soc.registers import IDENTITY, REGISTERS, VERSION, WORD_BITS, WORD_BYTES
 from golden.soc.system import System
 
-from .errors import CrcError, LinkError, NoAnswer, PortGone, Refused, WrongMemory, WrongVersion
+from .errors import (
+    REASONS,
+    CrcError,
+    LinkError,
+    NoAnswer,
+    PortGone,
+    Refused,
+    WrongMemory,
+    WrongVersion,
+)
 
 TRIES = 5
 WINDOW = 8
@@ -196,6 +205,8 @@ class Link:
                 raise CrcError("an answer is lost", self._tries)
         if response.status != Status.FINE:
             self._drain()
+            if response.status not in REASONS:
+                raise LinkError(f"the board answers status {response.status}, which is none")
             raise Refused(request.opcode, request.address, response.status)
         wanted = request.length if request.opcode in (Opcode.READ, Opcode.PEEK) else 0
         if response.length != wanted:

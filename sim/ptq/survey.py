@@ -2,7 +2,6 @@
 loses them in its rounding. Nothing of it is to be silent.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,7 +25,9 @@ class Held:
     Attributes
     ----------
     name
-        Of the tensor, with ``coarse`` for its channels that are.
+        Of the tensor.
+    coarse
+        Whether it is of its coarse channels, or of the others.
     channels
         How many there are.
     largest
@@ -40,11 +41,17 @@ class Held:
     """
 
     name: str
+    coarse: bool
     channels: int
     largest: float
     step: float
     clipped: float
     variance: float
+
+    @property
+    def title(self) -> str:
+        """The name, and whether it is of coarse channels."""
+        return f"{self.name} coarse" if self.coarse else self.name
 
     @property
     def limit(self) -> float:
@@ -59,9 +66,9 @@ class Held:
     def complaint(self) -> str | None:
         """Return in a line what is wrong; None if nothing."""
         if self.clipped:
-            return (f"{self.name}: {self.clipped:.2g} of the values are beyond {self.limit:g} and "
+            return (f"{self.title}: {self.clipped:.2g} of the values are beyond {self.limit:g} and "
                     f"saturate; the largest is {self.largest:.4g}")
-        if self.noise > LOUD and "coarse" not in self.name:
+        if self.noise > LOUD and not self.coarse:
             return (f"{self.name}: a step of {self.step:g} is too coarse; its rounding error has "
                     f"{self.noise:.2g} of the variance")
         return None
@@ -82,9 +89,9 @@ class _Seen:
         self.sum = self.sum + x.double().sum(0)
         self.square = self.square + x.double().square().sum(0)
 
-    def held(self, name: str, step: float, which: torch.Tensor) -> Held:
+    def held(self, name: str, coarse: bool, step: float, which: torch.Tensor) -> Held:
         variance = self.square / self.count - (self.sum / self.count).square()
-        return Held(name, int(which.sum()), float(self.largest[which].max()), step,
+        return Held(name, coarse, int(which.sum()), float(self.largest[which].max()), step,
                     float(self.beyond[which].sum()) / self.count / int(which.sum()),
                     float(variance[which].median()))
 
@@ -153,7 +160,6 @@ def survey(twin: Twin, ranges: Ranges, pixels: torch.Tensor, batch: int = 16,
     found = []
     for name, one in seen.items():
         steps = formats.steps(name, len(one.largest))
-        for step in steps.unique().tolist():
-            fine = math.isclose(step, float(steps.min()))
-            found.append(one.held(name if fine else f"{name} coarse", step, steps == step))
+        found += [one.held(name, step > float(steps.min()), step, steps == step)
+                  for step in steps.unique().tolist()]
     return found

@@ -115,7 +115,7 @@ class Twin(nn.Module):
         self.shape, self.precision, self.step = source.shape, precision, step
         self.epsilon = source.epsilon
         self.embedding = nn.Parameter(source.embedding.float())
-        self.coarse = source.coarse
+        self.register_buffer("coarse", source.coarse, persistent=False)
         parts = {"patch": source.patch, "norm": source.norm, "head": source.head}
         for index, block in enumerate(source.blocks):
             parts |= {f"{index}_{name}": part for name, part in block.items()}

@@ -24,7 +24,7 @@ def images():
 
 def surveyed(result, images, twin=None, ranges=None):
     found = survey.survey(twin or result.twin, ranges or result.ranges, images, batch=5)
-    return {one.name: one for one in found}
+    return {one.title: one for one in found}
 
 
 def test_every_tensor_of_16_bits_is_there_and_holds_what_it_holds(result, images):
