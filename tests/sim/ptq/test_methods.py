@@ -1,0 +1,51 @@
+"""The two checks: a calibrated network without quantized activations, or without rounded weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from golden.network.network import Precision
+from sim.prediction import predictor
+from sim.ptq import source, train
+from sim.ptq.methods import METHODS, Bench
+from sim.ptq.twin import Twin
+from tests.cases import vits
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    network = source.read(vits.model(), vits.preprocessing())
+    return Bench(network, vits.pixels(24), predictor.Options(), train.Budget(epochs=1),
+                 train.Budget(epochs=1), tmp_path_factory.mktemp("calibration"), {"of": "test"})
+
+
+def made(bench, name):
+    return METHODS[name].make(bench, Precision(4, 4))
+
+
+def test_weights_only_has_rounded_weights_and_no_scales(bench):
+    contender, images = made(bench, "weights-only"), vits.pixels(4)
+    before, twin = contender.run(images).logits, contender.module
+    for name, lambdas in twin.weight_scales.items():
+        integers = (twin.weights[name] / torch.exp2(lambdas)).detach()
+        torch.testing.assert_close(integers, integers.round(), atol=1e-3, rtol=0)
+    twin.scales.data += 3
+    assert (contender.run(images).logits == before).all()
+
+
+def test_activations_only_has_the_float_weights_and_the_scales(bench):
+    contender, images = made(bench, "activations-only"), vits.pixels(4)
+    twin, static = contender.module, made(bench, "mse").network
+    assert not twin.weight_scales
+    np.testing.assert_array_equal(np.round(twin.scales.detach().numpy() * 1024), static.scales)
+    twin.active = False
+    floating = contender.run(images).logits
+    twin.active = True
+    reference = Twin(bench.source, Precision(8, 8))
+    reference.active = False
+    np.testing.assert_allclose(floating, train.logits(reference, torch.from_numpy(images)),
+                               atol=1e-4)
+    before = contender.run(images).logits
+    assert np.abs(before - floating).max() > 1e-3
+    twin.scales.data += 3
+    assert np.abs(contender.run(images).logits - before).max() > 1e-3
