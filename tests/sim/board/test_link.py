@@ -154,6 +154,14 @@ def test_a_line_that_damages_everything_is_told(answer, message):
     assert one_line(error) == f"the line damages what is sent (3 tries): {message}"
 
 
+def test_a_status_that_there_is_not_is_told():
+    link = Link(Answering(b""))
+    link._port = Answering(Response(99, (link._sequence + 1) % 256).encode())
+    with pytest.raises(LinkError) as error:
+        link.ping()
+    assert one_line(error) == "the board answers status 99, which is none"
+
+
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("ID", 5, "what answers must be a Vernier board (0x524e5256), not 0x00000005"),
     ("VERSION", 99, "the board's registers must have version 1, not 99"),

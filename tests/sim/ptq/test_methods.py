@@ -1,4 +1,4 @@
-"""The two checks: a calibrated network without quantized activations, or without rounded weights."""
+"""The two checks: a network without quantized activations, or without rounded weights."""
 
 import numpy as np
 import pytest
