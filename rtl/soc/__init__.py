@@ -1,1 +1,1 @@
-"""What surrounds the core on a board: memory and its controller, host link, registers."""
+"""What surrounds the core on a board: host link, registers, arbiter of memory."""

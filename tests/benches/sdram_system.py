@@ -9,11 +9,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import CORES
-from golden.soc.sdram import CHIPS, Chip, Violation
-from golden.soc.sdram_cycles import SdramCycles
+from golden.sdram.sdram import CHIPS, Chip, Violation
+from golden.sdram.sdram_cycles import SdramCycles
 from rtl.memory.memory_port import memory_signature
-from rtl.soc.sdram import Sdram
-from rtl.soc.sdram_model import SdramModel, WordMemory
+from rtl.sdram.sdram import Sdram
+from rtl.sdram.sdram_model import SdramModel, WordMemory
 from tests.benches.simulate import simulate
 
 CONFIG = CORES["8x16"]

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from golden.soc.sdram import CHIPS
+from golden.sdram.sdram import CHIPS
 from tests.benches.sdram_system import SdramSystem, small
 
 CLOCKS = {"slow": (25_000_000, 0), "usual": (60_000_000, 0), "fast": (100_000_000, 1),

@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 import rtl
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import LAMBDA
-from golden.soc.sdram import CHIPS, Schedule
+from golden.sdram.sdram import CHIPS, Schedule
 from rtl.memory.dma import Dma
 from rtl.memory.matrix_reader import MatrixReader
 from rtl.memory.row_store import RowQueue, RowStore

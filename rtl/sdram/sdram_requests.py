@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
-from golden.soc.sdram import AHEAD, BANK_BITS, BANKS, Chip
+from golden.sdram.sdram import AHEAD, BANK_BITS, BANKS, Chip
 
 from ..common.checks import check_config
 from ..common.operands import BYTE

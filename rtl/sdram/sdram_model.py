@@ -8,7 +8,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.sdram import (
+from golden.sdram.sdram import (
     BANK_BITS,
     BANKS,
     REFRESHES,
@@ -42,8 +42,8 @@ class SdramModel(wiring.Component):
 
     Parameters
     ----------
-    chip : :class:`golden.soc.sdram.Chip`
-    schedule : :class:`golden.soc.sdram.Schedule`
+    chip : :class:`golden.sdram.sdram.Chip`
+    schedule : :class:`golden.sdram.sdram.Schedule`
         Of the controller: only its burst, `capture` and the timing of the chip matter.
 
     Members
@@ -51,7 +51,7 @@ class SdramModel(wiring.Component):
     pins : ``In(pins_signature())``
     words : ``Out(words_signature(chip))``
     violations : ``Out(len(Violation))``
-        Whether there has been each :class:`golden.soc.sdram.Violation`, up to this cycle.
+        Whether there has been each :class:`golden.sdram.sdram.Violation`, up to this cycle.
     """
 
     def __init__(self, chip: Chip, schedule: Schedule):
@@ -239,7 +239,7 @@ class WordMemory(wiring.Component):
 
     Parameters
     ----------
-    chip : :class:`golden.soc.sdram.Chip`
+    chip : :class:`golden.sdram.sdram.Chip`
 
     Members
     -------

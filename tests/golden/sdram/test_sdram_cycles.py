@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from golden.soc import sdram_cycles
-from golden.soc.sdram import CHIPS, Schedule
-from golden.soc.sdram_cycles import SdramCycles
+from golden.sdram import sdram_cycles
+from golden.sdram.sdram import CHIPS, Schedule
+from golden.sdram.sdram_cycles import SdramCycles
 
 CHIP = CHIPS["MT48LC16M16A2"]
 AT_80_MHZ = Schedule(CHIP.timing(80_000_000))

@@ -3,12 +3,12 @@
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.sdram import BANK_BITS, ROW_BITS, WORD_BITS, Command
+from golden.sdram.sdram import BANK_BITS, ROW_BITS, WORD_BITS, Command
 
 __all__ = ["command_layout", "pins_signature"]
 
 command_layout = data.StructLayout({"command": 3, "bank": BANK_BITS, "address": ROW_BITS})
-"""A :class:`golden.soc.sdram.Command` and its operands."""
+"""A :class:`golden.sdram.sdram.Command` and its operands."""
 
 
 def pins_signature() -> wiring.Signature:

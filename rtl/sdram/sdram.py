@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
-from golden.soc.sdram import BANKS, ROW_BITS, WORD_BITS, Chip, Command, Schedule
+from golden.sdram.sdram import BANKS, ROW_BITS, WORD_BITS, Chip, Command, Schedule
 
 from ..common.checks import check_config
 from ..common.operands import BYTE
@@ -24,7 +24,7 @@ class Sdram(wiring.Component):
 
     A beat is a burst. Rows stay open until another one of their bank is wanted, or a refresh comes;
     16 words before the end of a row, the one that follows it in the next bank is opened. After
-    `restart` the cycles of a run are those of :mod:`golden.soc.sdram_cycles`. A response comes
+    `restart` the cycles of a run are those of :mod:`golden.sdram.sdram_cycles`. A response comes
     :attr:`latency` cycles after READ or WRITE has been decided on; a request beyond the chip reads,
     and its response is an error.
 
@@ -34,11 +34,11 @@ class Sdram(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Whose beats have 4, 8 or 16 bytes.
-    chip : :class:`golden.soc.sdram.Chip`
+    chip : :class:`golden.sdram.sdram.Chip`
     hertz : int
         Of the clock, the chip's, too.
     capture : int
-        As in :class:`golden.soc.sdram.Schedule`.
+        As in :class:`golden.sdram.sdram.Schedule`.
 
     Members
     -------

@@ -1,4 +1,4 @@
-"""Cycles of :mod:`rtl.soc.sdram`: when a request is accepted, and when it is answered.
+"""Cycles of :mod:`rtl.sdram.sdram`: when a request is accepted, and when it is answered.
 
 Everything is said in cycles of a run, cycle 0 being that of `restart`, before which nothing is
 requested that has not been answered. A request waits in one register and then in another, from

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.sdram import Schedule
+from golden.sdram.sdram import Schedule
 
 __all__ = ["Bank", "elapse"]
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from golden.soc.sdram import CHIPS, Command, Schedule, Timing, mode
+from golden.sdram.sdram import CHIPS, Command, Schedule, Timing, mode
 
 AT_80_MHZ = {
     "MT48LC16M16A2": Timing(2, 2, 4, 6, 2, 6, 2, 2, 2, 625, 8000),

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
-from golden.soc.sdram import WORD_BITS, Schedule
+from golden.sdram.sdram import WORD_BITS, Schedule
 
 from ..common.checks import check_config
 from ..common.operands import BYTE

@@ -4,8 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden.soc.sdram import CHIPS, Violation
-from rtl.soc.sdram import Sdram
+from golden.sdram.sdram import CHIPS, Violation
+from rtl.sdram.sdram import Sdram
 from tests.benches.sdram_system import (
     CONFIG,
     Requests,

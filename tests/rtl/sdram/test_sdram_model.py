@@ -8,9 +8,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.soc.sdram import ALL_BANKS, CHIPS, Command, Schedule, Timing, Violation, mode
-from rtl.soc.sdram_model import SdramModel, WordMemory
-from rtl.soc.sdram_pins import pins_signature
+from golden.sdram.sdram import ALL_BANKS, CHIPS, Command, Schedule, Timing, Violation, mode
+from rtl.sdram.sdram_model import SdramModel, WordMemory
+from rtl.sdram.sdram_pins import pins_signature
 from tests.benches.sdram_system import names
 from tests.benches.simulate import simulate
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.soc.sdram import ALL_BANKS, REFRESHES, ROW_BITS, Command, Schedule, mode
+from golden.sdram.sdram import ALL_BANKS, REFRESHES, ROW_BITS, Command, Schedule, mode
 
 __all__ = ["Upkeep"]
 
