@@ -108,8 +108,8 @@ def _methods(names: list[str], known: dict) -> list:
 
 
 def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
+    from .evaluation.methods import Bench
     from .ptq import train
-    from .ptq.methods import Bench
 
     source = floating.source()
     options = predictor_options.read(args, source.shape)

@@ -115,9 +115,10 @@ def _parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
+    from .evaluation import methods
     from .inputs import images
     from .inputs.float_model import FloatModel
-    from .ptq import export, methods, train
+    from .ptq import export, train
 
     floating = FloatModel.create(args.model, args.weights)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)

@@ -185,9 +185,9 @@ CHIPS = {chip.name.partition("-")[0]: chip for chip in (
 )}
 """Chips of the ULX3S, by name.
 
-From the data sheets of Micron (256Mb SDR SDRAM), ISSI (IS42S83200G, IS42S16160G), ESMT
-(M12L2561616A) and Alliance Memory (AS4C32M16SB, table 16); 100 us to initialise where Micron and
-ISSI want that, 200 us otherwise.
+AS4C32M16SB's are those of table 16 of Alliance Memory's data sheet. The others' are the usual ones
+of their speed grades and were not read against Micron's (256Mb SDR SDRAM), ISSI's (IS42S16160G) and
+ESMT's (M12L2561616A) data sheets yet: read them before a board depends on it.
 """
 
 

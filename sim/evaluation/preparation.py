@@ -1,8 +1,8 @@
 """Makes what is compared: quantizes by every method and keeps the results, ready to run, in files.
 
 A file holds a line of JSON (:class:`Prepared`, and a digest of the whole) and a pickled
-:class:`~sim.ptq.contender.Contender`, which is read behind a right digest only. Its name says what
-it depends on, so that it is made once, and anew when anything changes.
+:class:`~sim.evaluation.contender.Contender`, which is read behind a right digest only. Its name
+says what it depends on, so that it is made once, and anew when anything changes.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from ..code_digest import digest
 from ..prediction import scale_costs
 from ..prediction.scale_costs import Cost
 from ..ptq import pipeline
-from ..ptq.contender import Contender, Emulated, Integer
-from ..ptq.methods import METHODS, Bench
 from ..ptq.recipes import RECIPES
 from ..ptq.tap import Tap
+from .contender import Contender, Emulated, Integer
 from .float_reference import FloatReference
+from .methods import METHODS, Bench
 
 FP32 = "fp32"
 
@@ -63,7 +63,7 @@ class Candidate:
 def candidates() -> dict[str, Candidate]:
     """Return all methods by name: ours, then those of other authors."""
     ours = [Candidate(one.name, one.title, one.source, BASELINES.get(one.name, _OTHERS), one.make,
-                      "sim.ptq.methods") for one in METHODS.values()]
+                      "sim.evaluation.methods") for one in METHODS.values()]
     theirs = [Candidate(one.name, one.title, one.source, _OTHERS, _recipe(one), one.make.__module__)
               for one in RECIPES.values()]
     return {one.name: one for one in (*ours, *theirs)}
@@ -208,7 +208,7 @@ def reference(floating, run: dict, folder: Path) -> Prepared:
     floating
         A :class:`sim.inputs.float_model.FloatModel`.
     run
-        What identifies it, see :class:`~sim.ptq.methods.Bench`.
+        What identifies it, see :class:`~sim.evaluation.methods.Bench`.
     folder
         Where to keep it.
     """

@@ -12,8 +12,8 @@ import torch
 
 from sim.evaluation import preparation
 from sim.evaluation.chunks import Chunk, Found, ImageFile
+from sim.evaluation.contender import Integer
 from sim.ptq.checkpoint import Checkpoint
-from sim.ptq.contender import Integer
 from tests.cases import networks
 from tests.fuzz.faults import Fault
 from tests.fuzz.mutators import (

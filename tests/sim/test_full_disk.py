@@ -18,12 +18,12 @@ from sim import cli, train
 from sim import compile as command
 from sim.compiler import compile_network
 from sim.evaluation import evaluation, preparation
+from sim.evaluation.contender import Integer
 from sim.harness import verilator
 from sim.inputs import quantized_model
 from sim.inputs.model_lookup import open_model
 from sim.inputs.quantized_model import QuantizedModel
 from sim.ptq.checkpoint import Checkpoint
-from sim.ptq.contender import Integer
 from sim.recordings import recording_file as recording
 from tests.cases import networks, shipped, vits
 

@@ -13,7 +13,7 @@ from golden.network.network import Precision
 from sim import code_digest
 from sim.cli import UserError
 from sim.evaluation import chunks, dask_cluster, evaluation, preparation
-from sim.ptq.contender import Integer
+from sim.evaluation.contender import Integer
 from tests.cases import networks, shipped, vits
 
 COUNT = 2 * chunks.CHUNK + 10

@@ -9,8 +9,8 @@ from golden.network.network import Precision, Tap, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 from sim.compiler import compile_with_room
 from sim.evaluation import preparation
+from sim.evaluation.contender import Integer
 from sim.prediction import scale_costs
-from sim.ptq.contender import Integer
 from tests.cases import networks
 from tests.cases.predictors import random_predictor
 

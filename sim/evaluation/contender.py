@@ -9,7 +9,7 @@ import torch
 from golden.network.network import Network
 from golden.network.vit import Vit
 
-from . import dynamic
+from ..ptq import dynamic
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from golden.network.network import Precision
 
 from ..code_digest import digest as code_digest
 from ..prediction import predictor
-from . import dynamic, pipeline, train
-from .checkpoint import Checkpoint
+from ..ptq import dynamic, pipeline, train
+from ..ptq.checkpoint import Checkpoint
+from ..ptq.source import FloatVit
+from ..ptq.twin import Twin
 from .contender import Contender, Emulated, Integer
-from .source import FloatVit
-from .twin import Twin
 
 
 @dataclass

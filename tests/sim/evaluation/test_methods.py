@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from golden.network.network import Precision
+from sim.evaluation.methods import METHODS, Bench
 from sim.prediction import predictor
 from sim.ptq import source, train
-from sim.ptq.methods import METHODS, Bench
 from sim.ptq.twin import Twin
 from tests.cases import vits
 
