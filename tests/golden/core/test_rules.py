@@ -7,7 +7,8 @@ import pytest
 
 from golden.common.config import CORES
 from golden.core import isa
-from golden.core.isa import Opcode, make
+from golden.core.field_rules import check_fields
+from golden.core.isa import Layout, Opcode, make
 from golden.core.rules import check, predictor_units
 from golden.prediction.scale_predictor import PredictorShape
 
@@ -98,3 +99,17 @@ def test_a_shipped_core_refuses_a_predictor_whose_units_it_cannot_ask_for():
     assert predict(shape, core).words > MOST
     with pytest.raises(ValueError, match="^a part of the payload must have"):
         check(predict(shape, core), core, 0)
+
+
+@pytest.mark.parametrize("opcode", isa.GOLDEN_ONLY)
+@pytest.mark.parametrize(("gelu", "words", "legal"), [
+    (1, 0, True), (1, 6, True), (1, 5, False), (1, 7, False), (0, 0, True), (0, 6, False)])
+def test_columns_that_are_coarse_are_those_of_gelu_or_none(opcode, gelu, words, legal):
+    limits = ({"low": -8, "high": 7, "layout": Layout.OPERAND4} if opcode is Opcode.QUANTIZE
+              else {})
+    op = make(opcode, m=2, n=6, gelu=gelu, words=words, **limits)
+    if legal:
+        check_fields(op, CONFIG, 0)
+        return
+    with pytest.raises(ValueError, match=fr"^words must be 0, or n \(6\) with GELU, not {words}$"):
+        check_fields(op, CONFIG, 0)
