@@ -9,11 +9,12 @@ from golden.soc.link import BLOCK
 from golden.soc.system import System
 
 from ..common.checks import check_system
+from ..common.operands import BYTE
 from ..memory.memory_port import memory_signature
 from ..memory.scratchpad import UNCHECKED
 from .line_queue import LineQueue
 from .link_executor import LinkExecutor
-from .link_layouts import BYTE, buffer_read_signature, buffer_write_signature
+from .link_layouts import buffer_read_signature, buffer_write_signature
 from .link_receiver import FrameReceiver
 from .link_sender import FrameSender
 from .registers import register_signature

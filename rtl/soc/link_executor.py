@@ -10,10 +10,10 @@ from golden.soc.registers import WORD_BITS, WORD_BYTES
 from golden.soc.system import System
 
 from ..common.checks import check_system
+from ..common.operands import BYTE
 from ..memory.memory_port import memory_signature
 from .link_layouts import (
-    BYTE,
-    STATUS_BITS,
+    ANSWER_BITS,
     buffer_read_signature,
     buffer_write_signature,
     frame_layout,
@@ -64,7 +64,7 @@ class LinkExecutor(wiring.Component):
         word = Signal(BYTE * max(self._bus, WORD_BYTES))
         at = Signal(range(BLOCK + 1))  # bytes that are done
         step = Signal(range(len(word) // BYTE + 1))  # bytes of the unit that are done
-        status, stored = Signal(STATUS_BITS), Signal(STATUS_BITS)
+        status, stored = Signal(ANSWER_BITS), Signal(ANSWER_BITS)
         peeks = (request.opcode == Opcode.PEEK) | (request.opcode == Opcode.POKE)
         writes = (request.opcode == Opcode.WRITE) | (request.opcode == Opcode.POKE)
         unit = Mux(peeks, WORD_BYTES, self._bus)

@@ -6,11 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from golden.soc import link
 
-__all__ = ["BYTE", "STATUS_BITS", "buffer_read_signature", "buffer_write_signature",
+from ..common.operands import BYTE
+
+__all__ = ["ANSWER_BITS", "buffer_read_signature", "buffer_write_signature",
            "frame_layout", "request_layout", "response_layout"]
 
-BYTE = 8
-STATUS_BITS = max(link.Status).bit_length()
+ANSWER_BITS = max(link.Status).bit_length()
+"""Bits of a :class:`golden.soc.link.Status`."""
 
 _SIZE = Shape.cast(range(link.BLOCK + 1))
 
@@ -23,7 +25,7 @@ request_layout = _header(link.REQUEST)
 response_layout = _header(link.RESPONSE)
 
 frame_layout = data.StructLayout({
-    "status": STATUS_BITS, "request": request_layout, "check": BYTE * link.CHECK_BYTES,
+    "status": ANSWER_BITS, "request": request_layout, "check": BYTE * link.CHECK_BYTES,
     "size": _SIZE})
 """What has been received: a request and bytes of its payload, if `status` is fine."""
 

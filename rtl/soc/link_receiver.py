@@ -9,7 +9,8 @@ from golden.common.checks import integer
 from golden.soc.device import MOST_CONTENT
 from golden.soc.link import CHECK_BYTES, ESCAPE, FLAG, REQUEST_BYTES, TOGGLE, Status
 
-from .link_layouts import BYTE, buffer_write_signature, frame_layout
+from ..common.operands import BYTE
+from .link_layouts import buffer_write_signature, frame_layout
 from .uart import line_layout
 
 __all__ = ["FrameReceiver"]

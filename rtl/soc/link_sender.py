@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.soc.link import BLOCK, CHECK_BYTES, ESCAPE, FLAG, RESPONSE_BYTES, TOGGLE
 
-from .link_layouts import BYTE, buffer_read_signature, response_layout
+from ..common.operands import BYTE
+from .link_layouts import buffer_read_signature, response_layout
 
 __all__ = ["FrameSender"]
 
