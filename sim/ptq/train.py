@@ -30,7 +30,8 @@ class Budget:
     affine_rate
         Of LayerNorms, biases and the embedding; 0 leaves them.
     weight_rate
-        Of weights, in units of each layer's root mean square; 0 leaves them.
+        Of weights, in units of the step that they are rounded to (of a layer's columns, the
+        geometric mean); 0 leaves them.
     area
         Smallest share of an image's area that a crop keeps, 1 for whole images. Crops are
         stretched to the image's size.
@@ -50,7 +51,7 @@ class Budget:
     seed: int = 1
 
 
-TRAINED = Budget(epochs=4, scale_rate=0.01, affine_rate=3e-4, weight_rate=3e-3)
+TRAINED = Budget(epochs=4, scale_rate=0.01, affine_rate=3e-4, weight_rate=0.01)
 """Trains everything there is to train."""
 
 
@@ -83,10 +84,10 @@ class Training:
             affine = [twin.embedding, *norms, *twin.biases.values()]
             groups.append({"params": affine, "lr": budget.affine_rate})
         if budget.weight_rate:
-            groups += [{"params": [value],
-                        "lr": budget.weight_rate * float(value.detach().square().mean().sqrt())}
-                       for name, value in twin.weights.items()
-                       if name in twin.weight_scales and name not in {"patch", "head"}]
+            groups += [{"params": [twin.weights[name]],
+                        "lr": budget.weight_rate * float(torch.exp2(lambdas.mean()))}
+                       for name, lambdas in twin.weight_scales.items()
+                       if name not in {"patch", "head"}]
         trained = {id(value) for group in groups for value in group["params"]}
         for value in twin.parameters():
             value.requires_grad_(id(value) in trained)

@@ -167,13 +167,18 @@ def test_a_network_of_the_size_of_deit_small():
 @pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
-def test_deit_tiny_with_predicted_scales_on_validation_images(bits, tmp_path, capsys):
+@pytest.mark.parametrize(("name", "options", "coarse"), [
+    ("deit_tiny_patch16_224", ["--predict"], False), ("vit_tiny_patch16_224", [], True)])
+def test_a_real_checkpoint_on_validation_images(name, options, coarse, bits, tmp_path, capsys):
     """As a user has it done, by the commands; few calibration images, to be quicker."""
-    weights = str(SHARED / "weights" / "deit_tiny_patch16_224.safetensors")
-    model = str(tmp_path / "deit_t.safetensors")
-    assert calibrate.main(["--model", "deit_t", "--weights", weights, "--bits", bits,
-                           "--images", str(SHARED / "calibration"), "--count", "64", "--predict",
+    weights = str(SHARED / "weights" / f"{name}.safetensors")
+    model = str(tmp_path / "model.safetensors")
+    assert calibrate.main(["--model", name, "--weights", weights, "--bits", bits,
+                           "--images", str(SHARED / "calibration"), "--count", "64", *options,
                            "--out", model]) == 0
+    made = open_model(model).network
+    assert (made.coarse is not None) == coarse
+    assert any(block.coarse is not None for block in made.blocks) == coarse
     images = sorted(map(str, (SHARED / "validation").glob("*.jpg")))[:3]
     capsys.readouterr()
     status = run_command.main([*images, "--model", model, "--weights", weights,

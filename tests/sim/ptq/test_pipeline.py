@@ -181,11 +181,28 @@ def test_training_brings_the_network_nearer_to_the_float_one(network):
     images = vits.pixels(64)
     plan = pipeline.Plan(Precision(4, 8))
     longer = train.Budget(epochs=16, batch=8, area=1.0, scale_rate=0.02, affine_rate=3e-3,
-                          weight_rate=1e-2)
+                          weight_rate=0.03)
     trained = pipeline.quantize(network, images, dataclasses.replace(plan, budget=longer))
     wanted = logits(network, images)
     before = relative(integer_logits(pipeline.quantize(network, images, plan), images), wanted)
     assert relative(integer_logits(trained, images), wanted) < 0.9 * before
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_are_trained_in_units_of_their_steps(network, bits):
+    """One row far beyond the others must not make all the others move as far."""
+    large = network.copy()
+    large.blocks[1]["fc2"].weight[3, 5] *= 1000
+    images = vits.pixels(8)
+    twin = pipeline.quantize(large, images, pipeline.Plan(Precision(bits, 8))).twin
+    before = {name: value.detach().clone() for name, value in twin.weights.items()}
+    budget = train.Budget(epochs=1, batch=8, weight_rate=0.5)
+    train.Training(twin, Twin(large, HEAD), torch.from_numpy(images), budget).epoch()
+    for name, lambdas in twin.weight_scales.items():
+        moved = (twin.weights[name].detach() - before[name])[before[name].abs() < 1].abs().max()
+        step = 0.0 if name in {"patch", "head"} else float(torch.exp2(lambdas.mean()))
+        first = 0.1 * budget.weight_rate * step  # a tenth of the rate at first
+        assert float(moved) == pytest.approx(first, rel=0.01)
 
 
 class Stop(Exception):
