@@ -5,7 +5,9 @@
 
 prints, for each set of options, how much of the per-image variance of the sites' scales (log2 of
 those of least squared error) is explained on images left out of the fit; by kind of site, and over
-all sites behind the first tap. Nothing is trained, and no other image is looked at.
+all sites behind the first tap. The last row has what the scales of the mirror image explain, more
+than which no predictor can be asked for: what is left is how the patches happen to be cut. Nothing
+is trained, and no other image is looked at.
 """
 
 import json
@@ -49,10 +51,31 @@ def candidates(depth: int, tokens: int) -> list[predictor.Options]:
 def explained(observed: predictor.Observed, options: predictor.Options, shape: VitShape) -> dict:
     """Return the shares of variance explained: mean of all sites, of each kind, of each site."""
     found = {}
-    names = shape.site_names()
     for choice in predictor.choose(observed, options, shape).values():
-        found |= dict(zip((names[site] for site in choice.sites), choice.explained.tolist(),
-                          strict=True))
+        found |= dict(zip(choice.sites, choice.explained.tolist(), strict=True))
+    return _shares(found, shape)
+
+
+def mirrored(oracle: torch.Tensor, other: torch.Tensor, first: int, shape: VitShape) -> dict:
+    """Return, as :func:`explained` does, what the scales of the mirror images explain.
+
+    Parameters
+    ----------
+    oracle, other : tensors, shape (images, sites)
+        log2 of the scales of least squared error, of images and of their mirror images.
+    first
+        The first site that counts.
+    """
+    x, y = (value[:, first:].double() for value in (other, oracle))
+    x, y = x - x.mean(0), y - y.mean(0)
+    slope = (x * y).sum(0) / x.square().sum(0).clamp_min(1e-12)
+    shares = predictor.r_squared(slope * x, y)
+    return _shares(dict(enumerate(shares.tolist(), first)), shape)
+
+
+def _shares(of_sites: dict[int, float], shape: VitShape) -> dict:
+    names = shape.site_names()
+    found = {names[site]: share for site, share in of_sites.items()}
     kinds = {kind: [share for name, share in found.items() if name.endswith(f".{kind}")]
              for kind in BLOCK_SITES}
     return {"mean": sum(found.values()) / len(found),
@@ -81,17 +104,21 @@ _SPARE = (*([number] for number in reversed(range(7, len(_COLUMNS)))), [5], [1],
 
 
 def _table(rows: list[dict], title: str, width: int) -> Table:
-    cells = []
-    for row in rows:
-        options = row["options"]
-        groups = {0: "channel", 1: "tensor"}.get(options["groups"], str(options["groups"]))
-        cells.append([",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
-                      str(options["rank"] or "-"), str(options["degree"]),
-                      f"{row['numbers'] / 1000:.1f}k", f"{row['mean']:.3f}",
-                      *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES)])
-    best = max(row["mean"] for row in rows)
+    cells = [[*_named(row["options"], row["numbers"]), f"{row['mean']:.3f}",
+              *(f"{row['kinds'].get(kind, float('nan')):.2f}" for kind in BLOCK_SITES)]
+             for row in rows]
+    best = max(row["mean"] for row in rows if row["options"])
     return table_of(title, _COLUMNS, cells, width, _SPARE,
-                    bold=[place for place, row in enumerate(rows) if row["mean"] == best])
+                    bold=[place for place, row in enumerate(rows)
+                          if row["options"] and row["mean"] == best])
+
+
+def _named(options: dict | None, numbers: int) -> list[str]:
+    if options is None:
+        return ["mirror", *["-"] * 5]
+    groups = {0: "channel", 1: "tensor"}.get(options["groups"], str(options["groups"]))
+    return [",".join(map(str, options["taps"])), str(options["chunk_tokens"]), groups,
+            str(options["rank"] or "-"), str(options["degree"]), f"{numbers / 1000:.1f}k"]
 
 
 def _parser() -> Parser:
@@ -132,11 +159,16 @@ def main(argv: list[str] | None = None) -> int:
     result = bench.result(args.bits, "blocks")
     tried = candidates(shape.depth, shape.tokens)
     keys = sorted({options.key(after, shape) for options in tried for after in options.taps})
-    observed = predictor.observe(result.twin, torch.from_numpy(pixels), keys,
-                                 export.residual_format(result.ranges.residual), progress)
+    stream = export.residual_format(result.ranges.residual)
+    given = torch.from_numpy(pixels)
+    observed = predictor.observe(result.twin, given, keys, stream, progress)
+    other = predictor.observe(result.twin, given.flip(2), (), stream, progress)
     rows = [explained(observed, options, shape) | {
         "options": asdict(options), "numbers": coefficients(options, shape)}
         for options in progress(tried, "Cross-validating")]
+    first = len(BLOCK_SITES) * min(predictor.Options().placed(shape.depth).taps)
+    rows.append(mirrored(observed.oracle, other.oracle, first, shape)
+                | {"options": None, "numbers": 0})
     if args.json:
         print(json.dumps(rows, indent=2))
     else:

@@ -52,11 +52,15 @@ class Integer:
         Of :data:`sim.ptq.dynamic.RULES`; None takes the network's static and predicted scales.
     shuffled
         Give each image the scales of the one before it: what a predictor gains must vanish.
+    mirrored
+        Give each image the scales of its mirror image: what is gained by the luck of a rounding
+        must vanish, and what the image is worth must stay.
     """
 
     network: Network
     rule: str | None = None
     shuffled: bool = False
+    mirrored: bool = False
     integer = True
     _vit: Vit | None = field(default=None, repr=False)
 
@@ -68,7 +72,10 @@ class Integer:
         if self._vit is None:
             self._vit = Vit(self.network)
         choose = None if self.rule is None else dynamic.chooser(self.network, self.rule)
-        found = self._vit.run(pixels, choose=choose)
+        seen = np.ascontiguousarray(pixels[:, :, ::-1]) if self.mirrored else pixels
+        found = self._vit.run(seen, choose=choose)
+        if self.mirrored:
+            found = self._vit.run(pixels, scales=found.scales)
         if self.shuffled:
             found = self._vit.run(pixels, scales=np.roll(found.scales, 1, axis=0))
         logits = found.logits / np.float32(2.0**self.network.logit_point)

@@ -142,9 +142,9 @@ def _trained(name: str, budget: str, *, predicted: bool, shuffled: bool = False)
     return make
 
 
-def _dynamic(rule: str) -> Callable:
+def _dynamic(rule: str, *, mirrored: bool = False) -> Callable:
     def make(bench: Bench, precision: Precision) -> Contender:
-        return Integer(bench.result(precision, "blocks").network, rule)
+        return Integer(bench.result(precision, "blocks").network, rule, mirrored=mirrored)
     return make
 
 
@@ -189,6 +189,7 @@ METHODS = {method.name: method for method in (
     Method("jit-minmax", "just-in-time min/max", "", _dynamic("minmax")),
     Method("jit-percentile", "just-in-time percentile", "", _dynamic("percentile")),
     Method("oracle", "per-image oracle (MSE)", "", _dynamic("mse")),
+    Method("mirrored", "oracle of the mirrored image", "", _dynamic("mse", mirrored=True)),
     Method("ridge", "ScalePredictor, not trained", _PAPER, _regressed),
     Method("predictor", "ScalePredictor", _PAPER, _trained("predictor", "scales", predicted=True)),
     Method("shuffled", "ScalePredictor, images swapped", "",

@@ -5,12 +5,7 @@ per-image scales of the sites behind it (reduced-rank ridge regression); its pol
 ridge-regressed to the oracle's scales (:func:`sim.ptq.dynamic.mse`) on calibration images. After
 ScalePredictor (Li et al., arXiv 2606.21947), whose text gives shallow range statistics, a
 polynomial and straight-through training; statistics of single channels, several taps, the
-projection and the choice of sites are this project's.
-
-    python -m sim.prediction.predictor --model deit_t --weights deit_tiny_patch16_224.safetensors \
-        --images calibration --bits w4a4
-
-prints how much of the scales' variance each of some options explains on held-out images.
+projection and the choice of sites are this project's. :mod:`sim.study` compares options.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,9 @@
 """Cross-validation of predictors from the command line."""
 
-
-
 import json
 
 import pytest
+import torch
 
 from golden.network.network import VitShape
 from sim import study
@@ -39,8 +38,11 @@ def words(tmp_path_factory):
 
 def test_every_candidate_has_a_share_for_every_site_it_may_predict(words, capsys):
     assert study.main([*words, "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    *rows, mirror = json.loads(capsys.readouterr().out)
     assert len(rows) == len(study.candidates(2, 17))
+    assert mirror["options"] is None
+    assert len(mirror["sites"]) == 7 + 1
+    assert 0 < mirror["mean"] < 1
     for row in rows:
         first = min(row["options"]["taps"])
         assert len(row["sites"]) == 7 * (2 - first) + 1
@@ -57,13 +59,27 @@ def test_the_table_names_what_was_tried(words, capsys):
     assert "tensor" in said
 
 
+def test_mirror_images_explain_what_they_have_in_common():
+    random = torch.Generator().manual_seed(1)
+    oracle, noise = (torch.randn(2000, SHAPE.sites, generator=random) for _ in range(2))
+    found = study.mirrored(oracle, 3 - 2 * oracle, 7, SHAPE)
+    assert len(found["sites"]) == SHAPE.sites - 7
+    assert found["sites"]["1.qkv"] == pytest.approx(1)
+    assert study.mirrored(oracle, noise, 0, SHAPE)["mean"] == pytest.approx(0, abs=0.01)
+    half = study.mirrored(oracle, oracle + noise, 0, SHAPE)
+    assert half["kinds"]["fc2"] == pytest.approx(0.5, abs=0.05)
+    assert study.mirrored(torch.ones(9, SHAPE.sites), oracle[:9], 0, SHAPE)["mean"] == 0
+
+
 @pytest.mark.parametrize("width", [80, 60, 40, 20])
 def test_the_table_keeps_what_is_most_worth(width):
     rows = [{"options": {"groups": 1, "taps": (0, 3, 6, 9), "chunk_tokens": 196, "rank": 24,
                          "degree": 2}, "numbers": 123_456, "mean": share, "kinds": {}}
             for share in (0.123, 0.456)]
+    rows.append({"options": None, "numbers": 0, "mean": 0.9, "kinds": {}})
     lines = printed(study._table(rows, "Title", width), width)
-    last = lines[-1].split()
+    assert lines[-1].split()[0] == "mirror"
+    last = lines[-2].split()
     assert "0.456" in last
     assert ("123.5k" in last) == (width > 40)
     assert last[0] == "0,3,6,9"

@@ -1,10 +1,11 @@
-"""The two checks: a network without quantized activations, or without rounded weights."""
+"""Checks: no quantized activations, no rounded weights, scales of the mirror image."""
 
 import numpy as np
 import pytest
 import torch
 
 from golden.network.network import Precision
+from golden.network.vit import Vit
 from sim.evaluation.methods import METHODS, Bench
 from sim.prediction import predictor
 from sim.ptq import source, train
@@ -49,3 +50,18 @@ def test_activations_only_has_the_float_weights_and_the_scales(bench):
     assert np.abs(before - floating).max() > 1e-3
     twin.scales.data += 3
     assert np.abs(contender.run(images).logits - before).max() > 1e-3
+
+
+def test_mirrored_takes_the_scales_of_the_mirror_image(bench):
+    images = vits.pixels(4)
+    mirror = np.ascontiguousarray(images[:, :, ::-1])
+    found, oracle = (made(bench, name).run(images) for name in ("mirrored", "oracle"))
+    other = made(bench, "oracle").run(mirror)
+    assert (found.scales == other.scales).all()
+    assert (found.scales != oracle.scales).any()
+    network = made(bench, "mirrored").network
+    wanted = Vit(network).run(images, scales=other.scales).logits
+    assert (found.logits == wanted / np.float32(2.0**network.logit_point)).all()
+    symmetric = np.maximum(images, mirror)
+    one, same = (made(bench, name).run(symmetric) for name in ("mirrored", "oracle"))
+    assert (one.logits == same.logits).all()
