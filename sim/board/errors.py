@@ -70,3 +70,21 @@ class WrongMemory(LinkError):
     def __init__(self, address: int, found: int, wanted: int):
         self.address = address
         super().__init__(f"memory at {address:#x} must hold {wanted:#04x}, not {found:#04x}")
+
+
+class WrongCore(LinkError):
+    """A program is for another core than the board's, or needs more memory than it has."""
+
+
+class RunFailed(LinkError):
+    """A run has ended with an error, or does not end.
+
+    Attributes
+    ----------
+    index
+        Instructions that were carried out.
+    """
+
+    def __init__(self, index: int, what: str, why: str):
+        self.index = index
+        super().__init__(f"instruction {index}{what}: {why}")

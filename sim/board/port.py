@@ -8,8 +8,9 @@ BAUD = 3_000_000
 TIME = 0.25  # seconds after which nothing comes any more
 
 
-def open_port(name: str, baud: int = BAUD):
-    """Open a serial port, or what pyserial takes for one, such as ``socket://host:port``.
+def open_port(name: str, baud: int = BAUD, time: float = TIME):
+    """Open a serial port, or what pyserial takes for one, such as ``socket://host:port``; `time` is
+    how many seconds its reads wait.
 
     Raises
     ------
@@ -19,7 +20,7 @@ def open_port(name: str, baud: int = BAUD):
     import serial
 
     try:
-        port = serial.serial_for_url(name, baudrate=baud, timeout=TIME)
+        port = serial.serial_for_url(name, baudrate=baud, timeout=time)
     except (OSError, ValueError) as error:
         raise PortGone(f"cannot open {name}", error) from None
     with contextlib.suppress(AttributeError, OSError, ValueError, NotImplementedError):

@@ -19,7 +19,7 @@ from tests.benches.import_graph import import_graph
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 900
+LIMIT_S = 3600
 """Seconds after which tests that went on are taken to hang, and to have noticed."""
 
 FAR = ["tests/sim/harness/test_random_programs.py", "tests/sim/harness/test_core.py"]

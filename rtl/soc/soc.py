@@ -1,0 +1,112 @@
+"""The accelerator of a board: core, host link, registers, and external memory behind its pins."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.core.counters import COUNTERS
+from golden.core.isa import INDEX_BITS
+from golden.sdram.sdram import Chip, Schedule
+from golden.soc.system import System
+
+from ..common.checks import check_system
+from ..core.core import Core
+from ..sdram.sdram import Sdram
+from ..sdram.sdram_pins import pins_signature
+from .arbiter import MemoryArbiter
+from .host_link import SerialLink
+from .registers import Registers
+
+__all__ = ["Soc"]
+
+
+class Soc(wiring.Component):
+    """Run what a host has written to memory over a serial line.
+
+    ::
+
+        rx, tx <--> SerialLink --- registers ---> Core
+                        |                          |
+                        +----> MemoryArbiter <-----+
+                                     |
+                                   Sdram <--> pins
+
+    A run begins with a refresh of the memory, so that its cycles are a function of the program as
+    long as the host leaves memory alone.
+
+    Parameters
+    ----------
+    system : :class:`System`
+        Whose memory is the chip.
+    chip : :class:`golden.sdram.sdram.Chip`
+    baud : int
+        Rate of the line, a quarter of the clock at most.
+    capture : int
+        As in :class:`golden.sdram.sdram.Schedule`.
+
+    Members
+    -------
+    rx, tx : ``In(1)``, ``Out(1)``
+        The serial line, high while nothing is sent.
+    pins : ``Out(pins_signature())``
+        Of the chip.
+    alive, running, failed : ``Out(1)``
+        For lights: changes about once a second; a run is going on; the last one has ended with an
+        error.
+    begins, index : ``Out(1)``, ``Out(INDEX_BITS)``
+        A run begins in this cycle; instructions that have been carried out.
+    """
+
+    def __init__(self, system: System, chip: Chip, baud: int, capture: int = 1):
+        check_system(system)
+        if system.memory_bytes != 1 << chip.size_bits:
+            raise ValueError(f"memory_bytes must be {1 << chip.size_bits} with {chip.name}, "
+                             f"not {system.memory_bytes}")
+        self._system, self._baud = system, baud
+        self._sdram = Sdram(system.config, chip, system.clock_hz, capture)
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1),
+            "pins": Out(pins_signature()),
+            "alive": Out(1), "running": Out(1), "failed": Out(1),
+            "begins": Out(1), "index": Out(INDEX_BITS),
+        })
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of external memory."""
+        return self._sdram.schedule
+
+    def elaborate(self, platform):
+        m = Module()
+        config, clock_hz = self._system.config, self._system.clock_hz
+        m.submodules.core = core = Core(config)
+        m.submodules.registers = registers = Registers(self._system)
+        m.submodules.link = link = SerialLink(self._system, self._baud)
+        m.submodules.sdram = sdram = self._sdram
+        flight = max(16, 2 * sdram.latency)
+        m.submodules.arbiter = arbiter = MemoryArbiter(config, users=2, flight=flight)
+        for served, user in zip(arbiter.users, (core, link.memory), strict=True):
+            connect(m, user.request, served.request)
+            connect(m, served.response, user.response)
+        connect(m, arbiter.memory, sdram.memory)
+        connect(m, link.registers, registers.port)
+        connect(m, sdram.pins, flipped(self.pins))
+        m.d.comb += [
+            link.rx.eq(self.rx), self.tx.eq(link.tx),
+            core.start.eq(registers.start),
+            core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
+            sdram.restart.eq(registers.start),
+            *(getattr(registers, name).eq(getattr(core, name))
+              for name in ("busy", "done", "status", "index",
+                           *(f"counter_{counter}" for counter in COUNTERS))),
+            self.begins.eq(registers.start), self.index.eq(core.index),
+            self.running.eq(core.busy), self.failed.eq(core.done & (core.status != 0)),
+        ]
+        self._blink(m, clock_hz)
+        return m
+
+    def _blink(self, m, clock_hz):
+        """Change `alive` each half second, or the power of two of cycles next to that."""
+        ticks = Signal(range(clock_hz // 2))
+        m.d.sync += ticks.eq(ticks + 1)
+        m.d.comb += self.alive.eq(ticks[-1])
