@@ -9,10 +9,11 @@ import numpy as np
 
 from golden.core.isa import Status
 from golden.core.program import Program, ProgramError, walk
+from golden.soc.link import BLOCK
 from golden.soc.registers import REGISTERS
 
 from .errors import RunFailed, WrongCore
-from .link import Link, Progress
+from .link import Link, Progress, compare
 from .simulated import SimulatedBoard
 
 WHY = {
@@ -146,6 +147,45 @@ class Board:
         logits = np.frombuffer(self.link.read(program.logits.address, program.logits.size), "<i2")
         counters = self.link.counters()
         return Ran(logits[:program.classes].astype(np.int16), counters["cycles"], counters)
+
+    def memtest(self, count: int, *, seed: int = 1, progress: Progress | None = None) -> int:
+        """Write and read back random bytes, then their complements, all over memory; whatever was
+        there is lost.
+
+        Parameters
+        ----------
+        count
+            Bytes, in blocks evenly over all of memory.
+        progress
+            Called with the bytes that are done, and all, both passes written and read.
+
+        Returns
+        -------
+        int
+            Bytes that were tested.
+
+        Raises
+        ------
+        WrongMemory
+            If some do not hold.
+        """
+        size = self.system.memory_bytes
+        blocks = max(1, min(count, size) // BLOCK)
+        spread = size // blocks // BLOCK * BLOCK
+        self.link.write(size - self._mark_bytes, bytes(self._mark_bytes))
+        data = np.random.default_rng(seed).integers(0, 256, blocks * BLOCK, dtype=np.uint8)
+        done, total = 0, 4 * len(data)
+        for wanted in (data, ~data):
+            for act in (self.link.write, self._hold):
+                for number in range(blocks):
+                    act(number * spread, wanted[number * BLOCK:(number + 1) * BLOCK].tobytes())
+                    done += BLOCK
+                    if progress is not None:
+                        progress(done, total)
+        return len(data)
+
+    def _hold(self, address: int, wanted: bytes) -> None:
+        compare(address, self.link.read(address, len(wanted)), wanted)
 
     def _wait(self, program: Program, progress: Callable[[int], None] | None) -> None:
         before, since = -1, time.monotonic()

@@ -30,6 +30,19 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that are done, and all."""
 
 
+def compare(address: int, found: bytes, wanted: bytes) -> None:
+    """Return if what memory holds from `address` on is what it must.
+
+    Raises
+    ------
+    WrongMemory
+        If it is not.
+    """
+    for at, (got, right) in enumerate(zip(found, wanted, strict=True)):
+        if got != right:
+            raise WrongMemory(address + at, got, right)
+
+
 class Port(Protocol):
     """What a link needs of a line; pyserial's ports have it."""
 
@@ -126,10 +139,7 @@ class Link:
         self._exchange([self._request(Opcode.WRITE, address + at, data[at:at + BLOCK])
                         for at in range(0, len(data), BLOCK)], window=WINDOW, progress=progress)
         if verify:
-            found = self.read(address, len(data))
-            for at, (got, wanted) in enumerate(zip(found, data, strict=True)):
-                if got != wanted:
-                    raise WrongMemory(address + at, got, wanted)
+            compare(address, self.read(address, len(data)), data)
 
     def peek(self, name: str) -> int:
         """Return the value of a register."""

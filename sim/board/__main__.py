@@ -1,0 +1,217 @@
+"""Use a board, real or simulated: load programs, classify images, read counters, test it.
+
+    python -m sim.board info --port /dev/ttyUSB0
+    python -m sim.board load build/program --port /dev/ttyUSB0
+    python -m sim.board run cat.jpg --program build/program --port /dev/ttyUSB0 --check
+    python -m sim.board selftest --port simulated:4x4
+
+What `run` needs is loaded unless it is there. Exit status 1 if a check finds something wrong.
+"""
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.text import Text
+
+from golden.core.program import Program, ProgramError
+from golden.core.program import load as load_program
+from rtl.cli import Parser
+
+from ..cli import UserError, command, one_line, positive, printable, up_to
+from ..tables import list_of, show, table_of
+from .board import Board
+from .errors import WrongMemory
+from .opened import open_board
+from .port import BAUD
+
+PROG = "python -m sim.board"
+TOP = 3  # classes shown
+MEMTEST_BYTES = 1 << 18
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, about):
+        made = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        made.add_argument("--port", required=True, metavar="NAME",
+                          help="serial port, or simulated[:CORE] for a board that is simulated")
+        made.add_argument("--baud", type=positive, default=BAUD, metavar="RATE",
+                          help="of the port (default: %(default)s)")
+        made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        return made
+
+    add("info", "say what the board is")
+    one = add("load", "put a program of sim.compile into memory")
+    one.add_argument("program", type=Path, metavar="DIR", help="what sim.compile has written")
+    one = add("run", "classify images")
+    one.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file")
+    one.add_argument("--program", type=Path, required=True, metavar="DIR",
+                     help="what sim.compile has written")
+    one.add_argument("--check", action="store_true", help="compare logits with the golden machine")
+    add("counters", "show the counters of the last run")
+    one = add("memtest", "write and read memory; whatever was there is lost")
+    one.add_argument("--bytes", type=positive, default=MEMTEST_BYTES, metavar="N",
+                     help="so many, all over memory (default: %(default)s)")
+    one.add_argument("--seed", type=up_to(None), default=1, metavar="N",
+                     help="of what is written (default: %(default)s)")
+    add("selftest", "test memory, and the model of the package against the golden one")
+    return parser
+
+
+def read_program(folder: Path) -> Program:
+    """Read what sim.compile has written."""
+    try:
+        return load_program(folder)
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; sim.compile makes "
+                        "programs") from None
+    except ProgramError as error:
+        raise UserError(one_line(error)) from None
+
+
+@contextmanager
+def _bytes_shown(what: str):
+    """Give a callback that shows how many bytes are done, on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), BarColumn(20), DownloadColumn(),
+                  TransferSpeedColumn(), console=console, transient=True,
+                  disable=not console.is_terminal) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def _info(board: Board, args) -> tuple[dict, list]:
+    system = board.system
+    config = system.config
+    return ({"clock_hz": system.clock_hz, "memory_bytes": system.memory_bytes,
+             "config": asdict(config)},
+            [("core", f"{config.rows}x{config.cols}"),
+             ("clock", f"{system.clock_hz / 1e6:g} MHz"),
+             ("scratchpad", f"{config.sram_kib} KiB"),
+             ("memory", f"{system.memory_bytes >> 20} MiB")])
+
+
+def _load(board: Board, args) -> tuple[dict, list]:
+    program = read_program(args.program)
+    with _bytes_shown("Loading") as progress:
+        new = board.load(program, progress=progress)
+    count = len(program.memory)
+    said = f"{count:,} bytes" + ("" if new else ", there already")
+    return {"bytes": count, "loaded": new}, [("program", said)]
+
+
+def _counters(board: Board, args) -> tuple[dict, list]:
+    found = board.link.counters()
+    return {"counters": found}, [(name, f"{value:,}") for name, value in found.items()]
+
+
+def _memtest(board: Board, args) -> tuple[dict, list]:
+    with _bytes_shown("Testing memory") as progress:
+        count = board.memtest(args.bytes, seed=args.seed, progress=progress)
+    return {"bytes": count}, [("memory", f"{count:,} bytes hold what is written")]
+
+
+def _selftest(board: Board, args) -> tuple[dict, list]:
+    from ..compiler import DoesNotFit, compile_network
+    from ..inputs import images
+    from ..inputs.model_lookup import open_model, preprocessing_of_model
+
+    with _bytes_shown("Testing memory") as progress:
+        rows = [("memory", f"{board.memtest(MEMTEST_BYTES // 8, progress=progress):,} bytes")]
+    made = {"memory": True}
+    for bits in ("w8a8", "w4a4"):
+        model = open_model(f"vit_cifar10:{bits}")
+        try:
+            program = compile_network(model.network, board.system.config)
+        except DoesNotFit as error:
+            rows.append((f"vit_cifar10 {bits}", f"does not fit: {one_line(error)}"))
+            continue
+        pixels = preprocessing_of_model(model).pixels(images.packaged()[0][1])
+        board.load(program)
+        found = board.run(program, pixels)
+        made[bits] = bool((found.logits == _golden(program, pixels)).all())
+        rows.append((f"vit_cifar10 {bits}", f"{found.cycles:,} cycles, logits "
+                     + ("equal to golden" if made[bits] else "DIFFER from golden")))
+    return made, rows
+
+
+def _golden(program: Program, pixels: np.ndarray) -> np.ndarray:
+    from golden.core.machine import Machine
+
+    machine = Machine(program, pixels)
+    machine.run()
+    return machine.logits
+
+
+def _run(board: Board, args) -> tuple[dict, list]:
+    from ..inference.classes import class_names, guesses
+    from ..inputs import images
+    from ..inputs.model_lookup import preprocessing_for
+
+    program = read_program(args.program)
+    config = program.about.get("preprocessing")
+    if config is None:
+        raise UserError("the program does not say how its images are prepared")
+    preprocessing = preprocessing_for(config, program.side, "program")
+    pictures = [preprocessing.pixels(images.read(path)[1]) for path in args.images]
+    board.check(program)
+    with _bytes_shown("Loading") as progress:
+        board.load(program, progress=progress)
+    names, answers = class_names(program.classes, program.about.get("classes")), []
+    for path, pixels in zip(args.images, pictures, strict=True):
+        found = board.run(program, pixels)
+        best = guesses(found.logits / 2.0**program.logit_point, names, TOP)
+        answers.append({"file": str(path), "classes": [asdict(guess) for guess in best],
+                        "cycles": found.cycles,
+                        "frames_per_second": board.system.clock_hz / found.cycles})
+        if args.check:
+            answers[-1]["equal"] = bool((found.logits == _golden(program, pixels)).all())
+    return {"clock_hz": board.system.clock_hz, "images": answers}, answers
+
+
+def _print(args, rows: list) -> None:
+    console = Console(highlight=False)
+    if args.command != "run":
+        show(console, list_of(rows, console.width))
+        return
+    columns = ["image", "class", "", "cycles", "frames/s", *(["golden"] if args.check else [])]
+    cells = [[one["file"], one["classes"][0]["name"],
+              f"{100 * one['classes'][0]['probability']:.1f} %", f"{one['cycles']:,}",
+              f"{one['frames_per_second']:.1f}",
+              *(["equal" if one["equal"] else "DIFFERS"] if args.check else [])] for one in rows]
+    show(console, table_of(f"{args.program} on {args.port}", columns, cells, console.width,
+                           ([3], [2])))
+
+
+_COMMANDS = {"info": _info, "load": _load, "run": _run, "counters": _counters,
+             "memtest": _memtest, "selftest": _selftest}
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    try:
+        with open_board(args.port, args.baud) as board:
+            made, rows = _COMMANDS[args.command](board, args)
+    except WrongMemory as error:
+        Console(stderr=True).print(Text(printable(f"{PROG}: error: {error}")), soft_wrap=True)
+        return 1
+    if args.json:
+        print(json.dumps(made, indent=2))
+    else:
+        _print(args, rows)
+    wrong = [one for one in made.get("images", []) if one.get("equal") is False]
+    return 1 if wrong or (args.command == "selftest" and False in made.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
