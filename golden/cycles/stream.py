@@ -18,33 +18,46 @@ from ..common.config import AcceleratorConfig
 from ..common.jit import kernel
 from ..core.isa import UNIT_BYTES
 from ..core.program import Program
+from ..sdram.sdram import Chip, Schedule, place
+from ..sdram.sdram_cycles import BANK_STATE, STATE, serve, state_of
 
 NEVER = 1 << 60
 
 FIRST = 2
 """Cycle of the first request of a run."""
 
-(_BEAT, _TOTAL, _SENT, _TAKEN, _PORT, _OPEN, _THERE, _BEATS, _RING, _LATENCY, _COST,
- _UNIT) = range(12)
+(_BEAT, _TOTAL, _SENT, _TAKEN, _PORT, _OPEN, _THERE, _BEATS, _RING, _LATENCY, _COST, _UNIT,
+ _ADDRESS, _BUS, _COLUMN_BITS, _ROW_BITS, _CHIP) = range(17)
 # The next beat, and beats of all; cycles in which a request was last made and last taken; when the
-# port is free again, in 1 / unit cycles; from when on the stream may be requested; words that have
-# come; beats of a word and words of the ring; latency and pace, cost / unit, of the memory.
+# port is free again, in 1 / unit cycles, or when the controller of a chip last accepted a request;
+# from when on the stream may be requested; words that have come; beats of a word and words of the
+# ring; latency and pace, cost / unit, of the memory; where the stream begins, and the bytes of a
+# beat; of a chip, bits of its addresses (zero: there is none) and then the state of its controller.
+_CHIP_BANKS = _CHIP + STATE
+_STATE = _CHIP_BANKS + BANK_STATE[0] * BANK_STATE[1]
 
 WORD, LEFT, _UNITS, GIVING, _PART, _END, _PER_UNIT, _PER_WORD = range(8)
 # Of the cursor: the next word; words and units of the present command; whether there are units to
 # be given; the first of them in their word, or the words of it that there are; the last one.
 
 
-def stream_of(program: Program, latency: int, pace: Fraction):
+def stream_of(program: Program, latency: int, pace: Fraction,
+              chip: tuple[Chip, Schedule] | None = None):
     """Return the stream of a program before its first cycle: the state, `arrived` and `freed`.
 
-    `latency` and `pace` are cycles from a request to its answer, and from one to the next.
+    `latency` and `pace` are cycles from a request to its answer, and from one to the next; or
+    memory is a chip behind an arbiter (:class:`rtl.soc.arbiter.MemoryArbiter`) and a controller.
     """
     config = program.config
     per_word = config.cols // config.bus_bytes
     beats = program.stream.size // config.bus_bytes
-    state = np.zeros(_UNIT + 1, np.int64)
+    state = np.zeros(_STATE, np.int64)
     state[[_TOTAL, _SENT, _OPEN, _BEATS]] = beats, -1, FIRST, per_word
+    state[[_ADDRESS, _BUS]] = program.stream.address, config.bus_bytes
+    if chip is not None:
+        state[[_COLUMN_BITS, _ROW_BITS]] = chip[0].column_bits, chip[0].row_bits
+        state[_CHIP:_CHIP_BANKS], banks = state_of(*chip)
+        state[_CHIP_BANKS:] = banks.reshape(-1)
     state[[_RING, _LATENCY, _COST, _UNIT]] = (config.stream_words, latency, pace.numerator,
                                               pace.denominator)
     words = -(-beats // per_word)
@@ -56,13 +69,24 @@ def layout_of(config: AcceleratorConfig) -> tuple[int, int]:
     return max(1, UNIT_BYTES // config.cols), max(1, config.cols // UNIT_BYTES)
 
 
+_place = kernel(place)
+
+
 @kernel
-def request(state, at):
-    """Put a request into the register of the port at cycle `at`; return when memory takes it."""
-    taken = max(at + 1, state[_PORT] // state[_UNIT])
-    state[_PORT] = max(state[_PORT], taken * state[_UNIT]) + state[_COST]
+def request(state, at, address, write):
+    """Put a request into the register of the port at cycle `at`; return when it is answered."""
+    if state[_COLUMN_BITS]:
+        taken = max(at + 1, state[_PORT])
+        bank, row, column = _place(address, state[_COLUMN_BITS], state[_ROW_BITS])
+        state[_PORT], answered = serve(
+            state[_CHIP:_CHIP_BANKS], state[_CHIP_BANKS:].reshape(BANK_STATE), taken + 1, bank, row,
+            column, write)
+    else:
+        taken = max(at + 1, state[_PORT] // state[_UNIT])
+        state[_PORT] = max(state[_PORT], taken * state[_UNIT]) + state[_COST]
+        answered = taken + state[_LATENCY]
     state[_SENT], state[_TAKEN] = at, taken
-    return taken
+    return answered
 
 
 @kernel
@@ -84,7 +108,8 @@ def advance(state, arrived, freed, until, beats):
             at = max(at, freed[word - state[_RING]] + 1)
         if at > until:
             return
-        arrived[word] = request(state, at) + state[_LATENCY]
+        address = state[_ADDRESS] + state[_BEAT] * state[_BUS]
+        arrived[word] = request(state, at, address, False)
         state[_BEAT] += 1
 
 
@@ -133,22 +158,22 @@ def take(state, arrived, freed, word, count, start, interval, mark, per_unit, pe
 
 
 @kernel
-def transfer(state, arrived, freed, start, beats, group, zeros):
+def transfer(state, arrived, freed, start, addresses, group, zeros):
     """Return the cycle in which a transfer that starts in a cycle is done.
 
-    It has `beats`; of a group, that many, one follows the other, and a cycle is lost between two
-    groups, in which a word is read (none for ``group == 0``); and it writes `zeros` words of zeros
-    in cycles without a response of its own.
+    Its beats are at `addresses`, and are written if there are groups; of a group, that many, one
+    follows the other, and a cycle is lost between two groups, in which a word is read (none for
+    ``group == 0``); and it writes `zeros` words of zeros in cycles without a response of its own.
     """
     advance(state, arrived, freed, start, NEVER)
     at = start + (2 if group else 1)
     done = start + 1
     quiet = start  # cycles up to here are counted
-    for beat in range(beats):
+    for beat in range(addresses.size):
         if group and beat and beat % group == 0:
             at = max(at, state[_SENT] + 2)
         at = max(at, earliest(state))
-        done = request(state, at) + state[_LATENCY]
+        done = request(state, at, addresses[beat], group != 0)
         zeros -= min(zeros, done - 1 - quiet)
         quiet = done
     if zeros:

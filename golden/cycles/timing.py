@@ -13,6 +13,8 @@ cycle, through the range unit and through the epilogue.
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from ..common.checks import integer
 from ..common.config import AcceleratorConfig
 from ..core.isa import (
@@ -27,6 +29,7 @@ from ..core.isa import (
 from ..core.program import Program, ProgramError
 from ..prediction.range_shape import RangeShape, range_cycles
 from ..rows import layernorm, softmax_run
+from ..sdram.sdram import WORD_BITS, Chip, Schedule
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
 from .stream import layout_of, stream_of, take, transfer
@@ -70,6 +73,37 @@ class MemoryModel:
             return Fraction(1)
         given = Fraction(self.bytes_per_cycle).limit_denominator(_PRECISION)
         return max(Fraction(1), config.bus_bytes / given)
+
+
+@dataclass(frozen=True, slots=True)
+class SdramMemory:
+    """External memory of a board: a chip behind its controller and an arbiter, all else idle
+    (:class:`rtl.soc.soc.Soc`).
+
+    Attributes
+    ----------
+    chip
+        The chip.
+    clock_hz
+        Of core, controller and chip.
+    capture
+        As in :class:`golden.sdram.sdram.Schedule`.
+    """
+
+    chip: Chip
+    clock_hz: int
+    capture: int = 1
+
+    def schedule(self, config: AcceleratorConfig) -> Schedule:
+        """Return the times that the controller of a core keeps to.
+
+        Raises
+        ------
+        ValueError
+            If the chip does not take the clock, or the beats of the core.
+        """
+        return Schedule(self.chip.timing(self.clock_hz), config.bus_bytes * 8 // WORD_BITS,
+                        self.capture)
 
 
 IDEAL = MemoryModel()
@@ -136,7 +170,7 @@ class Timing:
         return self.sum("cycles")
 
 
-def cycles(program: Program, memory: MemoryModel = IDEAL) -> list[int]:
+def cycles(program: Program, memory: MemoryModel | SdramMemory = IDEAL) -> list[int]:
     """Return the cycles of every instruction, END included.
 
     Their sum is that of a run, from the cycle with `start` to the first one with `done`.
@@ -144,7 +178,7 @@ def cycles(program: Program, memory: MemoryModel = IDEAL) -> list[int]:
     return [step.cycles for step in timing(program, memory).steps]
 
 
-def timing(program: Program, memory: MemoryModel = IDEAL) -> Timing:
+def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL) -> Timing:
     """Return what every instruction of a program takes.
 
     Parameters
@@ -165,9 +199,13 @@ def timing(program: Program, memory: MemoryModel = IDEAL) -> Timing:
 class _Clock:
     """Goes through a program."""
 
-    def __init__(self, program: Program, memory: MemoryModel):
+    def __init__(self, program: Program, memory: MemoryModel | SdramMemory):
         self._program, self._config = program, program.config
-        self._stream = stream_of(program, memory.latency, memory.pace(self._config))
+        if isinstance(memory, SdramMemory):
+            self._stream = stream_of(program, 1, Fraction(1),
+                                     (memory.chip, memory.schedule(self._config)))
+        else:
+            self._stream = stream_of(program, memory.latency, memory.pace(self._config))
         self._layout = layout_of(self._config)
         self._word = 0  # the next one of the stream
         self._tap: tuple[Instruction, int] | None = None
@@ -255,17 +293,22 @@ class _Clock:
         self._tap = None
         return end
 
-    def _beats(self, op: Instruction) -> tuple[int, int, int]:
-        """Return the beats of a transfer, those of a group, and its words of zeros."""
+    def _beats(self, op: Instruction) -> tuple[np.ndarray, int, int]:
+        """Return where a transfer has its beats, the beats of a group, and its words of zeros."""
         bus = self._config.bus_bytes
         if op.opcode is Opcode.PATCHES:
-            return (op.m - 1) * op.k // bus, 0, (op.k + 1) // 2
+            patch, byte = np.arange(op.m - 1)[:, None], np.arange(0, op.k, bus)
+            places = (op.address + patch // op.grid * op.patch_row_bytes
+                      + patch % op.grid * op.run_bytes
+                      + byte // op.run_bytes * op.image_row_bytes + byte % op.run_bytes)
+            return places.reshape(-1), 0, (op.k + 1) // 2
         per_word = self._config.word_bytes // bus
-        return op.words * per_word, per_word if op.opcode is Opcode.STORE else 0, 0
+        return (op.address + bus * np.arange(op.words * per_word),
+                per_word if op.opcode is Opcode.STORE else 0, 0)
 
     def _bytes(self, op: Instruction) -> tuple[int, int]:
         """Return the bytes that an instruction reads and writes besides the stream."""
         if op.opcode not in (Opcode.LOAD, Opcode.STORE, Opcode.PATCHES):
             return 0, 0
-        moved = self._beats(op)[0] * self._config.bus_bytes
+        moved = self._beats(op)[0].size * self._config.bus_bytes
         return (0, moved) if op.opcode is Opcode.STORE else (moved, 0)

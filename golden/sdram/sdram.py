@@ -169,11 +169,16 @@ class Chip:
         One row follows the other in the next bank, so that it can be opened ahead. Works on Python
         integers and on Amaranth values.
         """
-        word = address >> 1
-        column = word & (1 << self.column_bits) - 1
-        bank = (word >> self.column_bits) & BANKS - 1
-        row = (word >> self.column_bits + BANK_BITS) & (1 << self.row_bits) - 1
-        return bank, row, column
+        return place(address, self.column_bits, self.row_bits)
+
+
+def place(address, column_bits, row_bits):
+    """Return bank, row and column of a byte address, as :meth:`Chip.place` does."""
+    word = address >> 1
+    column = word & (1 << column_bits) - 1
+    bank = (word >> column_bits) & BANKS - 1
+    row = (word >> column_bits + BANK_BITS) & (1 << row_bits) - 1
+    return bank, row, column
 
 
 CHIPS = {chip.name.partition("-")[0]: chip for chip in (

@@ -27,6 +27,26 @@ _OPEN, _COLUMN, _PRECHARGE, _ACTIVATE = range(4)
 # Of each bank: the open row (-1: none), and the earliest READ or WRITE, PRECHARGE and ACTIVATE.
 
 
+STATE, BANK_STATE = _LAST_ROW + 1, (4, BANKS)
+"""Shapes of the state of a run."""
+
+
+def state_of(chip: Chip, schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
+    """Return the state of a run before its first cycle, int64, of shapes :data:`STATE` and
+    :data:`BANK_STATE`.
+    """
+    timing = schedule.timing
+    state, banks = np.zeros(STATE, np.int64), np.zeros(BANK_STATE, np.int64)
+    state[[_CYCLE, _PHASE, _DUE]] = 1, _CLOSE, schedule.period
+    state[_PERIOD:] = (
+        schedule.period, schedule.burst, schedule.latency, schedule.rcd, schedule.rp,
+        schedule.ras, schedule.rc, timing.rrd, timing.rfc, schedule.write_to_precharge,
+        (1 << chip.column_bits) - AHEAD, (1 << chip.row_bits) - 1)
+    banks[_OPEN] = -1
+    banks[_PRECHARGE] = schedule.settle
+    return state, banks
+
+
 class SdramCycles:
     """A run of requests to the controller.
 
@@ -39,17 +59,8 @@ class SdramCycles:
     """
 
     def __init__(self, chip: Chip, schedule: Schedule):
-        timing = schedule.timing
         self._chip = chip
-        self._state = np.zeros(_LAST_ROW + 1, np.int64)
-        self._state[[_CYCLE, _PHASE, _DUE]] = 1, _CLOSE, schedule.period
-        self._state[_PERIOD:] = (
-            schedule.period, schedule.burst, schedule.latency, schedule.rcd, schedule.rp,
-            schedule.ras, schedule.rc, timing.rrd, timing.rfc, schedule.write_to_precharge,
-            (1 << chip.column_bits) - AHEAD, (1 << chip.row_bits) - 1)
-        self._banks = np.zeros((4, BANKS), np.int64)
-        self._banks[_OPEN] = -1
-        self._banks[_PRECHARGE] = schedule.settle
+        self._state, self._banks = state_of(chip, schedule)
 
     def serve(self, offered: int, address: int, write: bool = False) -> tuple[int, int]:
         """Return when a request is accepted and when it is answered.
@@ -63,7 +74,7 @@ class SdramCycles:
         """
         integer("offered", offered, 0)
         place = self._chip.place(integer("address", address, 0, (1 << self._chip.size_bits) - 1))
-        return _serve(self._state, self._banks, offered, *place, write)
+        return serve(self._state, self._banks, offered, *place, write)
 
     def serve_all(self, offered, addresses, writes) -> tuple[np.ndarray, np.ndarray]:
         """Return when requests are accepted and answered; each is offered from its cycle on, or
@@ -81,14 +92,15 @@ def _serve_all(state, banks, offered, bank, row, column, write):
     accepted, answered = np.empty_like(offered), np.empty_like(offered)
     earliest = 0
     for at in range(offered.size):
-        accepted[at], answered[at] = _serve(state, banks, max(offered[at], earliest), bank[at],
+        accepted[at], answered[at] = serve(state, banks, max(offered[at], earliest), bank[at],
                                             row[at], column[at], write[at])
         earliest = accepted[at] + 1
     return accepted, answered
 
 
 @kernel
-def _serve(state, banks, offered, bank, row, column, write):
+def serve(state, banks, offered, bank, row, column, write):
+    """Return when a request is accepted and when it is answered, :meth:`SdramCycles.serve`."""
     accepted = max(offered, state[_READY])
     taken = max(accepted + 1, state[_SERVED])
     state[_READY] = taken + 1

@@ -15,11 +15,12 @@ from ..cli import UserError, file_errors, one_line
 from .port import open_port
 
 CHIP = CHIPS["AS4C32M16SB"]
-CLOCK_HZ = 80_000_000
+CLOCK_HZ = 20_000_000
+"""What the 8x16 core is estimated to reach after placement; no faster clock has been met yet."""
 DIVISOR = 4
 """Cycles of a bit: the fastest line there is, as a simulation takes its time."""
 
-TIME_S = 20
+TIME_S = 5
 """Seconds without a byte after which a simulated board does not answer: it is slow."""
 
 PATIENCE = 100_000 * DIVISOR

@@ -1,0 +1,206 @@
+"""A board that is simulated, driven by the host's program through its serial port."""
+
+import contextlib
+import dataclasses
+import io
+import json
+
+import pytest
+
+from golden.common.config import CORES
+from golden.core.machine import Machine
+from golden.cycles.timing import SdramMemory, timing
+from golden.network.network import Precision
+from golden.soc.link import BLOCK, Status
+from golden.soc.registers import REGISTERS
+from sim.board import __main__ as command
+from sim.board import opened
+from sim.board.board import Board
+from sim.board.errors import LinkError, Refused, RunFailed, WrongCore
+from sim.board.link import Link
+from sim.board.simulated import CHIP, CLOCK_HZ, SimulatedBoard
+from sim.cli import UserError
+from sim.compiler import compile_network
+from sim.inputs.model_lookup import open_model
+from tests.cases import shipped
+from tests.cases.networks import network, pixels
+from tests.sim.compiler.test_compiler import SHAPE
+
+pytestmark = pytest.mark.verilator
+CORE = CORES["4x4"]
+MEMORY = SdramMemory(CHIP, CLOCK_HZ)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    with SimulatedBoard(CORE) as made:
+        yield made
+
+
+@pytest.fixture
+def board(simulated):
+    with contextlib.closing(simulated.open()) as port:
+        yield Board(Link(port), simulated)
+    assert simulated.trouble() == ""
+
+
+def golden(program, image):
+    machine = Machine(program, image)
+    machine.run()
+    return machine.logits
+
+
+def checked(board, simulated, program, image):
+    """Run an image that must have the logits of golden and the cycles of the estimator."""
+    before = len(simulated.runs())
+    found = board.run(program, image)
+    assert (found.logits == golden(program, image)).all()
+    (run,) = simulated.runs()[before:]
+    *lengths, last, end = (step.cycles for step in timing(program, MEMORY).steps)
+    assert run.instruction_cycles == [*lengths, last + end]
+    assert run.cycles == found.cycles + 1  # the counter counts from the cycle after start
+    return found
+
+
+def test_a_program_and_images_go_whole_through_the_line(board, simulated):
+    program = compile_network(network(Precision(8, 8), shape=SHAPE), CORE)
+    done = []
+    assert board.load(program, frames=True, progress=lambda *bytes_: done.append(bytes_))
+    size = -(-len(program.memory) // CORE.bus_bytes) * CORE.bus_bytes
+    assert done[-1] == (size, size)
+    assert len(done) == -(-size // BLOCK)
+    assert not board.load(program)
+    assert board.link.read(0, len(program.memory)) == program.memory
+    assert simulated.get(0, len(program.memory)) == program.memory
+    found = [checked(board, simulated, program, image) for image in pixels(2, SHAPE)]
+    assert (found[0].logits != found[1].logits).any()
+    assert found[0].cycles == found[1].cycles
+    assert board.link.peek("RUNS") == len(simulated.runs())
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_the_shipped_model(board, simulated, bits):
+    made = open_model(f"vit_cifar10:{bits}").network
+    program = compile_network(made, CORE)
+    assert board.load(program)
+    found = checked(board, simulated, program, pixels(1, made.shape)[0])
+    assert found.counters["array"] > 0.7 * found.cycles
+
+
+def test_what_is_no_frame_harms_nothing(board, simulated):
+    simulated.put(4096, bytes(range(64)))
+    port = board.link._port
+    port.timeout = 2
+    port.write(bytes(range(256)) * 2)
+    port.write(b"\x7e\x03\x05half a frame")
+    board.link._drain()
+    board.link.ping()
+    assert board.link.read(4096, 64) == bytes(range(64))
+
+
+def test_memory_is_tested_all_over(board, simulated):
+    done = []
+    assert board.memtest(4 * BLOCK, progress=lambda *bytes_: done.append(bytes_)) == 4 * BLOCK
+    assert done[-1] == (16 * BLOCK, 16 * BLOCK)
+    places = [number << CHIP.size_bits - 2 for number in range(4)]
+    assert len({simulated.get(place, BLOCK) for place in places}) == 4
+    assert simulated.get(places[1] + BLOCK, BLOCK) == bytes(BLOCK)
+
+
+def test_a_run_that_fails_says_which_instruction_and_why(board, simulated):
+    program = compile_network(network(Precision(4, 4), shape=SHAPE), CORE)
+    broken = bytearray(program.memory)
+    places = program.instructions()
+    broken[places[5][0]] = 0xFF  # no opcode
+    broken = dataclasses.replace(program, memory=bytes(broken))
+    board.load(broken)
+    with pytest.raises(RunFailed, match=r"^instruction 5: the core does not know it"):
+        board.run(broken, pixels(1, SHAPE)[0])
+    assert simulated.runs()[-1].cycles > 0
+    assert board.load(program)
+    checked(board, simulated, program, pixels(1, SHAPE)[0])
+
+
+def test_a_stream_beyond_memory_is_a_bus_error(board):
+    program = compile_network(network(Precision(4, 4), shape=SHAPE), CORE)
+    board.load(program)
+    board.link.poke("STREAM", board.system.memory_bytes)
+    with pytest.raises(RunFailed, match=r"^instruction 0 \(\w+\): memory has answered with an er"):
+        board.run(program, pixels(1, SHAPE)[0])
+
+
+def test_programs_that_the_board_cannot_run_are_refused(board):
+    program = compile_network(network(Precision(4, 4), shape=SHAPE), CORES["8x16"])
+    with pytest.raises(WrongCore, match="the board's core has rows 4, and the program is for 8"):
+        board.load(program)
+    program = compile_network(network(Precision(4, 4), shape=SHAPE), CORE)
+    large = dataclasses.replace(program, memory=bytes(1 << CHIP.size_bits))
+    with pytest.raises(WrongCore, match=r"needs 67,108,896 bytes of memory, and the board has 67,"):
+        board.load(large)
+    board.link._port.timeout = 1  # what may still come behind an error is waited for
+    with pytest.raises(Refused) as caught:
+        board.link.poke("ID", 1)
+    assert caught.value.status == Status.REFUSED
+    assert "INDEX" in REGISTERS
+
+
+@pytest.fixture
+def at(monkeypatch, simulated):
+    """Have the commands use the board that is there."""
+    @contextlib.contextmanager
+    def found(config):
+        assert config == CORE
+        yield simulated
+
+    monkeypatch.setattr(opened, "SimulatedBoard", found)
+    return ["--port", "simulated:4x4"]
+
+
+def test_commands(at, tmp_path, capsys):
+    prepared = open_model("vit_cifar10").metadata["preprocessing"]
+    about = {"preprocessing": prepared | {"input_size": [3, SHAPE.image, SHAPE.image]}}
+    program = dataclasses.replace(
+        compile_network(network(Precision(4, 4), shape=SHAPE), CORE), about=about)
+    program.save(tmp_path / "program")
+    image = next(shipped.images(tmp_path / "images", 1, SHAPE.image).rglob("*.png"))
+    assert command.main(["info", *at]) == 0
+    assert "4x4" in capsys.readouterr().out
+    assert command.main(["load", str(tmp_path / "program"), *at, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == len(program.memory)
+    assert command.main(["run", str(image), "--program", str(tmp_path / "program"), "--check",
+                         *at]) == 0
+    said = capsys.readouterr().out
+    assert "equal" in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert command.main(["counters", *at, "--json"]) == 0
+    cycles = json.loads(capsys.readouterr().out)["counters"]["cycles"]
+    assert f"{cycles:,}" in said
+    assert command.main(["memtest", "--bytes", "2048", *at]) == 0
+    assert "2,048 bytes hold" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--port", "simulated:5x5"], "--port simulated must be one of the cores 4x4, 8x16"),
+    (["--port", "/dev/nowhere"], "cannot open /dev/nowhere"),
+])
+def test_ports_that_there_are_not_are_one_line(words, message, capsys):
+    assert command.main(["info", *words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1]
+
+
+def test_a_simulation_that_has_ended_is_one_line(monkeypatch):
+    class Ended:
+        trouble = staticmethod(lambda: "violations 32")
+        open = staticmethod(io.BytesIO)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *about):
+            pass
+
+    monkeypatch.setattr(opened, "SimulatedBoard", lambda config: Ended())
+    with (pytest.raises(UserError, match="^the simulation of the board has ended: violations 32$"),
+          opened.open_board("simulated")):
+        raise LinkError("gone")
