@@ -28,8 +28,9 @@ from golden.common.config_file import config_from_table, core_from_table
 from golden.common.formats import Mode
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
-from golden.cycles.timing import USUAL, MemoryModel
+from golden.cycles.timing import USUAL, MemoryModel, SdramMemory
 from golden.network.network import Precision
+from golden.soc.boards import BOARDS
 
 from .cli import UserError, command, one_line, whole_file
 from .compiler import DoesNotFit, compile_network, compile_with_room
@@ -92,8 +93,15 @@ def _timed(program: Program, args) -> ProgramEstimate:
     return estimate_program(program, _memory(args), args.clock, args.tech)
 
 
-def _memory(args) -> MemoryModel:
+def _memory(args) -> MemoryModel | SdramMemory:
     """Return the external memory that is asked for."""
+    if args.memory:
+        memory = replace(BOARDS[args.memory], clock_hz=round(args.clock * 1e6))
+        try:
+            memory.schedule(CORES["8x16"])
+        except ValueError as error:
+            raise UserError(f"--clock with --memory {args.memory}: {one_line(error)}") from None
+        return memory
     speed = args.dram_bandwidth and args.dram_bandwidth * 1000 / args.clock
     try:
         return MemoryModel(args.latency or USUAL.latency, speed)
@@ -178,6 +186,8 @@ def _scalesim(args, config: AcceleratorConfig) -> Answer:
 
 def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
     """Return the generic estimate; `reason` is why there is no other."""
+    if args.memory:
+        raise UserError(f"--memory needs a compiled program{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
         result = estimate(workload_of(args.model), config, options)
@@ -190,6 +200,8 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
 
 def _answer(args, choices: dict) -> Answer:
     config = _configuration(args.array, choices, args.config)
+    if args.memory:
+        _memory(args)  # what is wrong with it is not the model's fault
     if args.program:
         return _shown_program(args, _program(args))
     if args.scales == ALL:

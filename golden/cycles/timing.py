@@ -74,6 +74,15 @@ class MemoryModel:
         given = Fraction(self.bytes_per_cycle).limit_denominator(_PRECISION)
         return max(Fraction(1), config.bus_bytes / given)
 
+    def said(self, config: AcceleratorConfig) -> str:
+        """Return what it is, in words."""
+        per_cycle = config.bus_bytes / float(self.pace(config))
+        return f"with {per_cycle:g} bytes/cycle, {self.latency} cycles of latency"
+
+    def about(self) -> dict:
+        """Return what it is, by name."""
+        return {"latency": self.latency, "bytes_per_cycle": self.bytes_per_cycle}
+
 
 @dataclass(frozen=True, slots=True)
 class SdramMemory:
@@ -104,6 +113,14 @@ class SdramMemory:
         """
         return Schedule(self.chip.timing(self.clock_hz), config.bus_bytes * 8 // WORD_BITS,
                         self.capture)
+
+    def said(self, config: AcceleratorConfig) -> str:
+        """Return what it is, in words."""
+        return f"an {self.chip.name} at {self.clock_hz / 1e6:g} MHz"
+
+    def about(self) -> dict:
+        """Return what it is, by name."""
+        return {"sdram": self.chip.name, "sdram_hz": self.clock_hz}
 
 
 IDEAL = MemoryModel()

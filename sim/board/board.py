@@ -142,11 +142,21 @@ class Board:
         last = -(-(program.image.address + pixels.size) // unit) * unit
         self.link.write(first, image[first:min(last, len(image))].tobytes().ljust(
             last - first, b"\0"))
-        self.link.poke("CONTROL", 1 << REGISTERS["CONTROL"].field("start").low)
-        self._wait(program, progress)
+        self.execute(program, progress)
         logits = np.frombuffer(self.link.read(program.logits.address, program.logits.size), "<i2")
         counters = self.link.counters()
         return Ran(logits[:program.classes].astype(np.int16), counters["cycles"], counters)
+
+    def execute(self, program: Program, progress: Callable[[int], None] | None = None) -> None:
+        """Have the core go once through the program that has been loaded.
+
+        Raises
+        ------
+        RunFailed
+            As :meth:`run` does.
+        """
+        self.link.poke("CONTROL", 1 << REGISTERS["CONTROL"].field("start").low)
+        self._wait(program, progress)
 
     def memtest(self, count: int, *, seed: int = 1, progress: Progress | None = None) -> int:
         """Write and read back random bytes, then their complements, all over memory; whatever was

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golden.common.config import AcceleratorConfig
-from golden.sdram.sdram import CHIPS, Chip
+from golden.cycles.timing import SdramMemory
+from golden.soc.boards import BOARDS
 from golden.soc.system import System
 
 from ..cli import UserError, file_errors, one_line
 from .port import open_port
 
-CHIP = CHIPS["AS4C32M16SB"]
-CLOCK_HZ = 20_000_000
-"""What the 8x16 core is estimated to reach after placement; no faster clock has been met yet."""
+MEMORY = BOARDS["ulx3s"]
 DIVISOR = 4
 """Cycles of a bit: the fastest line there is, as a simulation takes its time."""
 
@@ -42,7 +41,7 @@ class SimulatedBoard:
     ----------
     config
         Of its core.
-    chip, clock_hz
+    memory
         Its memory, and the clock of both, which is simulated as fast as it goes.
 
     Attributes
@@ -51,9 +50,9 @@ class SimulatedBoard:
         Of its serial port, while it runs.
     """
 
-    def __init__(self, config: AcceleratorConfig, chip: Chip = CHIP, clock_hz: int = CLOCK_HZ):
-        self.system = System(config, clock_hz, 1 << chip.size_bits)
-        self._chip, self._opened = chip, None
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY):
+        self.system = System(config, memory.clock_hz, 1 << memory.chip.size_bits)
+        self._chip, self._opened = memory.chip, None
 
     def __enter__(self) -> "SimulatedBoard":
         from ..harness.board_build import build_board

@@ -8,6 +8,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.common.text import read_toml
 from golden.cycles.timing import USUAL
+from golden.soc.boards import BOARDS
 
 from ..cli import UserError, one_line, one_of, positive, positive_float
 from . import scalesim
@@ -19,7 +20,7 @@ ALL = "all"
 DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, "tech": "28nm",
             "scales": "predicted", "dataflow": "os", "mapping": "auto"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
-              "layers")
+              "memory", "layers")
 _OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
@@ -53,6 +54,8 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="what sim.compile has written, instead of a model: cycles of the RTL")
     add("--latency", type=positive, metavar="CYCLES",
         help=f"of the external memory; generic mappings know none (default: {USUAL.latency})")
+    add("--memory", type=one_of(*BOARDS), metavar="BOARD",
+        help=f"external memory, of a board, to the cycle: {', '.join(BOARDS)}")
     add("--mapping", type=one_of("auto", "generic"), metavar="KIND",
         help="generic: of layer shapes; auto: as compiled, where that is possible (default: auto)")
     add("--array", type=_array, metavar="RxC",
@@ -148,6 +151,12 @@ def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argpar
         if given or tables.get("accelerator"):
             what = f"--{given[0]}" if given else "[accelerator]"
             raise UserError(f"{what} has no meaning with --program")
+    if args.memory:
+        given = [name for name in ("latency", "dram_bandwidth") if getattr(args, name)]
+        if given or args.mapping == "generic":
+            what = given[0].replace("_", "-") if given else "mapping generic"
+            raise UserError(f"--{what} has no meaning with --memory")
+        args.clock = args.clock or BOARDS[args.memory].clock_hz / 1e6
     if args.json == args.csv == STDOUT:
         parser.error("--json and --csv cannot both be printed; name a file for one of them")
     for name, value in DEFAULTS.items():

@@ -13,7 +13,7 @@ from golden.core.isa import Instruction, Layout, Opcode, Path, Source
 from golden.core.program import Program
 from golden.core.rules import shape_of_predictor, spans
 from golden.cycles.feed import header_words, load_words
-from golden.cycles.timing import USUAL, MemoryModel, Step, timing
+from golden.cycles.timing import USUAL, MemoryModel, SdramMemory, Step, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
@@ -65,7 +65,7 @@ class ProgramEstimate:
     """Cost of one frame of a program."""
 
     program: Program
-    memory: MemoryModel
+    memory: MemoryModel | SdramMemory
     clock_mhz: float
     tech: str
     costs: tuple[InstructionCost, ...]
@@ -141,8 +141,8 @@ def role_of(name: str) -> str:
     return re.sub(r"^\d+\.|\.\d+$", "", name)
 
 
-def estimate_program(program: Program, memory: MemoryModel | None = None, clock_mhz: float = 100.0,
-                     tech: str = "28nm") -> ProgramEstimate:
+def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None = None,
+                     clock_mhz: float = 100.0, tech: str = "28nm") -> ProgramEstimate:
     """Return what a program costs.
 
     Parameters

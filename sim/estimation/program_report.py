@@ -71,15 +71,14 @@ def _totals(result: ProgramEstimate, width: int) -> Table:
 def assumptions(result: ProgramEstimate) -> list[str]:
     """Return what the numbers rest on, in a few short lines."""
     memory, config = result.memory, result.program.config
-    per_cycle = config.bus_bytes / float(memory.pace(config))
     status = EnergyTable.of(result.tech).node.status
     note = result.program.about.get("note")
     jit = result.program.about.get("scales") == "jit"
     notes = [f"Note: {note}."] if note else []
     notes += ["MEASURE and QUANTIZE are for the golden machine: their cycles are a model."] * jit
     return [*notes,
-            f"Cycles are those of the RTL, external memory with {per_cycle:g} bytes/cycle and",
-            f"{memory.latency} cycles of latency; a frame begins when the one before has ended.",
+            f"Cycles are those of the RTL, external memory {memory.said(config)};",
+            "a frame begins when the one before has ended.",
             f"ASIC-equivalent dynamic energy, {result.tech} ({status}); no leakage, no clock tree."]
 
 
@@ -90,8 +89,7 @@ def program_dict(result: ProgramEstimate) -> dict:
         "program": result.program.about,
         "mapping": "program",
         "config": asdict(result.program.config),
-        "options": {"latency": result.memory.latency,
-                    "bytes_per_cycle": result.memory.bytes_per_cycle,
+        "options": {**result.memory.about(),
                     "clock_mhz": result.clock_mhz, "tech": result.tech},
         "totals": {
             "macs": result.sum("macs"), "cycles": result.cycles, "fps": result.fps,

@@ -8,8 +8,10 @@ import json
 import pytest
 
 from golden.common.config import CORES
+from golden.core.isa import Opcode, make
 from golden.core.machine import Machine
-from golden.cycles.timing import SdramMemory, timing
+from golden.core.program import Program, Region, align, payload_bytes
+from golden.cycles.timing import timing
 from golden.network.network import Precision
 from golden.soc.link import BLOCK, Status
 from golden.soc.registers import REGISTERS
@@ -18,17 +20,17 @@ from sim.board import opened
 from sim.board.board import Board
 from sim.board.errors import LinkError, Refused, RunFailed, WrongCore
 from sim.board.link import Link
-from sim.board.simulated import CHIP, CLOCK_HZ, SimulatedBoard
+from sim.board.simulated import MEMORY, SimulatedBoard
 from sim.cli import UserError
 from sim.compiler import compile_network
 from sim.inputs.model_lookup import open_model
 from tests.cases import shipped
 from tests.cases.networks import network, pixels
+from tests.cases.programs import random_program
 from tests.sim.compiler.test_compiler import SHAPE
 
 pytestmark = pytest.mark.verilator
 CORE = CORES["4x4"]
-MEMORY = SdramMemory(CHIP, CLOCK_HZ)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,18 @@ def checked(board, simulated, program, image):
     before = len(simulated.runs())
     found = board.run(program, image)
     assert (found.logits == golden(program, image)).all()
+    assert found.cycles == cycles_checked(simulated, before, program)
+    return found
+
+
+def cycles_checked(simulated, before, program):
+    """Hold the cycles of each instruction of the one run since `before` against the estimator's;
+    return what the core must have counted, from the cycle after its start on.
+    """
     (run,) = simulated.runs()[before:]
     *lengths, last, end = (step.cycles for step in timing(program, MEMORY).steps)
     assert run.instruction_cycles == [*lengths, last + end]
-    assert run.cycles == found.cycles + 1  # the counter counts from the cycle after start
-    return found
+    return run.cycles - 1
 
 
 def test_a_program_and_images_go_whole_through_the_line(board, simulated):
@@ -87,6 +96,31 @@ def test_the_shipped_model(board, simulated, bits):
     assert found.counters["array"] > 0.7 * found.cycles
 
 
+def blank():
+    """A program that fills scratchpad and scale file with zeros, as the golden machine begins."""
+    data = 1 << 12
+    ops = (make(Opcode.LOAD, address=data, words=CORE.scratchpad_words),
+           make(Opcode.SCALES, n=CORE.max_sites), make(Opcode.END))
+    code = b"".join(op.encode().ljust(align(len(op.encode()), CORE), b"\0")
+                    + bytes(payload_bytes(op, CORE)) for op in ops)
+    memory = code.ljust(data, b"\0") + bytes(CORE.scratchpad_words * CORE.word_bytes)
+    return Program(CORE, memory, Region(0, len(code)), Region(0, 0), Region(0, 0), 0, 1, 0, (), {})
+
+
+@pytest.mark.parametrize("seed", range(300, 308))
+def test_random_programs(board, simulated, seed):
+    board.load(blank())
+    board.execute(blank())
+    program = random_program(seed, CORE, 40)
+    board.load(program)
+    before = len(simulated.runs())
+    board.execute(program)
+    assert board.link.peek("CYCLES_LOW") == cycles_checked(simulated, before, program)
+    machine = Machine(program)
+    machine.run()
+    assert simulated.get(0, len(program.memory)) == machine.memory.tobytes()
+
+
 def test_what_is_no_frame_harms_nothing(board, simulated):
     simulated.put(4096, bytes(range(64)))
     port = board.link._port
@@ -102,7 +136,7 @@ def test_memory_is_tested_all_over(board, simulated):
     done = []
     assert board.memtest(4 * BLOCK, progress=lambda *bytes_: done.append(bytes_)) == 4 * BLOCK
     assert done[-1] == (16 * BLOCK, 16 * BLOCK)
-    places = [number << CHIP.size_bits - 2 for number in range(4)]
+    places = [number << MEMORY.chip.size_bits - 2 for number in range(4)]
     assert len({simulated.get(place, BLOCK) for place in places}) == 4
     assert simulated.get(places[1] + BLOCK, BLOCK) == bytes(BLOCK)
 
@@ -134,7 +168,7 @@ def test_programs_that_the_board_cannot_run_are_refused(board):
     with pytest.raises(WrongCore, match="the board's core has rows 4, and the program is for 8"):
         board.load(program)
     program = compile_network(network(Precision(4, 4), shape=SHAPE), CORE)
-    large = dataclasses.replace(program, memory=bytes(1 << CHIP.size_bits))
+    large = dataclasses.replace(program, memory=bytes(1 << MEMORY.chip.size_bits))
     with pytest.raises(WrongCore, match=r"needs 67,108,896 bytes of memory, and the board has 67,"):
         board.load(large)
     board.link._port.timeout = 1  # what may still come behind an error is waited for
