@@ -4,10 +4,12 @@
     python -m sim.run cat.png dog.png --model deit_t_w4a4.safetensors \
         --weights deit_tiny_patch16_224.safetensors
     python -m sim.run cat.png --backend rtl --core 4x4 --check
+    python -m sim.run cat.png --backend board --port /dev/ttyUSB0
 
 MODEL is a file of sim.calibrate, or a model of the package: vit_cifar10, vit_cifar10:w4a4. The
 backend `golden` is the network in integers; `machine` the golden machine that executes its program
-for a core; `rtl` that core under Verilator, compared with the golden machine.
+for a core; `rtl` that core under Verilator, compared with the golden machine; `board` a board at
+--port, or one that is simulated.
 """
 
 import json
@@ -33,6 +35,12 @@ from .inputs.quantized_model import QuantizedModel
 from .tables import show
 
 PROG = "python -m sim.run"
+
+_OF_BACKENDS = {"core": ("machine", "rtl"), "check": ("rtl", "board"), "trace": ("rtl",),
+                "port": ("board",)}
+"""Options that not all backends have."""
+
+
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file")
@@ -50,8 +58,11 @@ def _parser() -> Parser:
     parser.add_argument("--core", type=core, metavar="NAME|FILE",
                         help=f"core that machine and rtl run: {', '.join(CORES)}, or a TOML file "
                              "(default: 8x16)")
+    parser.add_argument("--port", metavar="NAME",
+                        help="with board: serial port, or simulated[:CORE]")
     parser.add_argument("--check", action="store_true",
-                        help="with rtl: compare with the golden machine after every instruction")
+                        help="compare with the golden machine: with rtl after every instruction, "
+                             "with board the logits")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="with rtl: write a trace (*.vcd, *.fst) of the cycles around what "
                              "goes wrong, if anything does; implies --check (default with it: "
@@ -61,13 +72,14 @@ def _parser() -> Parser:
 
 
 def _core_options(args) -> CoreOptions:
-    if args.core is not None and args.backend == "golden":
-        raise UserError("--core goes with --backend machine or rtl")
-    for name in ("check", "trace"):
-        if getattr(args, name) and args.backend != "rtl":
-            raise UserError(f"--{name} goes with --backend rtl")
-    trace = args.trace or (TRACE if args.check else None)
-    return CoreOptions(args.core or CORES["8x16"], trace is not None, trace)
+    for name, backends in _OF_BACKENDS.items():
+        if getattr(args, name) and args.backend not in backends:
+            raise UserError(f"--{name} goes with --backend {' or '.join(backends)}")
+    if args.backend == "board" and args.port is None:
+        raise UserError("--backend board needs --port")
+    trace = args.trace or (TRACE if args.check and args.backend == "rtl" else None)
+    return CoreOptions(args.core or CORES["8x16"], args.check or trace is not None, trace,
+                       args.port or "")
 
 
 def _table(answer: Answer, heads: list[str], width: int) -> Table:

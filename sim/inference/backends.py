@@ -1,5 +1,7 @@
-"""What can run the integers of a quantized network: golden, its machine, the RTL."""
+"""What can run the integers of a quantized network: golden, its machine, the RTL, a board."""
 
+import atexit
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.common.config import CORES, AcceleratorConfig
+from golden.core.program import Program
 from golden.network.network import Network
 
 from ..cli import UserError, one_line
@@ -25,11 +28,14 @@ class CoreOptions:
         at the end.
     trace
         File for a trace of the cycles around whatever goes wrong; None: no trace.
+    port
+        Of a board, as :func:`sim.board.opened.open_board` takes it.
     """
 
     core: AcceleratorConfig = CORES["8x16"]
     check: bool = False
     trace: Path | None = None
+    port: str = ""
 
 
 def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
@@ -39,19 +45,21 @@ def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np
     return lambda pixels: made.run(pixels).logits
 
 
-def _program(network: Network, options: CoreOptions):
+def _program(network: Network, core: AcceleratorConfig):
     from ..compiler import DoesNotFit, compile_network
 
     try:
-        return compile_network(network, options.core)
+        return compile_network(network, core)
     except DoesNotFit as error:
         raise UserError(f"the model does not fit the core: {one_line(error)}") from None
 
 
 def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    from golden.core.machine import Machine
+    return _machine_of(_program(network, options.core))
 
-    program = _program(network, options)
+
+def _machine_of(program: Program) -> Callable[[np.ndarray], np.ndarray]:
+    from golden.core.machine import Machine
 
     def run(pixels):
         machines = [Machine(program, image) for image in pixels]
@@ -64,12 +72,30 @@ def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], n
 def _rtl(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
     from ..harness.checked_run import compared
 
-    program = _program(network, options)
+    program = _program(network, options.core)
     return lambda pixels: np.stack([
         compared(program, image, check=options.check, trace=options.trace) for image in pixels])
 
 
-BACKENDS = {"golden": _golden, "machine": _machine, "rtl": _rtl}
+def _board(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
+    from ..board.opened import open_board
+
+    opened = contextlib.ExitStack()
+    atexit.register(opened.close)  # what runs images is a plain function, which nobody closes
+    board = opened.enter_context(open_board(options.port))
+    program = _program(network, board.system.config)
+    board.load(program)
+    right = _machine_of(program)
+
+    def run(pixels):
+        found = np.stack([board.run(program, image).logits for image in pixels])
+        if options.check and (found != right(pixels)).any():
+            raise UserError("the board's logits are not those of the golden machine")
+        return found
+    return run
+
+
+BACKENDS = {"golden": _golden, "machine": _machine, "rtl": _rtl, "board": _board}
 """What runs the integers: from a network and :class:`CoreOptions`, a function of uint8
 (images, side, side, 3) that returns integer logits (images, classes).
 """

@@ -13,6 +13,7 @@ from golden.core.machine import Machine
 from golden.core.program import Program, Region, align, payload_bytes
 from golden.cycles.timing import timing
 from golden.network.network import Precision
+from golden.network.vit import Vit
 from golden.soc.link import BLOCK, Status
 from golden.soc.registers import REGISTERS
 from sim.board import __main__ as command
@@ -23,6 +24,7 @@ from sim.board.link import Link
 from sim.board.simulated import MEMORY, SimulatedBoard
 from sim.cli import UserError
 from sim.compiler import compile_network
+from sim.inference.backends import BACKENDS, CoreOptions
 from sim.inputs.model_lookup import open_model
 from tests.cases import shipped
 from tests.cases.networks import network, pixels
@@ -211,6 +213,13 @@ def test_commands(at, tmp_path, capsys):
     assert f"{cycles:,}" in said
     assert command.main(["memtest", "--bytes", "2048", *at]) == 0
     assert "2,048 bytes hold" in capsys.readouterr().out
+
+
+def test_a_network_is_compiled_for_the_core_that_is_there(at):
+    made = network(Precision(6, 6), shape=SHAPE)
+    run = BACKENDS["board"](made, CoreOptions(port=at[1], check=True))
+    images = pixels(2, SHAPE)
+    assert (run(images) == Vit(made).run(images).logits).all()
 
 
 @pytest.mark.parametrize(("words", "message"), [
