@@ -127,3 +127,37 @@ def _register(cell: str) -> str:
         at = cell.find(mark)
         cell = cell[:at] if at > 0 else cell
     return cell
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A signal on a path, and when it is there, in nanoseconds behind the edge of the clock."""
+
+    signal: str
+    at: float
+
+
+def path_of(report: dict) -> tuple[Step, ...]:
+    """Return the slowest path between registers of a report of nextpnr, in names of the source;
+    what carries and LUTs in between are called after is left out.
+
+    Raises
+    ------
+    ValueError
+        If the report has none.
+    """
+    try:
+        paths = [path for path in report["critical_paths"]
+                 if path["from"] == path["to"] != "<async>"]
+        if not paths:
+            raise ValueError("report of place and route has no path between registers")
+        steps, at = [], 0.0
+        for part in paths[0]["path"]:
+            at += part["delay"]
+            name = _register(part.get("net", part["to"]["cell"]))
+            if steps and steps[-1].signal == name:
+                steps.pop()
+            steps.append(Step(name, at))
+        return tuple(steps)
+    except KeyError as error:
+        raise ValueError(f"report of place and route lacks {error}") from None

@@ -1,0 +1,210 @@
+# amaranth: UnusedElaboratable=no
+"""Place and route a unit alone on an LFE5U-85F, and say how fast it is and along which path.
+
+    python -m rtl.timing --list
+    python -m rtl.timing --unit layernorm
+    python -m rtl.timing --unit core --config 4x4 --seeds 4
+
+Registers are around the unit, so that what it takes from others and gives to them counts as a path
+of its own. Seconds for small units, a quarter of an hour and more for the whole core.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib.wiring import Component
+
+from golden.common.config import CORES, AcceleratorConfig
+from golden.soc.boards import BOARDS
+from golden.soc.system import System
+
+from .build import BuildError, MissingTool, find_tool, run_tool, step
+from .cli import Parser, command, one_line
+from .core.constant_store import ConstantStore
+from .core.core import Core
+from .core.memory_side import MemorySide
+from .core.product_path import ProductPath
+from .core.program_stream import ProgramStream
+from .core.result_path import ResultPath
+from .core.row_path import RowPath
+from .core.sequencer import Sequencer
+from .fpga.alone import Alone
+from .fpga.build_report import Step, path_of
+from .memory.dma import Dma
+from .memory.scratchpad import Scratchpad
+from .memory.weight_buffer import WeightBuffer
+from .prediction.prediction import Prediction
+from .prediction.range_unit import RangeUnit
+from .prediction.scale_unit import ScaleUnit
+from .product.kv_buffer import KvBuffer
+from .product.mac_array import MacArray
+from .product.operand_feed import OperandFeed
+from .results.epilogue import Epilogue
+from .rows.layernorm import LayerNorm
+from .rows.softmax import Softmax
+from .sdram.sdram import Sdram
+from .soc.arbiter import MemoryArbiter
+from .soc.host_link import SerialLink
+from .soc.registers import Registers
+from .soc.soc import Soc
+
+PROG = "python -m rtl.timing"
+FREQUENCY_MHZ = 80.0
+_BOARD = BOARDS["ulx3s"]
+_BAUD = 3_000_000
+_TOP = "alone"
+_DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
+
+
+def _system(config: AcceleratorConfig) -> System:
+    return System(config, _BOARD.clock_hz, 1 << _BOARD.chip.size_bits)
+
+
+UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
+    "range_unit": RangeUnit, "scale_unit": ScaleUnit, "prediction": Prediction,
+    "epilogue": Epilogue, "layernorm": lambda config: LayerNorm(config, borrows=True),
+    "softmax": lambda config: Softmax(config, borrows=True),
+    "mac_array": MacArray, "kv_buffer": KvBuffer, "operand_feed": OperandFeed,
+    "weight_buffer": WeightBuffer, "scratchpad": Scratchpad, "dma": Dma,
+    "sequencer": lambda config: Sequencer(), "constant_store": ConstantStore,
+    "program_stream": ProgramStream, "memory_side": MemorySide, "product_path": ProductPath,
+    "result_path": ResultPath, "row_path": RowPath, "core": Core,
+    "sdram": lambda config: Sdram(config, _BOARD.chip, _BOARD.clock_hz),
+    "arbiter": MemoryArbiter, "registers": lambda config: Registers(_system(config)),
+    "link": lambda config: SerialLink(_system(config), _BAUD),
+    "soc": lambda config: Soc(_system(config), _BOARD.chip, _BAUD),
+}
+"""What can be placed alone, from a configuration of a core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A unit as placed and routed: its clock in MHz, and its slowest path, step by step."""
+
+    unit: str
+    seed: int
+    mhz: float
+    path: tuple[Step, ...]
+
+
+def synthesise(unit: str, config: AcceleratorConfig, out: Path) -> Path:
+    """Write the netlist of a unit in cells of the ECP5 under `out`; return its path.
+
+    Raises
+    ------
+    MissingTool
+        If yosys is not installed; nothing is written then.
+    BuildError
+        If it fails.
+    OSError
+        If `out` cannot be written to.
+    """
+    yosys = find_tool("yosys")
+    out.mkdir(parents=True, exist_ok=True)
+    alone = Alone(UNITS[unit](config))
+    text = rtlil.convert(alone, name=_TOP, platform=_Platform(), emit_src=False)
+    (out / "alone.il").write_text(text)
+    run_tool(yosys, "yosys", ["-q", "-p", "; ".join([
+        "read_rtlil alone.il", f"hierarchy -top {_TOP}",
+        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i", "proc", "flatten",
+        "rename -hide w:*$*",  # ABC9 mixes them up with its own
+        f"synth_ecp5 -top {_TOP} -json alone.json"])], out)
+    return out / "alone.json"
+
+
+def place(unit: str, netlist: Path, seed: int, frequency: float) -> Placed:
+    """Place and route a netlist with a seed, for a clock in MHz.
+
+    Raises
+    ------
+    MissingTool, BuildError
+        If nextpnr is not installed, or fails.
+    """
+    report = f"report_{seed}.json"
+    run_tool(find_tool("nextpnr-ecp5"), f"nextpnr_{seed}", [
+        *_DEVICE, "--json", netlist.name, "--freq", f"{frequency:g}", "--seed", str(seed),
+        "--report", report, "--timing-allow-fail", "--lpf-allow-unconstrained"], netlist.parent)
+    made = json.loads((netlist.parent / report).read_text())
+    (clock,) = made["fmax"].values()
+    return Placed(unit, seed, clock["achieved"], path_of(made))
+
+
+class _Platform:
+    """All that units ask of a platform."""
+
+    device = "LFE5U-85F"
+
+
+def _named(kinds, what: str):
+    def parse(text: str):
+        if text not in kinds:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(kinds)}, not {text!r}")
+        return text
+    parse.__name__ = what
+    return parse
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1000, not {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
+    parser.add_argument("--unit", type=_named(UNITS, "unit"), metavar="NAME",
+                        help="see --list (default: core)", default="core")
+    parser.add_argument("--config", type=_named(CORES, "config"), default="8x16", metavar="NAME",
+                        help=f"core: {', '.join(CORES)} (%(default)s)")
+    parser.add_argument("--seeds", type=_count, default=1, metavar="N",
+                        help="place with seeds 1 to N (%(default)s)")
+    parser.add_argument("--mhz", type=_count, default=round(FREQUENCY_MHZ), metavar="F",
+                        help="clock that is aimed at (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR",
+                        help="directory to write to (build/timing/CONFIG/UNIT)")
+    parser.add_argument("--list", action="store_true", help="list the units and exit")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.list:
+        print(*UNITS, sep="\n")
+        return 0
+    out = args.out or Path("build/timing") / args.config / args.unit
+    found = []
+    try:
+        with redirect_stdout(sys.stderr if args.json else sys.stdout):
+            total = 1 + args.seeds
+            with step(1, total, f"synthesise {args.unit}"):
+                netlist = synthesise(args.unit, CORES[args.config], out)
+            for seed in range(1, args.seeds + 1):
+                with step(1 + seed, total, f"place and route, seed {seed}"):
+                    found.append(place(args.unit, netlist, seed, args.mhz))
+    except MissingTool as error:
+        parser.error(str(error))
+    except (BuildError, ValueError) as error:
+        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        parser.error(f"cannot write to {out}: {error.strerror}")
+    if args.json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+        return 0
+    for one in found:
+        print(f"\n{one.unit} of {args.config}, seed {one.seed}: {one.mhz:.1f} MHz, along")
+        print(*(f"{part.at:7.2f} ns  {part.signal}" for part in one.path), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
