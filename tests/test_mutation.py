@@ -72,6 +72,14 @@ def test_tests_run_from_near_to_far():
     assert ["tests/rtl"] in list(runs.stages("rtl/common/log2.py"))
     golden = list(runs.stages("golden/results/requant.py"))
     assert golden[2:4] == [["tests/golden"], ["tests/rtl/results"]]
+    for path in "rtl/sdram/sdram.py", "golden/soc/link.py":
+        assert list(runs.stages(path))[-1] == runs.BOARD
+
+
+def test_a_port_that_is_a_bit_wider_is_no_mutant():
+    found = mutants("", 'members = {"begin": In(1), "o": Out(4 * n + 1)}\n')
+    assert {(one.before, one.after) for one in found if one.kind == "constant"} == {
+        ("1", "0"), ("4", "3")}
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What goes wrong between a host and a board; every message is one line."""
 
+import os
+
 from golden.soc.link import Opcode, Status
 
 from ..cli import UserError, one_line
@@ -36,7 +38,8 @@ class PortGone(LinkError):
     """The port cannot be opened or used any more."""
 
     def __init__(self, what: str, error: Exception):
-        super().__init__(f"{what}: {one_line(str(error))}")
+        number = getattr(error, "errno", None)  # pyserial's messages say it twice
+        super().__init__(f"{what}: {os.strerror(number) if number else one_line(str(error))}")
 
 
 class Refused(LinkError):

@@ -21,7 +21,7 @@ _SIGNS = {ast.Sub: "-", ast.FloorDiv: "//", ast.Mod: "%", ast.LShift: "<<", ast.
 """Operators whose operands cannot change places."""
 
 _KEPT = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.JoinedStr, ast.Global)
-_SHAPES = ("Signal", "unsigned", "signed", "range")
+_SHAPES = ("Signal", "unsigned", "signed", "range", "In", "Out")
 """Calls whose constants are widths: one bit more changes nothing."""
 
 

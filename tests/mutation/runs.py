@@ -25,6 +25,9 @@ LIMIT_S = 3600
 FAR = ["tests/sim/harness/test_random_programs.py", "tests/sim/harness/test_core.py"]
 """Whole cores, compared after every instruction."""
 
+BOARD = ["tests/sim/board/test_simulated.py"]
+"""What is around a core."""
+
 _COPIED = ("golden", "rtl", "sim", "tests", "benchmarks", "docs", "pyproject.toml", "README.md",
            "Makefile", "constraints.txt")
 _ENDLESS, _BROKEN = " does not end", " cannot be run"
@@ -62,7 +65,7 @@ def stages(path: str, root: Path = ROOT) -> Iterator[list[str]]:
         steps += [["tests/golden"], ["/".join(("tests", "rtl", *folders))], ["tests/sim/compiler"]]
     else:
         steps += [["tests/rtl/test_constructors.py"], *([["tests/rtl"]] * ("common" in folders))]
-    for step in [*steps, FAR]:
+    for step in [*steps, BOARD if {"sdram", "soc"} & set(folders) else FAR]:
         new = [one for one in step if one not in seen and (root / one).exists()]
         seen.update(new)
         if new:
