@@ -21,7 +21,7 @@ from rich.console import Console
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import Instruction, Layout, Opcode, Source
 from golden.core.program import Program
-from golden.cycles import feed, timing
+from golden.cycles import feed, memory_model, timing
 from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
 from sim.cli import UserError, command, one_of, precision, whole_file
 from sim.compiler import compile_network
@@ -142,7 +142,7 @@ def instruction_cycles(program: Program, measured: dict) -> tuple[str, list[int]
     run = measured.get("rtl", {}).get(_key(program))
     if run is not None:
         return _RTL, run["instructions"]
-    memory = timing.MemoryModel(verilator.LATENCY, verilator.BANDWIDTH)
+    memory = memory_model.MemoryModel(verilator.LATENCY, verilator.BANDWIDTH)
     *others, last, end = timing.cycles(program, memory)
     return _TIMING, [*others, last + end]
 

@@ -28,7 +28,7 @@ from golden.common.config_file import config_from_table, core_from_table
 from golden.common.formats import Mode
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
-from golden.cycles.timing import USUAL, MemoryModel, SdramMemory
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.network.network import Precision
 from golden.soc.boards import BOARDS
 

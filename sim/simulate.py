@@ -18,7 +18,7 @@ from rich.text import Text
 
 from golden.core.machine import Machine
 from golden.core.program import Program, ProgramError, load
-from golden.cycles.timing import MemoryModel
+from golden.cycles.memory_model import MemoryModel
 from rtl.cli import Parser
 
 from .cli import (

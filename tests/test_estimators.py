@@ -11,7 +11,7 @@ from benchmarks.estimator_tools import Product
 from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.core.isa import Source
-from golden.cycles import timing
+from golden.cycles import memory_model, timing
 from golden.cycles.feed import first_beat
 from golden.network.network import Precision
 from golden.product.tiling import gemm_cycles
@@ -76,7 +76,7 @@ def test_scalesim_has_reported_what_its_closed_form_says(program, measured):
 def test_the_rtl_has_taken_the_cycles_of_golden_timing(bits, measured):
     made = compile_network(estimators.random_network(Precision.parse(bits)), CORE)
     run = measured["rtl"][f"8x16 {bits}"]
-    wanted = timing.timing(made, timing.MemoryModel(run["latency"], run["bandwidth"])).cycles
+    wanted = timing.timing(made, memory_model.MemoryModel(run["latency"], run["bandwidth"])).cycles
     assert sum(run["instructions"]) == wanted
 
 

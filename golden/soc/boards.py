@@ -1,6 +1,6 @@
 """Boards that the whole accelerator is for: their memory, and the clock that is met there."""
 
-from ..cycles.timing import SdramMemory
+from ..cycles.memory_model import SdramMemory
 from ..sdram.sdram import CHIPS
 
 BOARDS = {"ulx3s": SdramMemory(CHIPS["AS4C32M16SB"], 20_000_000)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golden.common.config import AcceleratorConfig
-from golden.cycles.timing import SdramMemory
+from golden.cycles.memory_model import SdramMemory
 from golden.soc.boards import BOARDS
 from golden.soc.system import System
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.common.text import read_toml
-from golden.cycles.timing import USUAL
+from golden.cycles.memory_model import USUAL
 from golden.soc.boards import BOARDS
 
 from ..cli import UserError, one_line, one_of, positive, positive_float

@@ -13,7 +13,8 @@ from golden.core.isa import Instruction, Layout, Opcode, Path, Source
 from golden.core.program import Program
 from golden.core.rules import shape_of_predictor, spans
 from golden.cycles.feed import header_words, load_words
-from golden.cycles.timing import USUAL, MemoryModel, SdramMemory, Step, timing
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
+from golden.cycles.timing import Step, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable

@@ -77,8 +77,8 @@ def assumptions(result: ProgramEstimate) -> list[str]:
     notes = [f"Note: {note}."] if note else []
     notes += ["MEASURE and QUANTIZE are for the golden machine: their cycles are a model."] * jit
     return [*notes,
-            f"Cycles are those of the RTL, external memory {memory.said(config)};",
-            "a frame begins when the one before has ended.",
+            "Cycles are those of the RTL; a frame begins when the one before has ended.",
+            f"External memory: {memory.said(config)}.",
             f"ASIC-equivalent dynamic energy, {result.tech} ({status}); no leakage, no clock tree."]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from golden.common.checks import integer
 from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status
 from golden.core.program import Program, Region, payload_bytes, walk
-from golden.cycles.timing import IDEAL, USUAL, MemoryModel
+from golden.cycles.memory_model import IDEAL, USUAL, MemoryModel
 
 from ..cli import UserError, file_errors, one_line
 from .core_build import build

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from golden.common.config import CORES, AcceleratorConfig
-from golden.cycles import timing
+from golden.cycles import memory_model, timing
 from golden.network.network import BLOCK_SITES, Network, Precision, Tap, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 
@@ -59,7 +59,7 @@ def _static(shape: VitShape, precision: Precision, core: AcceleratorConfig) -> i
 
 def _frame(network: Network, core: AcceleratorConfig, *, jit: bool = False) -> int:
     """Return the cycles of a frame."""
-    return sum(timing.cycles(compile_with_room(network, core, jit=jit), timing.USUAL))
+    return sum(timing.cycles(compile_with_room(network, core, jit=jit), memory_model.USUAL))
 
 
 def _added(network: Network, core: AcceleratorConfig, taps: tuple[Tap, ...] = (), *,

@@ -10,9 +10,10 @@ from golden.common.formats import Mode
 from golden.core.isa import Layout, Opcode, Path, Source, make
 from golden.core.program import Program, ProgramError, Region, align, payload_bytes
 from golden.cycles import feed, product_feed, stream, timing
+from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.cycles.prediction_cycles import prediction_cycles
 from golden.cycles.product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
-from golden.cycles.timing import IDEAL, MemoryModel, cycles
+from golden.cycles.timing import cycles
 from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape, range_cycles
 from golden.prediction.scale_cycles import scale_cycles

@@ -9,7 +9,7 @@ import pytest
 from golden.common.config import CORES
 from golden.core.isa import Opcode, make
 from golden.cycles import timing
-from golden.cycles.timing import MemoryModel
+from golden.cycles.memory_model import MemoryModel
 from golden.network.network import Precision
 from sim import estimate as command
 from sim.compiler import compile_network

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from golden.core.isa import Opcode
-from golden.cycles.timing import USUAL, timing
+from golden.cycles.memory_model import USUAL
+from golden.cycles.timing import timing
 from golden.network.network import Precision, Tap, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 from sim.compiler import compile_with_room
