@@ -19,7 +19,7 @@ from ..cli import UserError, whole_file
 from ..code_digest import digest
 from ..inputs import images as image_files
 from ..inputs import models
-from ..inputs.damage import DAMAGE
+from ..inputs.damage import DAMAGE, arrays_of
 from .preparation import Prepared, open_contender
 
 CHUNK = 25
@@ -89,7 +89,7 @@ class Chunk:
         """Return what is in the file; None if it is not there, or damaged."""
         try:
             content = io.BytesIO(self.path.read_bytes())
-            with np.load(content, allow_pickle=False) as stored:
+            with arrays_of(content) as stored:
                 if str(stored["key"]) != self.key:
                     return None
                 scales = stored["scales"] if self.prepared.integer else None

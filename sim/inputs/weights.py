@@ -14,14 +14,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
 from ..cli import UserError, one_line
 from . import torch_files
-from .damage import DAMAGE
+from .damage import DAMAGE, arrays_of
 
 State = dict[str, torch.Tensor]
 
@@ -125,7 +124,7 @@ def _read_zip(path: Path) -> State:
 def _read_npz(path: Path) -> State:
     state = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with arrays_of(path) as arrays:
             for name in arrays.files:
                 state[name] = torch.from_numpy(arrays[name])
     except DAMAGE as error:

@@ -38,6 +38,8 @@ class Checkpoint:
             return {}
         try:
             stored = torch_files.read(self.path, own=True)
+            if not isinstance(stored, dict):
+                raise TypeError("a state is a dictionary")
             key, stages = stored["key"], stored["stages"]
             if not (isinstance(key, str) and isinstance(stages, dict)
                     and all(isinstance(name, str) for name in stages)):
