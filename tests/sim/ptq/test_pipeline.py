@@ -240,3 +240,12 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path):
     (tmp_path / "it").write_bytes((tmp_path / "it").read_bytes()[:-30])
     with pytest.raises(UserError, match="damaged"):
         checkpoint.load()
+
+
+@pytest.mark.parametrize("stored", [torch.zeros(3), [1], "key", {"key": "x"}],
+                         ids=["tensor", "list", "text", "half"])
+def test_a_state_that_is_none_is_damaged(tmp_path, stored):
+    path = tmp_path / "it"
+    torch.save(stored, path)
+    with pytest.raises(UserError, match=f"^{path} is damaged; remove it to start anew$"):
+        Checkpoint(path, {}).load()
