@@ -133,3 +133,21 @@ def ones(*shape):
 def test_what_does_not_fit_a_tile_is_refused(message, call):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("message", "call"), [
+    ("mode must be a Mode, not 'w8a8'",
+     lambda: pack_activations(ones(1, 2), "w8a8", Activation.SIGNED)),
+    ("activation must be an Activation, not 'signed'",
+     lambda: pack_activations(ones(1, 2), Mode.W8A8, "signed")),
+    ("config must be an AcceleratorConfig, not '8x16'",
+     lambda: pack_weights(ones(1, 2), Mode.W8A8, "8x16")),
+    ("mode must be a Mode, not 8", lambda: start_values(ones(1, 2), 8, Activation.SIGNED)),
+    ("activation must be an Activation, not None",
+     lambda: start_values(ones(1, 2), Mode.W8A8, None)),
+    ("config must be an AcceleratorConfig, not 3",
+     lambda: start_values(ones(1, 2), Mode.W8A8, Activation.SIGNED, None, 3)),
+])
+def test_what_is_of_another_kind_is_refused_by_name(message, call):
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        call()
