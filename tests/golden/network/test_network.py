@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.network.network import Precision, VitShape
 from tests.cases.networks import SHAPE, network
 
+LONGEST = max(core.max_k for core in CORES.values())
 
 @pytest.mark.parametrize(("text", "modes", "limits"), [
     ("w8a8", (Mode.W8A8, Mode.W8A8, Mode.W8A8), (-128, 127, 255, 127)),
@@ -50,6 +52,14 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SHAPE, **change)
     assert isinstance(SHAPE, VitShape)
+
+
+@pytest.mark.parametrize("change", [{"hidden": LONGEST + 1}, {"image": 40, "patch": 40}])
+def test_products_that_are_longer_than_any_core_takes_are_refused(change):
+    shape = dataclasses.replace(SHAPE, depth=1, **change)
+    longest = max(shape.hidden, shape.patch_values)
+    with pytest.raises(ValueError, match=f"k must be within 1..{LONGEST}, not {longest}"):
+        network(Precision(4, 4), shape=shape)
 
 
 def test_a_number_out_of_its_format_is_named():
