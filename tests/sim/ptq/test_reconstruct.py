@@ -15,7 +15,7 @@ from sim.ptq.twin import Twin
 from tests.cases import vits
 
 SHORT = Reconstruction.paced(4, batch=8, device="cpu")
-LEARNED = Reconstruction.paced(100, device="cpu")
+LEARNED = Reconstruction.paced(400, device="cpu")
 
 
 @pytest.fixture(scope="module")
