@@ -21,7 +21,7 @@ from ..rows import softmax
 from ..rows.layernorm import layer_norm
 from . import isa
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Path, Source
-from .program import Program, ProgramError, Tensor, align, units_of
+from .program import Program, ProgramError, Tensor, align, patch_places, units_of
 from .rules import check, key_layout, operand_layout, shape_of_predictor, verify, weight_layout
 
 
@@ -134,13 +134,8 @@ class Machine:
         self.scales[op.scale_a:op.scale_a + op.n] = values[:op.n]
 
     def _patches(self, op):
-        patch = np.arange(op.m - 1)
-        first = (op.address + patch // op.grid * op.patch_row_bytes
-                 + patch % op.grid * op.run_bytes)
-        byte = np.arange(op.k)
-        place = first[:, None] + byte // op.run_bytes * op.image_row_bytes + byte % op.run_bytes
         values = np.zeros((op.m, op.k), np.uint8)
-        values[1:] = self.memory[place]
+        values[1:] = self.memory[patch_places(op)]
         scratchpad.write_operand(self.scratchpad, op.dest, op.dest_stride, values, Layout.OPERAND8)
 
     def _load(self, op):

@@ -246,6 +246,15 @@ def walk(memory, stream: Region, config: AcceleratorConfig) -> Iterator[tuple[in
         index += 1
 
 
+def patch_places(op: Instruction, step: int = 1) -> np.ndarray:
+    """Return where a PATCHES finds the bytes of its patches, every `step`-th of them: addresses,
+    shape ``(m - 1, k / step)``, in the order in which they are read.
+    """
+    patch, byte = np.arange(op.m - 1)[:, None], np.arange(0, op.k, step)
+    return (op.address + patch // op.grid * op.patch_row_bytes + patch % op.grid * op.run_bytes
+            + byte // op.run_bytes * op.image_row_bytes + byte % op.run_bytes)
+
+
 def align(size: int, config: AcceleratorConfig) -> int:
     """Return the bytes of whole stream words that hold `size` bytes."""
     return -(-size // config.cols) * config.cols

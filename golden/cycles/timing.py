@@ -24,7 +24,7 @@ from ..core.isa import (
     Instruction,
     Opcode,
 )
-from ..core.program import Program, ProgramError
+from ..core.program import Program, ProgramError, patch_places
 from ..prediction.range_shape import RangeShape, range_cycles
 from ..rows import layernorm, softmax_run
 from .memory_model import IDEAL, MemoryModel, SdramMemory
@@ -225,11 +225,7 @@ class _Clock:
         """Return where a transfer has its beats, the beats of a group, and its words of zeros."""
         bus = self._config.bus_bytes
         if op.opcode is Opcode.PATCHES:
-            patch, byte = np.arange(op.m - 1)[:, None], np.arange(0, op.k, bus)
-            places = (op.address + patch // op.grid * op.patch_row_bytes
-                      + patch % op.grid * op.run_bytes
-                      + byte // op.run_bytes * op.image_row_bytes + byte % op.run_bytes)
-            return places.reshape(-1), 0, (op.k + 1) // 2
+            return patch_places(op, bus).reshape(-1), 0, (op.k + 1) // 2
         per_word = self._config.word_bytes // bus
         return (op.address + bus * np.arange(op.words * per_word),
                 per_word if op.opcode is Opcode.STORE else 0, 0)
