@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from ..common.checks import integer
 from ..common.config import AcceleratorConfig
-from ..sdram.sdram import WORD_BITS, Chip, Schedule
+from ..sdram.sdram import Chip, Schedule
 
 _PRECISION = 1000  # of a bandwidth, the largest denominator
 _HIGHEST_LATENCY = 10_000
@@ -39,6 +39,10 @@ class MemoryModel:
             return Fraction(1)
         given = Fraction(self.bytes_per_cycle).limit_denominator(_PRECISION)
         return max(Fraction(1), config.bus_bytes / given)
+
+    def port(self, config: AcceleratorConfig) -> tuple[int, Fraction, None]:
+        """Return what :func:`golden.cycles.stream.stream_of` takes."""
+        return self.latency, self.pace(config), None
 
     def said(self, config: AcceleratorConfig) -> str:
         """Return what it is, in words."""
@@ -77,8 +81,11 @@ class SdramMemory:
         ValueError
             If the chip does not take the clock, or the beats of the core.
         """
-        return Schedule(self.chip.timing(self.clock_hz), config.bus_bytes * 8 // WORD_BITS,
-                        self.capture)
+        return Schedule.of(self.chip, self.clock_hz, config.bus_bytes, self.capture)
+
+    def port(self, config: AcceleratorConfig) -> tuple[int, Fraction, tuple[Chip, Schedule]]:
+        """Return what :func:`golden.cycles.stream.stream_of` takes: only the chip counts."""
+        return 1, Fraction(1), (self.chip, self.schedule(config))
 
     def said(self, config: AcceleratorConfig) -> str:
         """Return what it is, in words."""

@@ -11,7 +11,6 @@ cycle, through the range unit and through the epilogue.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -129,11 +128,7 @@ class _Clock:
 
     def __init__(self, program: Program, memory: MemoryModel | SdramMemory):
         self._program, self._config = program, program.config
-        if isinstance(memory, SdramMemory):
-            self._stream = stream_of(program, 1, Fraction(1),
-                                     (memory.chip, memory.schedule(self._config)))
-        else:
-            self._stream = stream_of(program, memory.latency, memory.pace(self._config))
+        self._stream = stream_of(program, *memory.port(self._config))
         self._layout = layout_of(self._config)
         self._word = 0  # the next one of the stream
         self._tap: tuple[Instruction, int] | None = None

@@ -228,6 +228,11 @@ class Schedule:
             raise ValueError(f"clock must leave more than {4 * self.settle} cycles between "
                              f"refreshes, not {self.period}")
 
+    @classmethod
+    def of(cls, chip: Chip, hertz: int, bus_bytes: int, capture: int = 1) -> "Schedule":
+        """Return that of a chip at a clock, whose beats have so many bytes."""
+        return cls(chip.timing(hertz), bus_bytes * 8 // WORD_BITS, capture)
+
     @property
     def latency(self) -> int:
         """READ or WRITE to the response."""

@@ -5,10 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
-from golden.sdram.sdram import BANKS, ROW_BITS, WORD_BITS, Chip, Command, Schedule
+from golden.sdram.sdram import BANKS, ROW_BITS, Chip, Command, Schedule
 
 from ..common.checks import check_config
-from ..common.operands import BYTE
 from ..memory.memory_port import memory_signature
 from .sdram_bank import Bank, elapse
 from .sdram_pins import command_layout, pins_signature
@@ -56,7 +55,7 @@ class Sdram(wiring.Component):
         if not isinstance(chip, Chip):
             raise TypeError(f"chip must be a Chip, not {chip!r}")
         self._config, self._chip = config, chip
-        self._schedule = Schedule(chip.timing(hertz), config.bus_bytes * BYTE // WORD_BITS, capture)
+        self._schedule = Schedule.of(chip, hertz, config.bus_bytes, capture)
         super().__init__({
             "memory": In(memory_signature(config)),
             "restart": In(1), "ready": Out(1),
