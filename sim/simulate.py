@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from golden.core.machine import Machine
-from golden.core.program import Program, ProgramError, load
+from golden.core.program import Program, ProgramError
 from golden.cycles.memory_model import MemoryModel
 from rtl.cli import Parser
 
@@ -40,6 +40,7 @@ from .harness.verilator import BANDWIDTH, LATENCY, Result
 from .inference.classes import class_names, guesses
 from .inputs import images
 from .inputs.model_lookup import preprocessing_for
+from .inputs.programs import read_program
 from .tables import list_of, show
 
 PROG = "python -m sim.simulate"
@@ -160,13 +161,10 @@ def main(argv: list[str] | None = None) -> int:
         disturbance = Disturbance(args.memory_seed, *(args.refresh or ()))
     except ValueError as error:
         raise UserError(f"--refresh: {one_line(error)}") from None
+    program = read_program(args.program)
+    pixels = pixels_of(program, args.image, args.random)
     try:
-        program = load(args.program)
-        pixels = pixels_of(program, args.image, args.random)
         expected = golden_run(program, pixels)
-    except OSError as error:
-        raise UserError(f"cannot read {args.program}: {error.strerror}; sim.compile makes "
-                        "programs") from None
     except ProgramError as error:
         raise UserError(one_line(error)) from None
     trace = args.trace or (TRACE if args.check else None)

@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
-from golden.core.program import Program, ProgramError
-from golden.core.program import load as load_program
 from rtl.cli import Parser
 
-from ..cli import UserError, command, one_line, positive, printable, up_to
+from ..cli import command, one_line, positive, printable, up_to
+from ..inputs.programs import read_program
 from ..tables import list_of, show, table_of
 from .board import Board
 from .errors import WrongMemory
@@ -64,17 +62,6 @@ def _parser() -> Parser:
                      help="of what is written (default: %(default)s)")
     add("selftest", "test memory, and the model of the package against the golden one")
     return parser
-
-
-def read_program(folder: Path) -> Program:
-    """Read what sim.compile has written."""
-    try:
-        return load_program(folder)
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}; sim.compile makes "
-                        "programs") from None
-    except ProgramError as error:
-        raise UserError(one_line(error)) from None
 
 
 @contextmanager
@@ -121,6 +108,7 @@ def _memtest(board: Board, args) -> tuple[dict, list]:
 
 def _selftest(board: Board, args) -> tuple[dict, list]:
     from ..compiler import DoesNotFit, compile_network
+    from ..inference.backends import machine_of
     from ..inputs import images
     from ..inputs.model_lookup import open_model, preprocessing_of_model
 
@@ -137,30 +125,20 @@ def _selftest(board: Board, args) -> tuple[dict, list]:
         pixels = preprocessing_of_model(model).pixels(images.packaged()[0][1])
         board.load(program)
         found = board.run(program, pixels)
-        made[bits] = bool((found.logits == _golden(program, pixels)).all())
+        made[bits] = bool((found.logits == machine_of(program)(pixels[None])[0]).all())
         rows.append((f"vit_cifar10 {bits}", f"{found.cycles:,} cycles, logits "
                      + ("equal to golden" if made[bits] else "DIFFER from golden")))
     return made, rows
 
 
-def _golden(program: Program, pixels: np.ndarray) -> np.ndarray:
-    from golden.core.machine import Machine
-
-    machine = Machine(program, pixels)
-    machine.run()
-    return machine.logits
-
-
 def _run(board: Board, args) -> tuple[dict, list]:
+    from ..inference.backends import machine_of
     from ..inference.classes import class_names, guesses
     from ..inputs import images
     from ..inputs.model_lookup import preprocessing_for
 
     program = read_program(args.program)
-    config = program.about.get("preprocessing")
-    if config is None:
-        raise UserError("the program does not say how its images are prepared")
-    preprocessing = preprocessing_for(config, program.side, "program")
+    preprocessing = preprocessing_for(program.about.get("preprocessing"), program.side, "program")
     pictures = [preprocessing.pixels(images.read(path)[1]) for path in args.images]
     board.check(program)
     with _bytes_shown("Loading") as progress:
@@ -173,7 +151,8 @@ def _run(board: Board, args) -> tuple[dict, list]:
                         "cycles": found.cycles,
                         "frames_per_second": board.system.clock_hz / found.cycles})
         if args.check:
-            answers[-1]["equal"] = bool((found.logits == _golden(program, pixels)).all())
+            right = machine_of(program)(pixels[None])[0]
+            answers[-1]["equal"] = bool((found.logits == right).all())
     return {"clock_hz": board.system.clock_hz, "images": answers}, answers
 
 

@@ -55,10 +55,11 @@ def _program(network: Network, core: AcceleratorConfig):
 
 
 def _machine(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.ndarray]:
-    return _machine_of(_program(network, options.core))
+    return machine_of(_program(network, options.core))
 
 
-def _machine_of(program: Program) -> Callable[[np.ndarray], np.ndarray]:
+def machine_of(program: Program) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what runs images on the golden machine, as :data:`BACKENDS` do."""
     from golden.core.machine import Machine
 
     def run(pixels):
@@ -85,7 +86,7 @@ def _board(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.
     board = opened.enter_context(open_board(options.port))
     program = _program(network, board.system.config)
     board.load(program)
-    right = _machine_of(program)
+    right = machine_of(program)
 
     def run(pixels):
         found = np.stack([board.run(program, image).logits for image in pixels])
