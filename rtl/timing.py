@@ -21,7 +21,7 @@ from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
 
 from golden.common.config import CORES, AcceleratorConfig
-from golden.soc.boards import BOARDS
+from golden.soc.boards import BAUD, BOARDS
 from golden.soc.system import System
 
 from .build import BuildError, MissingTool, find_tool, run_tool, step
@@ -57,7 +57,6 @@ from .soc.soc import Soc
 PROG = "python -m rtl.timing"
 FREQUENCY_MHZ = 80.0
 _BOARD = BOARDS["ulx3s"]
-_BAUD = 3_000_000
 _TOP = "alone"
 _DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 
@@ -77,8 +76,8 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "result_path": ResultPath, "row_path": RowPath, "core": Core,
     "sdram": lambda config: Sdram(config, _BOARD.chip, _BOARD.clock_hz),
     "arbiter": MemoryArbiter, "registers": lambda config: Registers(_system(config)),
-    "link": lambda config: SerialLink(_system(config), _BAUD),
-    "soc": lambda config: Soc(_system(config), _BOARD.chip, _BAUD),
+    "link": lambda config: SerialLink(_system(config), BAUD),
+    "soc": lambda config: Soc(_system(config), _BOARD.chip, BAUD),
 }
 """What can be placed alone, from a configuration of a core."""
 

@@ -2,9 +2,10 @@
 
 import contextlib
 
+from golden.soc.boards import BAUD
+
 from .errors import PortGone
 
-BAUD = 3_000_000
 TIME = 0.25  # seconds after which nothing comes any more
 
 
@@ -21,7 +22,7 @@ def open_port(name: str, baud: int = BAUD, time: float = TIME):
 
     try:
         port = serial.serial_for_url(name, baudrate=baud, timeout=time)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise PortGone(f"cannot open {name}", error) from None
     with contextlib.suppress(AttributeError, OSError, ValueError, NotImplementedError):
         port.set_low_latency_mode(True)  # USB bridges send at once
