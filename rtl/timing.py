@@ -36,6 +36,7 @@ from .core.row_path import RowPath
 from .core.sequencer import Sequencer
 from .fpga.alone import Alone
 from .fpga.build_report import Step, path_of
+from .fpga.ecp5 import UNCHECKED_READS, Ecp5
 from .memory.dma import Dma
 from .memory.scratchpad import Scratchpad
 from .memory.weight_buffer import WeightBuffer
@@ -107,11 +108,11 @@ def synthesise(unit: str, config: AcceleratorConfig, out: Path) -> Path:
     yosys = find_tool("yosys")
     out.mkdir(parents=True, exist_ok=True)
     alone = Alone(UNITS[unit](config))
-    text = rtlil.convert(alone, name=_TOP, platform=_Platform(), emit_src=False)
+    text = rtlil.convert(alone, name=_TOP, platform=Ecp5(), emit_src=False)
     (out / "alone.il").write_text(text)
     run_tool(yosys, "yosys", ["-q", "-p", "; ".join([
         "read_rtlil alone.il", f"hierarchy -top {_TOP}",
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i", "proc", "flatten",
+        UNCHECKED_READS, "proc", "flatten",
         "rename -hide w:*$*",  # ABC9 mixes them up with its own
         f"synth_ecp5 -top {_TOP} -json alone.json"])], out)
     return out / "alone.json"
@@ -132,12 +133,6 @@ def place(unit: str, netlist: Path, seed: int, frequency: float) -> Placed:
     made = json.loads((netlist.parent / report).read_text())
     (clock,) = made["fmax"].values()
     return Placed(unit, seed, clock["achieved"], path_of(made))
-
-
-class _Platform:
-    """All that units ask of a platform."""
-
-    device = "LFE5U-85F"
 
 
 def _named(kinds, what: str):

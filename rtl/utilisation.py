@@ -25,6 +25,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from .build import BuildError, MissingTool, find_tool, run_tool, step
 from .cli import Parser, command, one_line
 from .core.core import Core
+from .fpga.ecp5 import UNCHECKED_READS, Ecp5
 
 __all__ = ["DEVICE", "LIMITS", "NETLIST", "PREDICTOR", "TOP", "Row", "Utilisation", "parse",
            "synthesise"]
@@ -64,12 +65,6 @@ NETLIST = "netlist.v"
 _DESIGN = "core.il"
 _STATISTICS = "statistics.json"
 _CLOCK = 20_000  # picoseconds; yosys saves area where it keeps within them
-
-
-class _Platform:
-    """All that the core asks of a platform."""
-
-    device = "LFE5U-85F"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +179,7 @@ def synthesise(config: AcceleratorConfig, out: Path) -> Utilisation:
     yosys = find_tool("yosys")
     out.mkdir(parents=True, exist_ok=True)
     with step(1, 2, "elaborate"):
-        text = rtlil.convert(Core(config), name=TOP, platform=_Platform(), emit_src=False)
+        text = rtlil.convert(Core(config), name=TOP, platform=Ecp5(), emit_src=False)
         (out / _DESIGN).write_text(text)
     with step(2, 2, "yosys"):
         run_tool(yosys, "yosys", ["-q", "-p", _script(text)], out)
@@ -194,15 +189,13 @@ def synthesise(config: AcceleratorConfig, out: Path) -> Utilisation:
 def _script(text: str) -> str:
     """Return yosys' commands for a netlist.
 
-    No user of a memory needs what is being written, which yosys takes from attributes only where it
-    reads Verilog. Names are dropped, for ABC9 mixes up those of
-    Amaranth's wires and its own.
+    Names are dropped, for ABC9 mixes up those of Amaranth's wires and its own.
     """
     names = re.findall(rf"^module \\({TOP}\.\S+)", text, re.MULTILINE)
     units = [name for name in names if _is_unit(name.split(".")[1:])]
     return "; ".join([
         f"read_rtlil {_DESIGN}", f"hierarchy -top {TOP}",
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i",
+        UNCHECKED_READS,
         *(f"setattr -mod -set keep_hierarchy 1 \\{unit}" for unit in units),
         "proc", "flatten", *["opt -full", "opt_hier"] * 2, "opt_clean", "rename -hide",
         f"scratchpad -set abc9.D {_CLOCK}", f"synth_ecp5 -top {TOP}",
