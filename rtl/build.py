@@ -23,7 +23,7 @@ from golden.selftest import self_test
 
 from .boards import BOARDS, Board
 from .boards.board import BAUD
-from .cli import Parser, command, one_line, printable
+from .cli import Parser, UserError, command, printable
 from .fpga.build_report import BuildReport, parse
 from .fpga.files import write_whole
 
@@ -35,12 +35,14 @@ _STATISTICS = "statistics.json"
 _REPORT = "report.json"
 
 
-class MissingTool(Exception):
-    """A tool is not installed; the message is one line."""
+class MissingTool(UserError):
+    """A tool is not installed."""
 
 
-class BuildError(Exception):
-    """A tool refused the design; the message is one line."""
+class BuildError(UserError):
+    """A tool refused the design, or says what cannot be understood."""
+
+    status = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,19 @@ def find_tool(name: str) -> str:
             if found:
                 return found
     raise MissingTool(f"{name} is not installed; get it with {INSTALL}")
+
+
+@contextmanager
+def one_line_errors(out: Path):
+    """Take reports that cannot be understood for a :exc:`BuildError`, and what goes wrong with
+    files under `out` for a :exc:`UserError`.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}") from None
 
 
 @contextmanager
@@ -176,15 +191,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.board is None:
         parser.error("a board must be given: --board NAME, or --list to see them")
     out = args.out or Path("build") / args.board.name
-    try:
+    with one_line_errors(out):
         result = build(args.board, out, seed=args.seed)
-    except MissingTool as error:
-        parser.error(str(error))
-    except BuildError as error:
-        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        parser.error(f"cannot write to {out}: {error.strerror}")
     print(f"\n{result.report.table()}\n\nBitstream: {printable(str(result.bitstream))}")
     print(instructions(args.board, result.bitstream))
     return 0 if result.report.timing.met else 1

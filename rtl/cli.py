@@ -13,7 +13,15 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Something the user can mend; the message is one line and needs no traceback."""
+    """Something the user can mend; the message is one line and needs no traceback.
+
+    Attributes
+    ----------
+    status
+        Exit status of a command that it ends.
+    """
+
+    status = 2
 
 
 class OutputError(Exception):
@@ -48,8 +56,8 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace) -> None:
 def command(prog: str) -> Callable:
     """Decorate a ``main(argv=None) -> int``: what ends it early is one line or none, no traceback.
 
-    The exit status is 2 after a :class:`UserError`, whose message goes to stderr as ``prog: error:
-    message``, as argparse prints its own; 2 likewise where stdout is closed or full; 130 after an
+    The exit status is that of a :class:`UserError`, whose message goes to stderr as ``prog: error:
+    message``, as argparse prints its own; 2 where stdout is closed or full; 130 after an
     interrupt and 141 where the reader of a pipe has gone (``... | head``), both in silence.
     What the encoding of stdout lacks is printed as a backslash and its number.
     """
@@ -61,7 +69,7 @@ def command(prog: str) -> Callable:
                     return _flushed(main, argv)
                 except UserError as error:
                     _complain(prog, error)
-                    return 2
+                    return error.status
                 except KeyboardInterrupt:
                     return 130
                 except BrokenPipeError:

@@ -24,8 +24,8 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.soc.boards import BAUD, BOARDS
 from golden.soc.system import System
 
-from .build import BuildError, MissingTool, find_tool, run_tool, step
-from .cli import Parser, command, one_line
+from .build import find_tool, one_line_errors, run_tool, step
+from .cli import Parser, command
 from .core.constant_store import ConstantStore
 from .core.core import Core
 from .core.memory_side import MemorySide
@@ -135,12 +135,11 @@ def place(unit: str, netlist: Path, seed: int, frequency: float) -> Placed:
     return Placed(unit, seed, clock["achieved"], path_of(made))
 
 
-def _named(kinds, what: str):
+def _one_of(names):
     def parse(text: str):
-        if text not in kinds:
-            raise argparse.ArgumentTypeError(f"must be one of {', '.join(kinds)}, not {text!r}")
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, not {text!r}")
         return text
-    parse.__name__ = what
     return parse
 
 
@@ -152,9 +151,9 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
-    parser.add_argument("--unit", type=_named(UNITS, "unit"), metavar="NAME",
+    parser.add_argument("--unit", type=_one_of(UNITS), metavar="NAME",
                         help="see --list (default: core)", default="core")
-    parser.add_argument("--config", type=_named(CORES, "config"), default="8x16", metavar="NAME",
+    parser.add_argument("--config", type=_one_of(CORES), default="8x16", metavar="NAME",
                         help=f"core: {', '.join(CORES)} (%(default)s)")
     parser.add_argument("--seeds", type=_count, default=1, metavar="N",
                         help="place with seeds 1 to N (%(default)s)")
@@ -175,22 +174,13 @@ def main(argv: list[str] | None = None) -> int:
         print(*UNITS, sep="\n")
         return 0
     out = args.out or Path("build/timing") / args.config / args.unit
-    found = []
-    try:
-        with redirect_stdout(sys.stderr if args.json else sys.stdout):
-            total = 1 + args.seeds
-            with step(1, total, f"synthesise {args.unit}"):
-                netlist = synthesise(args.unit, CORES[args.config], out)
-            for seed in range(1, args.seeds + 1):
-                with step(1 + seed, total, f"place and route, seed {seed}"):
-                    found.append(place(args.unit, netlist, seed, args.mhz))
-    except MissingTool as error:
-        parser.error(str(error))
-    except (BuildError, ValueError) as error:
-        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        parser.error(f"cannot write to {out}: {error.strerror}")
+    found, total = [], 1 + args.seeds
+    with one_line_errors(out), redirect_stdout(sys.stderr if args.json else sys.stdout):
+        with step(1, total, f"synthesise {args.unit}"):
+            netlist = synthesise(args.unit, CORES[args.config], out)
+        for seed in range(1, args.seeds + 1):
+            with step(1 + seed, total, f"place and route, seed {seed}"):
+                found.append(place(args.unit, netlist, seed, args.mhz))
     if args.json:
         print(json.dumps([asdict(one) for one in found], indent=2))
         return 0

@@ -22,8 +22,8 @@ from amaranth.back import rtlil
 
 from golden.common.config import CORES, AcceleratorConfig
 
-from .build import BuildError, MissingTool, find_tool, run_tool, step
-from .cli import Parser, command, one_line
+from .build import find_tool, one_line_errors, run_tool, step
+from .cli import Parser, command
 from .core.core import Core
 from .fpga.ecp5 import UNCHECKED_READS, Ecp5
 
@@ -228,16 +228,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
-    try:
-        with redirect_stdout(sys.stderr if args.json else sys.stdout):
-            found = synthesise(args.config, args.out)
-    except MissingTool as error:
-        parser.error(str(error))
-    except (BuildError, ValueError) as error:
-        print(f"{parser.prog}: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        parser.error(f"cannot write to {args.out}: {error.strerror}")
+    with one_line_errors(args.out), redirect_stdout(sys.stderr if args.json else sys.stdout):
+        found = synthesise(args.config, args.out)
     print(json.dumps(found.as_dict(), indent=2) if args.json
           else found.table(shutil.get_terminal_size().columns))
     for resource in found.exceeded:
