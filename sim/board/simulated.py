@@ -16,14 +16,8 @@ from ..cli import UserError, file_errors, one_line
 from .port import open_port
 
 MEMORY = BOARDS["ulx3s"]
-DIVISOR = 4
-"""Cycles of a bit: the fastest line there is, as a simulation takes its time."""
-
 TIME_S = 5
 """Seconds without a byte after which a simulated board does not answer: it is slow."""
-
-PATIENCE = 100_000 * DIVISOR
-"""Cycles without anything on the line after which nothing is simulated any more."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +49,13 @@ class SimulatedBoard:
         self._chip, self._opened = memory.chip, None
 
     def __enter__(self) -> "SimulatedBoard":
+        from rtl.soc.host_link import PAUSE_BITS
+        from rtl.soc.uart import UartReceiver
+
         from ..harness.board_build import build_board
 
-        binary = build_board(self.system, self._chip, self.system.clock_hz // DIVISOR)
+        divisor = UartReceiver.SHORTEST  # the fastest line there is: a simulation takes its time
+        binary = build_board(self.system, self._chip, self.system.clock_hz // divisor)
         with contextlib.ExitStack() as opened, file_errors("cannot simulate"):
             place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
             self._log = place / "log"
@@ -66,8 +64,8 @@ class SimulatedBoard:
                 self._memory = opened.enter_context(mmap.mmap(file.fileno(), 0))
             self._errors = opened.enter_context(open(place / "errors", "w+"))
             self._process = subprocess.Popen(
-                [binary, "memory", place / "memory", "log", self._log, "divisor", str(DIVISOR),
-                 "patience", str(PATIENCE)],
+                [binary, "memory", place / "memory", "log", self._log, "divisor", str(divisor),
+                 "patience", str(PAUSE_BITS * divisor)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
             opened.callback(self._stop)
             said = self._process.stdout.readline()
