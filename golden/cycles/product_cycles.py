@@ -14,7 +14,7 @@ from ..product.tiling import FILL
 from .product_feed import BEATS, feed_beats, load_keys, sizes, step_beats, stream_weights
 from .stream import WORD, cursor_of
 
-EPILOGUE = 13
+EPILOGUE = 14
 """Cycles of a result in the epilogue, from its accumulators on."""
 
 PLACEMENT = 4
@@ -32,8 +32,11 @@ QUEUED = 128
 DRAIN = 5
 """Cycles from when the sums of a tile are whole to its first result beat."""
 
-CONSTANTS = 6
-"""Cycles from a column unit to the constants of its column, or from a start to those of a row."""
+CONSTANTS = 5
+"""Cycles from a column unit to the constants of its column."""
+
+ROW_CONSTANTS = 6
+"""Cycles from a start to the constants of the first row."""
 
 RESULTS = 16
 """Result beats that wait behind the array."""
@@ -42,7 +45,7 @@ CONSTANT_WORDS = 16
 """Words of `lanes` columns for whose constants there is room."""
 
 _FLIGHT = FILL - DRAIN  # cycles from the last operands of a tile to its sums
-_UNITS = 2  # cycles from a start to when column units are accepted
+_UNITS = 1  # cycles from a start to when column units are accepted
 _BITS = 0xFF  # what is remembered of the cycles before, the last one in bit 0
 
 
@@ -93,36 +96,33 @@ def _epilogue(product, epilogue, residuals, constants, issues, cycle):
     # which its row begins; beats in the stages up to the residuals, and those of them that end a
     # row of tiles, as bits; the cycles in which one last came, and left these stages.
     active, results, row, place, first_place, front, ends, accepted, left = epilogue
-    to_ask, promised, waiting, asks = residuals
+    to_ask, promised, spare = residuals
     units, fills, filled, given_back = constants
     results += (issues >> (DRAIN - 2)) & 1
-    waiting += (asks >> (READER - 2)) & 1
     filled += (fills >> (CONSTANTS - 1)) & 1
 
     row_words = product.tile_cols // product.lanes
     last_word = (product.n - 1) // product.lanes
-    at_sums = (front >> (FRONT - 1)) & 1
-    both = not product.residual or waiting > 0
-    moves = not at_sums or both
+    inside = row < product.m and place <= last_word
     known = (filled // product.lanes > place if product.streamed
-             else cycle >= product.start + CONSTANTS)
-    accept = active and moves and known and results > 0
-    if at_sums and both:
+             else cycle >= product.start + ROW_CONSTANTS)
+    accept = (active and known and results > 0
+              and (spare > 0 or not inside or not product.residual))
+    if (front >> (FRONT - 1)) & 1:
         left = cycle
         if product.residual:
-            waiting -= 1
             promised -= 1
     wants_unit = (product.streamed and active and cycle >= product.start + _UNITS
                   and units // product.lanes - given_back != CONSTANT_WORDS
                   and (units % product.tile_cols != 0 or units < product.n))
-    if moves:
-        if (ends >> (FRONT - 2)) & 1:
-            given_back += row_words
-        front = (front << 1) & ((1 << FRONT) - 1)
-        ends = (ends << 1) & ((1 << (FRONT - 1)) - 1)
+    if (ends >> (FRONT - 2)) & 1:
+        given_back += row_words
+    front = (front << 1) & ((1 << FRONT) - 1)
+    ends = (ends << 1) & ((1 << (FRONT - 1)) - 1)
     if accept:
         results -= 1
-        front |= row < product.m and place <= last_word
+        front |= inside
+        spare -= inside
         accepted = cycle
         place += 1
         if place % row_words == 0:
@@ -134,20 +134,19 @@ def _epilogue(product, epilogue, residuals, constants, issues, cycle):
                     active = 0
             place = first_place
     return ((active, results, row, place, first_place, front, ends, accepted, left),
-            (to_ask, promised, waiting, asks), (units, fills, filled, given_back), accept,
+            (to_ask, promised, spare), (units, fills, filled, given_back), accept,
             wants_unit)
 
 
 @inlined
 def _ask(residuals, port_free):
-    # Words to ask for, asked for and not taken, there and not taken; when they were, as bits.
-    to_ask, promised, waiting, asks = residuals
-    asks = (asks << 1) & _BITS
+    # Words to ask for, asked for and not taken, and of these those for no accepted result.
+    to_ask, promised, spare = residuals
     if to_ask and promised < QUEUED and port_free:
-        asks |= 1
         to_ask -= 1
         promised += 1
-    return to_ask, promised, waiting, asks
+        spare += 1
+    return to_ask, promised, spare
 
 
 @inlined
@@ -182,7 +181,7 @@ def _steps(product, stream, cursor):
     keys = product.columns, 0, 2, 0, -1, -1, -1, -1
     array = 0, 0, 0, 0, RESULTS, 0, 0
     words = (product.n - 1) // product.lanes + 1
-    residuals = (product.m * words if product.residual else 0), 0, 0, 0
+    residuals = (product.m * words if product.residual else 0), 0, 0
     epilogue = 1, 0, 0, 0, 0, 0, 0, 0, 0
     constants = 0, 0, 0, 0
     running = True

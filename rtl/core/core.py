@@ -174,6 +174,7 @@ class Core(wiring.Component):
         connect(m, rows.norms, results.norms)
         connect(m, rows.codes, results.codes)
         connect(m, rows.residuals, results.residuals)
+        m.d.comb += results.announced.eq(rows.announced)
         connect(m, results.row_exponents, rows.row_exponents)
         for user, multiplier in zip(rows.multipliers, product.lent, strict=True):
             connect(m, user, multiplier)
@@ -182,7 +183,10 @@ class Core(wiring.Component):
         """Connect what watches a tensor, and predicts."""
         sequencer, results, prediction = _parts(m, "sequencer", "result_path", "prediction")
         op = sequencer.instruction
-        connect(m, results.taps, prediction.taps)
+        # A tensor is tapped only when the range unit has been read out, see :mod:`.sequencer`, and
+        # then it takes a beat in every cycle.
+        m.d.comb += [prediction.taps.valid.eq(results.taps.valid),
+                     prediction.taps.payload.eq(results.taps.payload)]
         m.d.comb += [
             *joined(prediction.tap, op),
             *joined(prediction.run, op),

@@ -43,7 +43,7 @@ class ResultPath(wiring.Component):
         Accumulators of either.
     codes : ``In(stream.Signature(placed_layout(config), always_ready=True))``
         Results of SOFTMAX, ready to be placed.
-    residuals, taps, row_exponents
+    residuals, announced, taps, row_exponents
         As in :class:`.epilogue.Epilogue`.
     write : ``Out(write_signature(config))``
         Scratchpad.
@@ -64,7 +64,8 @@ class ResultPath(wiring.Component):
             "products": In(stream.Signature(accumulators_layout(config))),
             "norms": In(stream.Signature(affine_layout(config))),
             "codes": In(stream.Signature(placed_layout(config), always_ready=True)),
-            "residuals": In(wide), "taps": Out(wide),
+            "residuals": In(wide), "announced": In(1),
+            "taps": Out(stream.Signature(wide.members["payload"].shape, always_ready=True)),
             "row_exponents": Out(row_exponents_signature),
             "write": Out(write_signature(config)),
             "done": Out(1), "placed": Out(1),
@@ -79,6 +80,7 @@ class ResultPath(wiring.Component):
         m.submodules.placement = placement = Placement(self._config)
         connect(m, flipped(self.units), epilogue.units)
         connect(m, flipped(self.residuals), epilogue.residuals)
+        m.d.comb += epilogue.announced.eq(self.announced)
         connect(m, epilogue.taps, flipped(self.taps))
         connect(m, epilogue.row_exponents, flipped(self.row_exponents))
         connect(m, placement.write, flipped(self.write))

@@ -46,6 +46,8 @@ class RowPath(wiring.Component):
         Constants of LayerNorm and of softmax, as these take them.
     residuals : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
         Of a product, by tile columns.
+    announced : ``Out(1)``
+        Of :class:`.matrix_reader.MatrixReader`, for `residuals`.
     norms : ``Out(stream.Signature(affine_layout(config)))``
         Accumulators of NORM.
     codes : ``Out(stream.Signature(placed_layout(config), always_ready=True))``
@@ -68,6 +70,7 @@ class RowPath(wiring.Component):
             "load": In(1), "channels": In(stream.Signature(channel_layout)),
             "codebook": In(softmax_codebook_layout),
             "residuals": Out(stream.Signature(data.ArrayLayout(shape_of(ACT16), config.lanes))),
+            "announced": Out(1),
             "norms": Out(stream.Signature(affine_layout(config))),
             "codes": Out(stream.Signature(placed_layout(config), always_ready=True)),
             "codes_done": Out(1),
@@ -106,6 +109,7 @@ class RowPath(wiring.Component):
         words = (op.n + config.lanes - 1) >> self._lanes
         tile_words = Signal.like(reader.run.tile_words)
         connect(m, reader.read, flipped(self.read))
+        m.d.comb += self.announced.eq(reader.announced)
         m.d.comb += [
             tile_words.eq(Mux(op.mode[0], 2 * config.cols, config.cols) >> self._lanes),
             reader.free.eq(self.read_free),

@@ -46,12 +46,16 @@ class MatrixReader(wiring.Component):
     free : ``In(1)``
         The port is; `read` asks only then.
     o : ``Out(stream.Signature(scratchpad_word_layout(config)))``
+    announced : ``Out(1)``
+        A word is read in this cycle: it will be offered :attr:`QUEUE` cycles later at the latest,
+        as soon as those before it have been taken. Unless `direct`.
     store : ``Out(store_signature(config, RowQueue.words(PLACES)))``
         Memory of the queue; unless `direct`.
     """
 
     PLACES = QUEUED
     LATENCY = READER
+    QUEUE = 3
 
     def __init__(self, config: AcceleratorConfig):
         check_config(config, core=True)
@@ -60,6 +64,7 @@ class MatrixReader(wiring.Component):
             "run": In(matrix_layout), "start": In(1), "direct": In(1),
             "read": Out(read_signature(config)), "free": In(1),
             "o": Out(stream.Signature(scratchpad_word_layout(config))),
+            "announced": Out(1),
             "store": Out(store_signature(config, RowQueue.words(self.PLACES))),
         })
 
@@ -85,6 +90,7 @@ class MatrixReader(wiring.Component):
             self.read.enable.eq(running & self.free & Mux(
                 self.direct, ~here | self.o.ready, promised != self.PLACES)),
             self.read.address.eq(address),
+            self.announced.eq(asked & ~self.direct),
             queue.i.valid.eq(arriving & ~self.direct),
             queue.i.payload.eq(self.read.data),
             self.o.valid.eq(Mux(self.direct, here, queue.o.valid)),

@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
 from golden.core.isa import Path
-from golden.cycles.product_cycles import EPILOGUE
+from golden.cycles.product_cycles import EPILOGUE, FRONT, QUEUED
 
 from ..common.checks import check_config
 from ..common.operands import TileMode
@@ -67,12 +67,12 @@ class Epilogue(wiring.Component):
     One pipeline for all paths, with a latency of :attr:`LATENCY` cycles and a throughput of one
     beat of ``config.lanes`` results per cycle; what a path does not do passes through unchanged::
 
-        i --> + start --> Requant --> + bias --> saturate --> Gelu ----> Rescale --> o
+        i --> + start --> Requant --> + bias --> saturate --> Gelu --> . --> Rescale --> o
                                     + residual       |    (or 3 cycles)
                                                      +--> taps
 
-    The input waits for constants only, see :class:`ResultConstants`; all in front of `taps` waits
-    for `taps`, all in front of the sum for `residuals`. What is behind never stalls.
+    Only the input waits: for constants, see :class:`ResultConstants`, and for residuals that have
+    been announced. What has been accepted never stalls.
 
     Parameters
     ----------
@@ -88,19 +88,22 @@ class Epilogue(wiring.Component):
     done : ``Out(1)``
         Low from the cycle after `start`, high again from the cycle after the last beat of the run
         was at `o`, when all beats at `i`, also those that are dropped, units and residuals have
-        been accepted, and all `taps` taken. High after reset.
+        been accepted, and all `taps` given. High after reset.
     units : ``In(stream.Signature(64))``
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
     i : ``In(stream.Signature(accumulators_layout(config)))``
-        Accumulators; with start values added they keep within ``ACC``. By tiles, as
+        Accumulators; with `start` values added they keep within ``ACC``. By tiles, as
         :func:`golden.product.tiling.tiles` orders them: whole tiles, of which all beats beyond
         `m` and `n` are dropped. Row by row, those inside only. `last` is ignored.
     residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
         If `residual`, one per beat inside, in the order of the beats.
+    announced : ``In(1)``
+        One more of `residuals` will be offered, at the latest :attr:`SUMS` cycles after this one;
+        no more than ``QUEUED`` of which no beat has been accepted yet.
     row_exponents : ``Out(row_exponents_signature)``
         If `per_row`, each row's is read once per tile column, ahead of the beats; from the cycle
         after `start` on.
-    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes), always_ready=True))``
         If `tap`, ``y`` of each beat inside, in the order of the beats. Lanes beyond `n` are
         anything.
     o : ``Out(stream.Signature(placed_layout(config), always_ready=True))``
@@ -108,6 +111,7 @@ class Epilogue(wiring.Component):
     """
 
     LATENCY = EPILOGUE
+    SUMS = FRONT
 
     def __init__(self, config: AcceleratorConfig):
         check_config(config, core=True)
@@ -120,8 +124,9 @@ class Epilogue(wiring.Component):
             "units": In(stream.Signature(UNIT_BITS)),
             "i": In(stream.Signature(accumulators_layout(config))),
             "residuals": In(wide),
+            "announced": In(1),
             "row_exponents": Out(row_exponents_signature),
-            "taps": Out(wide),
+            "taps": Out(stream.Signature(wide.members["payload"].shape, always_ready=True)),
             "o": Out(stream.Signature(placed_layout(config), always_ready=True)),
         })
 
@@ -138,7 +143,7 @@ class Epilogue(wiring.Component):
 
         active, accept = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(active & requant.i.ready & constants.valid),
+            self.i.ready.eq(active & constants.valid & self._residual_there(m, accept)),
             accept.eq(self.i.valid & self.i.ready),
             order.start.eq(self.start),
             order.step.eq(accept),
@@ -149,7 +154,7 @@ class Epilogue(wiring.Component):
             constants.biased.eq(run.columns & ~direct),
             constants.base.eq(run.base),
             constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
-            constants.next_word.eq(order.next_word),
+            constants.word.eq(order.word),
             constants.row_end.eq(accept & order.row_end),
             *(getattr(part, name).eq(run[name]) for part in (order, constants)
               for name in ("by_tiles", "mode", "m", "n")),
@@ -161,7 +166,7 @@ class Epilogue(wiring.Component):
 
         connect(m, constants.row_exponents, flipped(self.row_exponents))
         connect(m, flipped(self.units), constants.units)
-        coarse = self._front(m, accept)
+        self._front(m, accept)
         connect(m, requant.o, sums.i)
         connect(m, flipped(self.residuals), sums.residuals)
         connect(m, sums.taps, flipped(self.taps))
@@ -170,8 +175,8 @@ class Epilogue(wiring.Component):
             requant.high.eq(Mux(direct, run.high, ACT16.max)),
             sums.tap.eq(run.tap),
             sums.residual.eq(run.residual & ~direct),
-            sums.biases.eq(constants.biases),
-            sums.coarse.eq(coarse),
+            sums.biases.eq(Cat(each.bias for each in constants.biases)),
+            sums.coarse.eq(Cat(each.coarse for each in constants.biases)),
             rescale.multiplier.eq(constants.multiplier_out),
             rescale.low.eq(Mux(wide, ACT16.min, run.low)),
             rescale.high.eq(Mux(wide, ACT16.max, run.high)),
@@ -181,61 +186,57 @@ class Epilogue(wiring.Component):
         m.d.comb += self.done.eq(~active & self._places(m, accept & order.inside))
         return m
 
-    def _front(self, m, accept):
-        """Stage a: accumulators with their start values; biases are read behind the others.
+    def _residual_there(self, m, accept):
+        """Return whether the beat at the input will find its residual, if it takes one."""
+        order, residual = m.submodules.order, m.submodules.sums.residual
+        spare = Signal(range(QUEUED + 1))  # residuals announced, those for accepted beats taken off
+        taken = accept & order.inside & residual
+        m.d.sync += spare.eq(spare + self.announced - taken)
+        return ~residual | ~order.inside | (spare != 0)
 
-        Return which lanes are of coarse columns, beside what the requantizer gives.
-        """
+    def _front(self, m, accept):
+        """Stage a: accumulators with their start values; biases are read behind the others."""
         order, constants, requant = (m.submodules[name]
                                      for name in ("order", "constants", "requant"))
-        a_valid = Signal()
-        a_operands = Signal.like(requant.i.payload)
-        m.d.comb += [requant.i.valid.eq(a_valid), requant.i.payload.eq(a_operands)]
-
+        m.d.sync += requant.i.valid.eq(accept & order.inside)
+        for operand, acc, values in zip(requant.i.p, self.i.p["values"], constants.values,
+                                        strict=True):
+            m.d.sync += [
+                operand.acc.eq(acc + values.start),
+                operand.multiplier.eq(values.multiplier),
+            ]
         word, last = order.word, accept & order.column_end
-        coarse = Cat(values.coarse for values in constants.values)
-        with m.If(requant.i.ready):
-            m.d.sync += a_valid.eq(accept & order.inside)
-            for operand, acc, values in zip(a_operands, self.i.p.values, constants.values,
-                                            strict=True):
-                m.d.sync += [
-                    operand.acc.eq(acc + values.start),
-                    operand.multiplier.eq(values.multiplier),
-                ]
-            for stage in range(Requant.LATENCY + 1):
-                next_coarse = Signal(self._config.lanes, name=f"coarse_{stage}")
-                m.d.sync += next_coarse.eq(coarse)
-                coarse = next_coarse
-            for stage in range(Requant.LATENCY):
-                next_word = Signal.like(word, name=f"word_{stage}")
-                next_last = Signal(name=f"last_{stage}")
-                m.d.sync += [next_word.eq(word), next_last.eq(last)]
-                word, last = next_word, next_last
+        for stage in range(Requant.LATENCY):
+            next_word = Signal(order.word.shape(), name=f"word_{stage}")
+            next_last = Signal(name=f"last_{stage}")
+            m.d.sync += [next_word.eq(word), next_last.eq(last & ~self.start)]
+            word, last = next_word, next_last
         m.d.comb += [
             constants.bias_word.eq(word),
-            constants.bias_en.eq(requant.i.ready),
-            constants.release.eq(last & requant.i.ready),
+            constants.release.eq(last),
         ]
-        return coarse
 
     def _back(self, m, with_gelu):
-        """What never stalls: GELU, or the same time without, and the second multiplier."""
+        """Behind the taps: GELU, or the same time without, and the second multiplier."""
         sums, gelu, rescale = (m.submodules[name] for name in ("sums", "gelu", "rescale"))
         m.d.comb += [
             gelu.i.valid.eq(sums.o.valid),
             gelu.i.payload.eq(sums.o.payload),
             gelu.o.ready.eq(1),
-            rescale.i.valid.eq(gelu.o.valid),
             self.o.valid.eq(rescale.o.valid),
-            self.o.p.values.eq(rescale.o.payload),
+            self.o.p["values"].eq(rescale.o.payload),
         ]
         plain = sums.o.p["values"]
         for stage in range(Gelu.LATENCY):
             register = Signal.like(plain, name=f"plain_{stage}")
             m.d.sync += register.eq(plain)
             plain = register
-        for lane, value in enumerate(rescale.i.p):
-            m.d.comb += value.eq(Mux(with_gelu, gelu.o.p[lane], plain[lane]))
+        # Stage g: what is rescaled, as its multipliers take most of a cycle.
+        m.d.sync += [
+            rescale.i.valid.eq(gelu.o.valid),
+            *(value.eq(Mux(with_gelu, gelu.o.p[lane], plain[lane]))
+              for lane, value in enumerate(rescale.i.p)),
+        ]
 
     def _places(self, m, enter):
         """Keep row and word of the beats inside; return whether none is left."""
@@ -262,5 +263,6 @@ class Epilogue(wiring.Component):
         return entered == left
 
 
-assert Epilogue.LATENCY == (1 + Requant.LATENCY + ResultSums.LATENCY + Gelu.LATENCY
+assert Epilogue.LATENCY == (1 + Requant.LATENCY + ResultSums.LATENCY + Gelu.LATENCY + 1
                             + Rescale.LATENCY) < _PLACES
+assert Epilogue.SUMS == 1 + Requant.LATENCY

@@ -94,8 +94,8 @@ class ResultOrder(wiring.Component):
     step : ``In(1)``
         The next beat in the next cycle.
     row : ``Out(SIZE)``
-    word, next_word : ``Out(word_shape(config))``
-        First column of the beat over ``config.lanes``, and that of the next cycle.
+    word : ``Out(word_shape(config))``
+        First column of the beat over ``config.lanes``.
     inside : ``Out(1)``
         The row is below `m`, the first column below `n`.
     row_end : ``Out(1)``
@@ -118,7 +118,6 @@ class ResultOrder(wiring.Component):
             "step": In(1),
             "row": Out(SIZE),
             "word": Out(word_shape(config)),
-            "next_word": Out(word_shape(config)),
             "inside": Out(1),
             "row_end": Out(1),
             "column_end": Out(1),
@@ -147,18 +146,12 @@ class ResultOrder(wiring.Component):
             self.row_end.eq(Mux(self.by_tiles, tile_end, self.word == last_word)),
             self.column_end.eq(self.row_end & rows.last),
             self.last.eq(self.column_end & (self.word >= last_word)),
-            self.next_word.eq(self.word),
         ]
         with m.If(self.step):
-            m.d.comb += self.next_word.eq(following)
-            with m.If(self.row_end & ~rows.last):
-                m.d.comb += self.next_word.eq(first_word)
+            m.d.sync += self.word.eq(Mux(self.row_end & ~rows.last, first_word, following))
             with m.If(self.column_end):
                 m.d.sync += first_word.eq(following)
-        m.d.sync += [
-            last_word.eq((self.n - 1) >> exact_log2(self._config.lanes)),
-            self.word.eq(self.next_word),
-        ]
+        m.d.sync += last_word.eq((self.n - 1) >> exact_log2(self._config.lanes))
         with m.If(self.start):
             m.d.sync += [self.word.eq(0), first_word.eq(0)]
         return m

@@ -17,8 +17,7 @@ __all__ = ["ResultSums"]
 class ResultSums(wiring.Component):
     """Add bias and residual, one saturation; what is known of the columns goes along.
 
-    Two-stage pipeline, a latency of :attr:`LATENCY` cycles; backpressure at `taps` stalls both
-    stages at once.
+    Two-stage pipeline, a latency of :attr:`LATENCY` cycles; it never stalls.
 
     Parameters
     ----------
@@ -29,14 +28,15 @@ class ResultSums(wiring.Component):
     -------
     residual, tap : ``In(1)``
         Which of the streams and values take part.
-    i, residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+    i : ``In(stream.Signature(ArrayLayout(ACT16, lanes), always_ready=True))``
+    residuals : ``In(stream.Signature(ArrayLayout(ACT16, lanes)))``
+        If they take part, one has to be there whenever `i` gives something.
     biases : ``In(ArrayLayout(ACT16, lanes))``
     coarse : ``In(lanes)``
-        Both of the payload that `i` offers.
-    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes)))``
+        Both of the payload that `i` gives.
+    taps : ``Out(stream.Signature(ArrayLayout(ACT16, lanes), always_ready=True))``
     o : ``Out(stream.Signature(gelu_layout(config), always_ready=True))``
-        The same results; `o` gets each with the cycle in which `taps`, if it takes part, accepts
-        it.
+        The same results.
     """
 
     LATENCY = 2
@@ -48,18 +48,16 @@ class ResultSums(wiring.Component):
         super().__init__({
             "residual": In(1),
             "tap": In(1),
-            "i": In(stream.Signature(values)),
+            "i": In(stream.Signature(values, always_ready=True)),
             "residuals": In(stream.Signature(values)),
             "biases": In(values),
             "coarse": In(config.lanes),
-            "taps": Out(stream.Signature(values)),
+            "taps": Out(stream.Signature(values, always_ready=True)),
             "o": Out(stream.Signature(gelu_layout(config), always_ready=True)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        advance, both = Signal(), Signal()
-
         # Stage t: exact sums.
         t_valid = Signal()
         t_sums = Signal(data.ArrayLayout(signed(ACT16.bits + 2), self._lanes))
@@ -70,23 +68,19 @@ class ResultSums(wiring.Component):
         t_coarse, y_coarse = Signal(self._lanes), Signal(self._lanes)
 
         m.d.comb += [
-            advance.eq(~self.taps.valid | self.taps.ready),
-            both.eq(self.residuals.valid | ~self.residual),
-            self.i.ready.eq(advance & both),
-            self.residuals.ready.eq(advance & self.i.valid & self.residual),
+            self.residuals.ready.eq(self.i.valid & self.residual),
             self.taps.valid.eq(y_valid & self.tap),
             self.taps.payload.eq(y_values),
-            self.o.valid.eq(y_valid & advance),
+            self.o.valid.eq(y_valid),
             self.o.p["values"].eq(y_values),
             self.o.p.coarse.eq(y_coarse),
         ]
-        with m.If(advance):
-            m.d.sync += [t_valid.eq(self.i.valid & both), y_valid.eq(t_valid)]
-            m.d.sync += [t_coarse.eq(self.coarse), y_coarse.eq(t_coarse)]
-            for lane in range(self._lanes):
-                m.d.sync += [
-                    t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
-                                    + Mux(self.residual, self.residuals.p[lane], 0)),
-                    y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
-                ]
+        m.d.sync += [t_valid.eq(self.i.valid), y_valid.eq(t_valid),
+                     t_coarse.eq(self.coarse), y_coarse.eq(t_coarse)]
+        for lane in range(self._lanes):
+            m.d.sync += [
+                t_sums[lane].eq(self.i.p[lane] + self.biases[lane]
+                                + Mux(self.residual, self.residuals.p[lane], 0)),
+                y_values[lane].eq(saturated(t_sums[lane], ACT16.min, ACT16.max)),
+            ]
         return m

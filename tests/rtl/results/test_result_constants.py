@@ -66,19 +66,18 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
         assert ctx.get(dut.multiplier_out) == multiplier(-5000)
         seen = 0
         for word in range((len(units) - 5) // lanes):
-            ctx.set(dut.next_word, word)
+            ctx.set(dut.word, word)
             ctx.set(dut.bias_word, word)
-            ctx.set(dut.bias_en, 1)
             ctx.set(dut.release, (word + 1) * lanes % cols == 0)
-            await ctx.tick()
-            ctx.set(dut.bias_en, 0)
-            ctx.set(dut.release, 0)
-            assert ctx.get(dut.valid)
             part = units[word * lanes:(word + 1) * lanes]
+            assert ctx.get(dut.valid)
             assert list(ctx.get(dut.values)) == [
-                {"multiplier": multiplier(base + unit["exponent"]), "start": unit["start"],
-                 "coarse": unit["coarse"]} for unit in part]
-            assert list(ctx.get(dut.biases)) == [unit["bias"] for unit in part]
+                {"multiplier": multiplier(base + unit["exponent"]), "start": unit["start"]}
+                for unit in part]
+            await ctx.tick()
+            ctx.set(dut.release, 0)
+            assert list(ctx.get(dut.biases)) == [
+                {name: unit[name] for name in ("bias", "coarse")} for unit in part]
             taken += await offered(ctx, dut, units[taken:], cols + 10)
             seen += lanes
             released = seen // cols * cols
@@ -87,15 +86,31 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
     simulate(dut, testbench)
 
 
-def test_latency():
+@pytest.mark.parametrize("biased", [0, 1])
+def test_latency(biased):
     dut = ResultConstants(CONFIG)
     units = random_units(CONFIG.lanes)
 
     async def testbench(ctx):
-        await begin(ctx, dut, columns=1, by_tiles=1, m=1, n=1)
+        await begin(ctx, dut, columns=1, biased=biased, by_tiles=1, m=1, n=1)
         for unit in units:
             await put(ctx, dut.units, isa.pack(unit, isa.COLUMN))
         for _ in range(ResultConstants.LATENCY - 1):
+            assert not ctx.get(dut.valid)
+            await ctx.tick()
+        assert ctx.get(dut.valid)
+        assert list(ctx.get(dut.biases)) == [
+            {name: biased * unit[name] for name in ("bias", "coarse")} for unit in units]
+
+    simulate(dut, testbench)
+
+
+def test_latency_of_rows():
+    dut = ResultConstants(CONFIG)
+
+    async def testbench(ctx):
+        await begin(ctx, dut, columns=0, by_tiles=1, m=1, n=1)
+        for _ in range(ResultConstants.ROWS - 1):
             assert not ctx.get(dut.valid)
             await ctx.tick()
         assert ctx.get(dut.valid)
@@ -129,7 +144,7 @@ def test_rows_have_their_multipliers_again_in_each_tile_column(mode, with_rows):
                     await ctx.tick()
                 want = multiplier(base - with_rows * table[index % padded])
                 assert list(ctx.get(dut.values)) == [
-                    {"multiplier": want, "start": 0, "coarse": 0}] * CONFIG.lanes
+                    {"multiplier": want, "start": 0}] * CONFIG.lanes
                 assert ctx.get(dut.multiplier_out) == multiplier(77)
                 ctx.set(dut.row_end, 1)
                 await ctx.tick()

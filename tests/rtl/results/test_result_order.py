@@ -34,15 +34,12 @@ def check(config, runs):
             for index, (row, col) in enumerate(want):
                 after_row, after_col = want[(index + 1) % len(want)]
                 last = index == len(want) - 1
-                next_word = ctx.get(dut.next_word)
                 got = ctx.get(dut.row), ctx.get(dut.word) * config.lanes, ctx.get(dut.inside)
                 assert got == (row, col, row < m and col < n)
                 ends = ctx.get(dut.row_end), ctx.get(dut.column_end), ctx.get(dut.last)
                 other_column = after_col // columns != col // columns
                 assert ends == (last or after_row != row or other_column,
                                 last or other_column, last)
-                if not last:
-                    assert next_word * config.lanes == after_col
                 if index % 3 == 0:
                     ctx.set(dut.step, 0)
                     await ctx.tick()
