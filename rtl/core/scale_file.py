@@ -69,22 +69,25 @@ class ScaleFile(wiring.Component):
         with m.Elif(self.write.valid):
             m.d.sync += slot.eq(slot + 1)
 
-        # One slot is read per cycle: a, b, out; each is added in the cycle after.
+        # One slot is read per cycle, from `start` on: a, b, out; each is added two cycles later, as
+        # a block RAM takes most of one.
+        lam = Signal(shape_of(formats.LAMBDA))
+        m.d.sync += lam.eq(read.data)
+        m.d.comb += read.addr.eq(run.scale_a)
         step = Signal(range(self.LATENCY))
         with m.If(self.start):
-            m.d.sync += [step.eq(0), self.done.eq(0)]
+            m.d.sync += [step.eq(0), self.done.eq(0),
+                         self.base.eq(run.exponent), self.base_out.eq(run.exponent_out)]
         with m.Elif(~self.done):
             m.d.sync += [step.eq(step + 1), self.done.eq(step == self.LATENCY - 1)]
-        with m.If(~self.done), m.Switch(step):
-            with m.Case(0):
-                m.d.comb += read.addr.eq(run.scale_a)
-                m.d.sync += [self.base.eq(run.exponent), self.base_out.eq(run.exponent_out)]
-            with m.Case(1):
-                m.d.comb += read.addr.eq(run.scale_b)
-                m.d.sync += self.base.eq(self.base + read.data)
-            with m.Case(2):
-                m.d.comb += read.addr.eq(run.scale_out)
-                m.d.sync += self.base.eq(self.base + Mux(run.subtract_b, -read.data, read.data))
-            with m.Case(3):
-                m.d.sync += self.base_out.eq(self.base_out - read.data)
+            with m.Switch(step):
+                with m.Case(0):
+                    m.d.comb += read.addr.eq(run.scale_b)
+                with m.Case(1):
+                    m.d.comb += read.addr.eq(run.scale_out)
+                    m.d.sync += self.base.eq(self.base + lam)
+                with m.Case(2):
+                    m.d.sync += self.base.eq(self.base + Mux(run.subtract_b, -lam, lam))
+                with m.Case(3):
+                    m.d.sync += self.base_out.eq(self.base_out - lam)
         return m
