@@ -114,19 +114,17 @@ class WeightBuffer(wiring.Component):
         m = Module()
         words = self._config.stream_words
         filled = Signal()  # a word has come
-        passed = Signal(words_shape)  # words that the cursor passes
         freed = Signal(words_shape)
         ahead = Signal(range(words + 1))  # words in the ring from the cursor on
         level = Signal(range(words + 1))  # words in the ring
         m.d.sync += [
-            ahead.eq(ahead + filled - passed),
             level.eq(level + filled - freed),
             self.room.eq(self.room - self.reserve + freed * self._beats),
         ]
         m.d.comb += [self.fill.ready.eq(level != words), self.release.ready.eq(1)]
 
         ports = self._memories(m, filled)
-        self._cursor(m, ports, ahead, passed, freed)
+        self._cursor(m, ports, ahead, filled, freed)
         with m.If(self.clear):
             m.d.sync += [ahead.eq(0), level.eq(0), self.room.eq(self.room.init)]
         return m
@@ -157,7 +155,7 @@ class WeightBuffer(wiring.Component):
             ports.append(bank.read_port())
         return ports
 
-    def _cursor(self, m, ports, ahead, passed, freed):
+    def _cursor(self, m, ports, ahead, filled, freed):
         """Carry out the commands, and give `read` its words."""
         per_unit = max(1, UNIT_BYTES // self._config.cols)
         per_word = max(1, self._config.cols // UNIT_BYTES)
@@ -191,10 +189,14 @@ class WeightBuffer(wiring.Component):
             self.skip.ready.eq(self.window.ready & there),
             self.starved.eq(Mux(left != 0, ahead == 0,
                                 self.skip.valid & (ahead < self.skip.payload))),
-            passed.eq(Mux(skipped, self.skip.payload, go)),
-            freed.eq(Mux(self.release.valid, self.release.payload, 0) + (go & free)),
         ]
-        m.d.sync += at.eq(at + passed)
+        m.d.comb += freed.eq(Mux(self.release.valid, self.release.payload, 0) + (go & free))
+        # Whether a word is read is known late: no adder behind that.
+        reached = ahead + filled
+        m.d.sync += [
+            ahead.eq(Mux(skipped, reached - self.skip.payload, Mux(go, reached - 1, reached))),
+            at.eq(Mux(skipped, at + self.skip.payload, Mux(go, at + 1, at))),
+        ]
         with m.If(taken):
             count = self.take.p.units
             m.d.sync += [
