@@ -27,7 +27,8 @@ class Sdram(wiring.Component):
     :attr:`latency` cycles after READ or WRITE has been decided on; a request beyond the chip reads,
     and its response is an error.
 
-    Every pin comes out of a flip-flop, and `read` goes into one.
+    `pins` belong in front of flip-flops, those of the pads on a chip, see
+    :class:`.sdram_pins.PinRegisters`; all latencies have these in them.
 
     Parameters
     ----------
@@ -48,6 +49,7 @@ class Sdram(wiring.Component):
     ready : ``Out(1)``
         The chip has been initialised. Requests wait for it; `restart` does nothing before.
     pins : ``Out(pins_signature())``
+        In the cycle before they are seen by the chip, and `read` in the cycle after it gave it.
     """
 
     def __init__(self, config: AcceleratorConfig, chip: Chip, hertz: int, capture: int = 1):
@@ -95,9 +97,9 @@ class Sdram(wiring.Component):
             words.outside.eq(requests.now.outside), words.data.eq(requests.now.data),
             words.read.eq(self.pins.read),
             self.pins.write.eq(words.word), self.pins.driven.eq(words.driven),
+            self.pins.told.eq(commands.told), self.pins.cke.eq(1),
+            self.pins.masks.eq(~upkeep.ready),
         ]
-        m.d.sync += [self.pins.told.eq(commands.told), self.pins.cke.eq(1),
-                     self.pins.masks.eq(~upkeep.ready)]
         return m
 
 

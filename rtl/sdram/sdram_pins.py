@@ -1,11 +1,12 @@
 """Pins of an SDRAM chip, and what the controller and the model of the chip say with them."""
 
+from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.sdram.sdram import BANK_BITS, ROW_BITS, WORD_BITS, Command
 
-__all__ = ["command_layout", "pins_signature"]
+__all__ = ["PinRegisters", "command_layout", "pins_signature"]
 
 command_layout = data.StructLayout({"command": 3, "bank": BANK_BITS, "address": ROW_BITS})
 """A :class:`golden.sdram.sdram.Command` and its operands."""
@@ -23,3 +24,26 @@ def pins_signature() -> wiring.Signature:
         "driven": Out(1),
         "read": In(WORD_BITS),
     })
+
+
+class PinRegisters(wiring.Component):
+    """The flip-flops of the pads, where no pads are: each way takes a cycle.
+
+    Members
+    -------
+    controller : ``In(pins_signature())``
+    pins : ``Out(pins_signature())``
+        Of the chip.
+    """
+
+    controller: In(pins_signature())
+    pins: Out(pins_signature())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [
+            *(getattr(self.pins, name).eq(getattr(self.controller, name))
+              for name in ("cke", "told", "masks", "write", "driven")),
+            self.controller.read.eq(self.pins.read),
+        ]
+        return m

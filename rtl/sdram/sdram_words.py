@@ -29,9 +29,9 @@ class Words(wiring.Component):
     write, outside, data : ``In(1)``, ``In(1)``, ``In(8 * bus_bytes)``
         Of the request, while `served`.
     word, driven : ``Out(16)``, ``Out(1)``
-        Data pins, from the cycle after WRITE on.
+        Data pins of the next cycle, from `served` on.
     read : ``In(16)``
-        Data pins.
+        Data pins of the cycle before.
     response : ``Out(stream.Signature(response_layout(config)))``
         ``schedule.latency`` cycles after `served`.
     """
@@ -53,23 +53,20 @@ class Words(wiring.Component):
         # Words of a beat that have still to be driven, and as many ones.
         rest, left = Signal((burst - 1) * WORD_BITS), Signal(burst - 1)
         beat = Mux(left[0], rest, self.data)
-        m.d.sync += [
-            self.word.eq(beat[:WORD_BITS]), rest.eq(beat[WORD_BITS:]),
-            left.eq(left >> 1), self.driven.eq(left[0]),
-        ]
-        with m.If(self.served & self.write):
-            m.d.sync += [left.eq(-1), self.driven.eq(1)]
+        begins = self.served & self.write
+        m.d.comb += [self.word.eq(beat[:WORD_BITS]), self.driven.eq(left[0] | begins)]
+        m.d.sync += [rest.eq(beat[WORD_BITS:]), left.eq(Mux(begins, -1, left >> 1))]
 
-        words = Signal(burst * WORD_BITS)
+        words = Signal((burst - 1) * WORD_BITS)
         answers, errors = Signal(latency), Signal(latency)
         m.d.sync += [
-            words.eq(Cat(words[WORD_BITS:], self.read)),
+            words.eq(Cat(words, self.read)[WORD_BITS:]),
             answers.eq(Cat(self.served, answers)),
             errors.eq(Cat(self.outside, errors)),
         ]
         m.d.comb += [
             self.response.valid.eq(answers[-1]),
-            self.response.p.data.eq(words),
+            self.response.p.data.eq(Cat(words, self.read)),
             self.response.p.error.eq(errors[-1]),
         ]
         return m

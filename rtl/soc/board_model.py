@@ -4,11 +4,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.common.config import AcceleratorConfig
 from golden.core.isa import INDEX_BITS
-from golden.sdram.sdram import Chip, Violation
-from golden.soc.system import System
+from golden.cycles.memory_model import SdramMemory
+from golden.sdram.sdram import Violation
 
 from ..sdram.sdram_model import SdramModel, words_signature
+from ..sdram.sdram_pins import PinRegisters
 from .soc import Soc
 
 __all__ = ["BoardModel"]
@@ -19,7 +21,7 @@ class BoardModel(wiring.Component):
 
     Parameters
     ----------
-    system, chip, baud
+    config, memory, baud
         As of :class:`Soc`.
 
     Members
@@ -31,21 +33,23 @@ class BoardModel(wiring.Component):
         Of the chip.
     """
 
-    def __init__(self, system: System, chip: Chip, baud: int):
-        self._soc = Soc(system, chip, baud)
-        self._chip = chip
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory, baud: int):
+        self._soc = Soc(config, memory, baud)
+        self._chip = memory.chip
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "alive": Out(1), "running": Out(1), "failed": Out(1),
             "begins": Out(1), "index": Out(INDEX_BITS),
-            "words": Out(words_signature(chip)), "violations": Out(len(Violation)),
+            "words": Out(words_signature(memory.chip)), "violations": Out(len(Violation)),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.soc = soc = self._soc
         m.submodules.chip = chip = SdramModel(self._chip, soc.schedule)
-        connect(m, soc.pins, chip.pins)
+        m.submodules.pads = pads = PinRegisters()
+        connect(m, soc.pins, pads.controller)
+        connect(m, pads.pins, chip.pins)
         connect(m, chip.words, flipped(self.words))
         m.d.comb += [
             soc.rx.eq(self.rx), self.violations.eq(chip.violations),

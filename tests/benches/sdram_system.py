@@ -14,6 +14,7 @@ from golden.sdram.sdram_cycles import SdramCycles
 from rtl.memory.memory_port import memory_signature
 from rtl.sdram.sdram import Sdram
 from rtl.sdram.sdram_model import SdramModel, WordMemory
+from rtl.sdram.sdram_pins import PinRegisters
 from tests.benches.simulate import simulate
 
 CONFIG = CORES["8x16"]
@@ -50,7 +51,9 @@ class SdramSystem(wiring.Component):
         m.submodules.sdram = sdram = self.sdram
         m.submodules.chip = chip = SdramModel(self.chip, self._real)
         m.submodules.words = words = WordMemory(self.chip)
-        connect(m, sdram.pins, chip.pins)
+        m.submodules.pads = pads = PinRegisters()
+        connect(m, sdram.pins, pads.controller)
+        connect(m, pads.pins, chip.pins)
         connect(m, chip.words, words.words)
         connect(m, flipped(self.memory), sdram.memory)
         m.d.comb += [sdram.restart.eq(self.restart), self.ready.eq(sdram.ready),

@@ -35,7 +35,7 @@ def test_memory_keeps_what_is_written_in_the_cycles_of_golden(name):
 @pytest.mark.verilator
 @pytest.mark.parametrize("name", MIXED)
 def test_a_million_requests_match_golden(name, tmp_path):
-    run_cocotb(SYSTEMS[name](), testbench="tests.rtl.soc.tb_sdram", build_dir=tmp_path,
+    run_cocotb(SYSTEMS[name](), testbench="tests.rtl.sdram.tb_sdram", build_dir=tmp_path,
                env={"TB_SYSTEM": name, "TB_COUNT": str(1_000_000 // len(MIXED))})
 
 
