@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..common.checks import integer
 from ..common.config import AcceleratorConfig
+from ..cycles.memory_model import SdramMemory
 
 MOST_MEMORY = 1 << 31
 MOST_HERTZ = (1 << 32) - 1
@@ -26,6 +27,11 @@ class System:
     config: AcceleratorConfig
     clock_hz: int
     memory_bytes: int
+
+    @classmethod
+    def of(cls, config: AcceleratorConfig, memory: SdramMemory) -> "System":
+        """Return that of a core with the memory of a board, whose clock it has."""
+        return cls(config, memory.clock_hz, 1 << memory.chip.size_bits)
 
     def __post_init__(self):
         if not isinstance(self.config, AcceleratorConfig):

@@ -4,12 +4,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.common.config import AcceleratorConfig
 from golden.core.counters import COUNTERS
 from golden.core.isa import INDEX_BITS
-from golden.sdram.sdram import Chip, Schedule
+from golden.cycles.memory_model import SdramMemory
+from golden.sdram.sdram import Schedule
 from golden.soc.system import System
 
-from ..common.checks import check_system
+from ..common.checks import check_config
 from ..core.core import Core
 from ..sdram.sdram import Sdram
 from ..sdram.sdram_pins import pins_signature
@@ -36,20 +38,19 @@ class Soc(wiring.Component):
 
     Parameters
     ----------
-    system : :class:`System`
-        Whose memory is the chip.
-    chip : :class:`golden.sdram.sdram.Chip`
+    config : :class:`AcceleratorConfig`
+        Of a core.
+    memory : :class:`SdramMemory`
+        The chip, its clock, which is that of all, and when its words come.
     baud : int
         Rate of the line, a quarter of the clock at most.
-    capture : int
-        As in :class:`golden.sdram.sdram.Schedule`.
 
     Members
     -------
     rx, tx : ``In(1)``, ``Out(1)``
         The serial line, high while nothing is sent.
     pins : ``Out(pins_signature())``
-        Of the chip.
+        Of the chip, in front of the flip-flops of the pads, as :class:`.sdram.Sdram` has them.
     alive, running, failed : ``Out(1)``
         For lights: changes about once a second; a run is going on; the last one has ended with an
         error.
@@ -57,13 +58,12 @@ class Soc(wiring.Component):
         A run begins in this cycle; instructions that have been carried out.
     """
 
-    def __init__(self, system: System, chip: Chip, baud: int, capture: int = 1):
-        check_system(system)
-        if system.memory_bytes != 1 << chip.size_bits:
-            raise ValueError(f"memory_bytes must be {1 << chip.size_bits} with {chip.name}, "
-                             f"not {system.memory_bytes}")
-        self._system, self._baud = system, baud
-        self._sdram = Sdram(system.config, chip, system.clock_hz, capture)
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory, baud: int):
+        check_config(config, core=True)
+        if not isinstance(memory, SdramMemory):
+            raise TypeError(f"memory must be an SdramMemory, not {memory!r}")
+        self._system, self._baud = System.of(config, memory), baud
+        self._sdram = Sdram(config, memory.chip, memory.clock_hz, memory.capture)
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "pins": Out(pins_signature()),

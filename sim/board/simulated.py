@@ -45,8 +45,8 @@ class SimulatedBoard:
     """
 
     def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY):
-        self.system = System(config, memory.clock_hz, 1 << memory.chip.size_bits)
-        self._chip, self._opened = memory.chip, None
+        self.system = System.of(config, memory)
+        self._board, self._opened = memory, None
 
     def __enter__(self) -> "SimulatedBoard":
         from rtl.soc.host_link import PAUSE_BITS
@@ -55,7 +55,7 @@ class SimulatedBoard:
         from ..harness.board_build import build_board
 
         divisor = UartReceiver.SHORTEST  # the fastest line there is: a simulation takes its time
-        binary = build_board(self.system, self._chip, self.system.clock_hz // divisor)
+        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor)
         with contextlib.ExitStack() as opened, file_errors("cannot simulate"):
             place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
             self._log = place / "log"

@@ -4,8 +4,8 @@
 from dataclasses import astuple
 from pathlib import Path
 
-from golden.sdram.sdram import Chip
-from golden.soc.system import System
+from golden.common.config import AcceleratorConfig
+from golden.cycles.memory_model import SdramMemory
 
 from .core_build import component_verilog
 from .executable import Design, executable
@@ -15,12 +15,12 @@ TOP = "vernier_board"
 _MAIN = Path(__file__).with_name("board_main.cpp")
 
 
-def build_board(system: System, chip: Chip, baud: int) -> Path:
+def build_board(config: AcceleratorConfig, memory: SdramMemory, baud: int) -> Path:
     """Return the executable of a board, compiled first if the cache does not have it.
 
     Parameters
     ----------
-    system, chip, baud
+    config, memory, baud
         As :class:`rtl.soc.soc.Soc` takes them.
 
     Raises
@@ -31,7 +31,7 @@ def build_board(system: System, chip: Chip, baud: int) -> Path:
     def verilog() -> str:
         from rtl.soc.board_model import BoardModel
 
-        return component_verilog(BoardModel(system, chip, baud), TOP)
+        return component_verilog(BoardModel(config, memory, baud), TOP)
 
     return executable(Design("board", TOP, _MAIN, verilog, lambda _: "#pragma once\n", "",
-                             repr((astuple(system), astuple(chip), baud))))
+                             repr((astuple(config), astuple(memory), baud))))
