@@ -4,9 +4,11 @@
     python -m rtl.timing --list
     python -m rtl.timing --unit layernorm
     python -m rtl.timing --unit core --config 4x4 --seeds 4
+    python -m rtl.timing --unit core --config 4x4 --depth
 
 Registers are around the unit, so that what it takes from others and gives to them counts as a path
-of its own. Seconds for small units, a quarter of an hour and more for the whole core.
+of its own. Seconds for small units, a quarter of an hour and more for the whole core; its logic
+depth (:mod:`rtl.fpga.depth`) alone is there in a minute.
 """
 
 import argparse
@@ -36,7 +38,8 @@ from .core.row_path import RowPath
 from .core.sequencer import Sequencer
 from .fpga.alone import Alone
 from .fpga.build_report import Step, path_of
-from .fpga.ecp5 import UNCHECKED_READS, Ecp5
+from .fpga.depth import logic_depth
+from .fpga.ecp5 import Ecp5, prepared
 from .memory.dma import Dma
 from .memory.scratchpad import Scratchpad
 from .memory.weight_buffer import WeightBuffer
@@ -62,10 +65,6 @@ _TOP = "alone"
 _DEVICE = ["--85k", "--package", "CABGA381", "--speed", "6"]
 
 
-def _system(config: AcceleratorConfig) -> System:
-    return System(config, _BOARD.clock_hz, 1 << _BOARD.chip.size_bits)
-
-
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "range_unit": RangeUnit, "scale_unit": ScaleUnit, "prediction": Prediction,
     "epilogue": Epilogue, "layernorm": lambda config: LayerNorm(config, borrows=True),
@@ -76,9 +75,9 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "program_stream": ProgramStream, "memory_side": MemorySide, "product_path": ProductPath,
     "result_path": ResultPath, "row_path": RowPath, "core": Core,
     "sdram": lambda config: Sdram(config, _BOARD.chip, _BOARD.clock_hz),
-    "arbiter": MemoryArbiter, "registers": lambda config: Registers(_system(config)),
-    "link": lambda config: SerialLink(_system(config), BAUD),
-    "soc": lambda config: Soc(_system(config), _BOARD.chip, BAUD),
+    "arbiter": MemoryArbiter, "registers": lambda config: Registers(System.of(config, _BOARD)),
+    "link": lambda config: SerialLink(System.of(config, _BOARD), BAUD),
+    "soc": lambda config: Soc(config, _BOARD, BAUD),
 }
 """What can be placed alone, from a configuration of a core."""
 
@@ -111,9 +110,7 @@ def synthesise(unit: str, config: AcceleratorConfig, out: Path) -> Path:
     text = rtlil.convert(alone, name=_TOP, platform=Ecp5(), emit_src=False)
     (out / "alone.il").write_text(text)
     run_tool(yosys, "yosys", ["-q", "-p", "; ".join([
-        "read_rtlil alone.il", f"hierarchy -top {_TOP}",
-        UNCHECKED_READS, "proc", "flatten",
-        "rename -hide w:*$*",  # ABC9 mixes them up with its own
+        "read_rtlil alone.il", *prepared(_TOP).splitlines(),
         f"synth_ecp5 -top {_TOP} -json alone.json"])], out)
     return out / "alone.json"
 
@@ -161,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="clock that is aimed at (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory to write to (build/timing/CONFIG/UNIT)")
+    parser.add_argument("--depth", action="store_true",
+                        help="only count operations on the longest way between registers")
     parser.add_argument("--list", action="store_true", help="list the units and exit")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -174,6 +173,15 @@ def main(argv: list[str] | None = None) -> int:
         print(*UNITS, sep="\n")
         return 0
     out = args.out or Path("build/timing") / args.config / args.unit
+    if args.depth:
+        with one_line_errors(out):
+            depth = logic_depth(UNITS[args.unit](CORES[args.config]), out)
+        if args.json:
+            print(json.dumps(asdict(depth), indent=2))
+        else:
+            print(f"{args.unit} of {args.config}: {depth.levels} operations, along")
+            print(*(f"    {signal}" for signal in depth.path), sep="\n")
+        return 0
     found, total = [], 1 + args.seeds
     with one_line_errors(out), redirect_stdout(sys.stderr if args.json else sys.stdout):
         with step(1, total, f"synthesise {args.unit}"):

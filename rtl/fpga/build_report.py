@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..boards.board import Resource
+from .resource import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Achieved clock of the design against the one it will run at, in MHz."""
+    """Achieved clock of the design against the one it will run at, in MHz; of several clocks, that
+    which has the least of what it needs."""
 
     achieved: float
     required: float
@@ -69,7 +70,7 @@ def parse(report: dict, cells: dict[str, int], resources: tuple[Resource, ...],
     Raises
     ------
     ValueError
-        If the report lacks something, or the design has no clock or several.
+        If the report lacks something, or the design has no clock.
     """
     try:
         return BuildReport(tuple(_usage(resource, report["utilization"], cells)
@@ -88,9 +89,10 @@ def _usage(resource: Resource, utilization: dict, cells: dict[str, int]) -> Usag
 
 
 def _timing(clocks: dict, paths: list[dict], untimed_ns: float) -> Timing:
-    if len(clocks) != 1:
-        raise ValueError(f"report of place and route must have one clock, not {len(clocks)}")
-    (clock, frequencies), = clocks.items()
+    if not clocks:
+        raise ValueError("report of place and route has no clock")
+    clock = min(clocks, key=lambda name: (clocks[name]["achieved"] / clocks[name]["constraint"]))
+    frequencies = clocks[clock]
     longest = {(_kind(path["from"], clock), _kind(path["to"], clock)): path["path"]
                for path in paths}
     candidates = [(1000 / frequencies["achieved"], _ends(longest.get(("clock", "clock"))))]

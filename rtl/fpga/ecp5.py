@@ -1,4 +1,6 @@
-"""What syntheses for the LFE5U-85F have in common."""
+"""What syntheses for the ECP5 have in common."""
+
+from .resource import Resource
 
 
 class Ecp5:
@@ -11,3 +13,17 @@ UNCHECKED_READS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1
 """Command of yosys: no user of a memory needs what is being written, which yosys takes from
 attributes only where it reads Verilog.
 """
+
+
+def prepared(top: str) -> str:
+    """Return the commands of yosys between reading a design and its synthesis.
+
+    ABC9 mixes up names of wires with its own.
+    """
+    return "\n".join([f"hierarchy -top {top}", UNCHECKED_READS, "proc", "flatten",
+                      "rename -hide w:*$*"])
+
+
+RESOURCES = (Resource("LUTs", "TRELLIS_COMB"), Resource("flip-flops", "TRELLIS_FF"),
+             Resource("multipliers", "MULT18X18D"), Resource("block RAMs", "DP16KD"))
+"""What is counted of them."""
