@@ -1,42 +1,29 @@
 """What the build needs to know of a board."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from amaranth.build import Platform
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 
 from golden.common.config import AcceleratorConfig
+from golden.cycles.memory_model import SdramMemory
+from golden.selftest import self_test
 
+from ..fpga.resource import Resource
 from ..selftest.self_test import SelfTest
+from .accelerator import AcceleratorTop
 
 BAUD = 115_200
 PAUSE = 1.0  # seconds between two rounds of the self-test
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A row of the utilisation table.
-
-    Attributes
-    ----------
-    name
-        What it is.
-    cell
-        nextpnr's name, which gives how many there are and how many are used.
-    netlist
-        Beginning of the names of the netlist cells to count as used instead, if any.
-    """
-
-    name: str
-    cell: str
-    netlist: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """A board, how to build for it, and the accelerator that fits.
+@dataclass(frozen=True, kw_only=True)
+class Board(ABC):
+    """A board, what is built for it and how.
 
     Attributes
     ----------
@@ -45,7 +32,7 @@ class Board:
     platform
         Amaranth platform; its default clock drives the design.
     config
-        Configuration of the self-testing design.
+        Configuration of what is built.
     synthesis_options
         Of yosys' synthesis command.
     bitstream
@@ -72,9 +59,57 @@ class Board:
     synthesis_script: str = ""
     untimed_ns: float = 0.0
 
+    @property
+    @abstractmethod
+    def what(self) -> str:
+        """What is built, in words."""
+
+    @abstractmethod
     def design(self) -> Elaboratable:
-        """Return the self-testing design, wired to the board's pins."""
+        """Return what is built, wired to the board's pins."""
+
+    @abstractmethod
+    def usage(self) -> str:
+        """Return what must be seen once the bitstream is loaded, as lines of text."""
+
+    def instructions(self, bitstream: Path) -> str:
+        """Return how to load a bitstream, and what must be seen then, as lines of text."""
+        return f"Load it:  {self.load.format(bitstream)}\n{self.usage()}"
+
+
+class SelfTestBoard(Board):
+    """A board with :class:`SelfTest`."""
+
+    @property
+    def what(self) -> str:
+        return f"self-test, {self.config.rows}x{self.config.cols} array"
+
+    def design(self) -> Elaboratable:
         return _SelfTestTop(self.config)
+
+    def usage(self) -> str:
+        text = self_test.report(self.config).strip().replace("\r\n", "\n    ")
+        return (f"Its serial port ({BAUD} baud, 8N1) must print, every second or so:\n"
+                f"    {text}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorBoard(Board):
+    """A board with the whole accelerator, and its memory."""
+
+    memory: SdramMemory
+
+    @property
+    def what(self) -> str:
+        return (f"accelerator, {self.config.rows}x{self.config.cols} core, "
+                f"{self.memory.said(self.config)}")
+
+    def design(self) -> Elaboratable:
+        return AcceleratorTop(self.config, self.memory)
+
+    def usage(self) -> str:
+        return ("LED 0 must blink once a second. Then, with its serial port:\n"
+                "    python -m sim.board selftest --port /dev/ttyUSB0")
 
 
 class _SelfTestTop(Elaboratable):

@@ -4,7 +4,8 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from golden.common.config import AcceleratorConfig
 
-from .board import Board, Resource
+from ..fpga.resource import Resource
+from .board import SelfTestBoard
 
 # Multiplier blocks are scarce: only factors of 10 bits or more go to one. (synth_ice40 -dsp draws
 # the line at products of 11 bits, and makes two blocks of 12 x 18 bits.)
@@ -24,7 +25,7 @@ wreduce
 chtype -set $mul t:$__soft_mul
 """
 
-BOARD = Board(
+BOARD = SelfTestBoard(
     name="icebreaker",
     description="iCEBreaker, Lattice iCE40UP5K",
     platform=ICEBreakerPlatform,

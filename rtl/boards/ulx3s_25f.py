@@ -6,9 +6,10 @@ from amaranth_boards.ulx3s import ULX3S_25F_Platform
 
 from golden.common.config import CORES
 
-from .board import Board, Resource
+from ..fpga.ecp5 import RESOURCES
+from .board import SelfTestBoard
 
-BOARD = Board(
+BOARD = SelfTestBoard(
     name="ulx3s_25f",
     description="ULX3S, Lattice ECP5 LFE5U-25F",
     platform=ULX3S_25F_Platform,
@@ -16,8 +17,5 @@ BOARD = Board(
     synthesis_options="-abc9",
     bitstream="bit",
     load="openFPGALoader -b ulx3s {}",
-    resources=(Resource("LUTs", "TRELLIS_COMB"),
-               Resource("flip-flops", "TRELLIS_FF"),
-               Resource("multipliers", "MULT18X18D"),
-               Resource("block RAMs", "DP16KD")),
+    resources=RESOURCES,
 )

@@ -4,16 +4,19 @@ import dataclasses
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from golden.common.config import CORES
 from golden.selftest import self_test
 from rtl import build as rtl_build
 from rtl.boards import BOARDS
-from rtl.boards.board import Resource
+from rtl.boards.board import AcceleratorBoard
 from rtl.build import find_tool, main
 from rtl.fpga.build_report import parse
+from rtl.fpga.resource import Resource
 
 CLOCK = "$glbnet$clk"
 RESOURCES = (Resource("LUTs", "LC", "SB_LUT"), Resource("multipliers", "DSP"))
@@ -56,6 +59,16 @@ def test_missed_clock_is_said():
     assert "12.0 MHz: NOT MET" in report.table()
 
 
+def test_of_several_clocks_the_tightest_counts():
+    report = nextpnr_report(achieved=12.5)
+    report["fmax"]["chip"] = {"achieved": 70.0, "constraint": 62.5}
+    assert parse(report, CELLS, RESOURCES).timing.achieved == pytest.approx(12.5)
+    report["fmax"]["chip"]["achieved"] = 60.0
+    timing = parse(report, CELLS, RESOURCES).timing
+    assert (timing.achieved, timing.required, timing.met) == (pytest.approx(60), 62.5, False)
+    assert timing.longest_path == "unknown"
+
+
 @pytest.mark.parametrize(("between", "period"), [([], 10 + 12 + 28), ([3], 10 + 12 + 3 + 12 + 28)])
 def test_paths_through_unregistered_blocks_are_joined(between, period):
     paths = [path(CLOCK, "GND", "x.a_SB_DFF_Q", "x.mul_SB_MAC16", delays=[4.0, 6.0]),
@@ -71,8 +84,8 @@ def test_paths_through_unregistered_blocks_are_joined(between, period):
 @pytest.mark.parametrize(("change", "message"), [
     (lambda report: report["utilization"].pop("DSP"), "lacks 'DSP'"),
     (lambda report: report.pop("fmax"), "lacks 'fmax'"),
-    (lambda report: report["fmax"].clear(), "must have one clock, not 0"),
-    (lambda report: report["fmax"].update(other={}), "must have one clock, not 2"),
+    (lambda report: report["fmax"].clear(), "has no clock"),
+    (lambda report: report["fmax"].update(other={"achieved": 1.0}), "lacks 'constraint'"),
 ])
 def test_refuses_incomplete_report(change, message):
     report = nextpnr_report()
@@ -81,19 +94,34 @@ def test_refuses_incomplete_report(change, message):
         parse(report, CELLS, RESOURCES)
 
 
-def fake_tools(monkeypatch, tmp_path, *, achieved=40.0, fail=None):
-    """Replace the tools by scripts that write what the real ones would, or fail."""
+NEXTPNR = """
+seed = sys.argv[sys.argv.index("--seed") + 1]
+report["fmax"][CLOCK]["achieved"] = clocks.get(seed, clocks[""])
+pathlib.Path("report.json").write_text(json.dumps(report))
+pathlib.Path("top.asc").write_text(f"seed {seed}")
+"""
+ICEPACK = """
+pathlib.Path("top.bin").write_text("bits of " + pathlib.Path("top.asc").read_text())
+"""
+
+
+def fake_tools(monkeypatch, tmp_path, *, achieved=40.0, clocks=(), fail=None):
+    """Replace the tools by scripts that write what the real ones would, or fail.
+
+    A clock of `clocks` is for its seed, `achieved` for all others.
+    """
     board = BOARDS["icebreaker"]
     utilization = {resource.cell: {"used": 3, "available": 30} for resource in board.resources}
     report = nextpnr_report(achieved=achieved) | {"utilization": utilization}
-    outputs = {"yosys": {"statistics.json": {"design": {"num_cells_by_type": CELLS}}},
-               "nextpnr-ice40": {"report.json": report}, "icepack": {"top.bin": "bits"}}
-    for name, files in outputs.items():
-        lines = [f"#!{sys.executable}", "import sys, pathlib"]
+    statistics = json.dumps({"design": {"num_cells_by_type": CELLS}})
+    scripts = {"yosys": f"pathlib.Path('statistics.json').write_text({statistics!r})",
+               "nextpnr-ice40": NEXTPNR, "icepack": ICEPACK}
+    for name, text in scripts.items():
+        lines = [f"#!{sys.executable}", "import json, pathlib, sys", f"report = {report!r}",
+                 f"CLOCK, clocks = {CLOCK!r}, { {'': achieved, **dict(clocks)} !r}"]
         if name == fail:
             lines += ["print('ERROR: design is too large')", "sys.exit(1)"]
-        lines += [f"pathlib.Path({file!r}).write_text({json.dumps(content)!r})"
-                  for file, content in files.items()]
+        lines.append(text)
         script = tmp_path / "bin" / f"yowasp-{name}"
         script.parent.mkdir(exist_ok=True)
         script.write_text("\n".join(lines))
@@ -107,16 +135,26 @@ def test_build_prints_steps_table_bitstream_and_what_must_appear(monkeypatch, tm
     out = tmp_path / "out"
     assert main(["--board", "icebreaker", "--out", str(out), "--seed", "7"]) == 0
     printed = capsys.readouterr().out
-    for number, name in enumerate(["yosys", "nextpnr-ice40", "icepack"], start=1):
+    for number, name in enumerate(["yosys", "nextpnr-ice40, seed 7", "icepack"], start=1):
         assert re.search(rf"^\[{number}/3\] {name} \.\.\. \d+ s$", printed, re.MULTILINE)
     bitstream = out / "vernier_icebreaker.bin"
-    assert bitstream.read_text() == '"bits"'
+    assert bitstream.read_text() == "bits of seed 7"
     assert f"Bitstream: {bitstream}\n" in printed
     assert f"iceprog {bitstream}\n" in printed
     expected = self_test.report(BOARDS["icebreaker"].config)
     assert [line.strip() for line in printed.splitlines()[-len(expected.splitlines()) + 1:]] == [
         line.strip() for line in expected.splitlines()[1:]]
-    assert "--seed 7 " in (out / "work" / "build_top.sh").read_text()
+
+
+def test_the_fastest_of_several_seeds_is_kept(monkeypatch, tmp_path, capsys):
+    fake_tools(monkeypatch, tmp_path, achieved=11.0, clocks={"4": 13.0, "5": 12.5})
+    out = tmp_path / "out"
+    assert main(["--board", "icebreaker", "--out", str(out), "--seed", "3", "--seeds", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert (out / "vernier_icebreaker.bin").read_text() == "bits of seed 4"
+    assert re.search(r"^clock +13\.0 +12\.0 MHz: met$", printed, re.MULTILINE)
+    assert re.findall(r"^seed (\d) +([\d.]+) MHz$", printed, re.MULTILINE) == [
+        ("3", "11.0"), ("4", "13.0"), ("5", "12.5"), ("6", "11.0")]
 
 
 def test_missed_clock_is_status_1(monkeypatch, tmp_path, capsys):
@@ -131,7 +169,7 @@ def test_a_failing_tool_is_one_line_and_leaves_no_bitstream(monkeypatch, tmp_pat
     old.write_text("old")
     assert main(["--board", "icebreaker", "--out", str(tmp_path)]) == 1
     captured = capsys.readouterr()
-    assert captured.out.endswith("[2/3] nextpnr-ice40 ... failed\n")
+    assert captured.out.endswith("[2/3] nextpnr-ice40, seed 1 ... failed\n")
     assert captured.err == ("python -m rtl.build: error: nextpnr-ice40 failed: ERROR: design is "
                             f"too large (see {tmp_path}/work/nextpnr-ice40.log)\n")
     assert not old.exists()
@@ -164,8 +202,9 @@ def test_tools_are_found_beside_python_first(monkeypatch):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ([], "a board must be given: --board NAME, or --list to see them"),
-    (["--board", "arty"], "argument --board: must be one of icebreaker, ulx3s_25f, not 'arty'"),
+    (["--board", "arty"], "argument --board: must be one of .*, ulx3s_85f, not 'arty'"),
     (["--board", "icebreaker", "--seed", "-1"], "argument --seed: must be an integer from 0 to"),
+    (["--board", "icebreaker", "--seeds", "0"], "argument --seeds: must be an integer from 1 to"),
     (["--board", "icebreaker", "--out", "FILE"], "cannot write to .*FILE: Not a directory"),
 ])
 def test_bad_input_is_one_line_and_status_2(arguments, message, monkeypatch, tmp_path, capsys):
@@ -184,12 +223,24 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, monkeypatch, tmp
 def test_list_names_every_board(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(BOARDS) == ["icebreaker", "ulx3s_25f"]
+    assert [line.split()[0] for line in lines] == list(BOARDS) == [
+        "icebreaker", "ulx3s_25f", "ulx3s_85f"]
 
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_design_of_every_board_elaborates(name):
     board = BOARDS[name]
+    if isinstance(board, AcceleratorBoard):
+        board = replace(board, config=CORES["4x4"])  # seconds instead of a minute
     plan = board.platform().prepare(board.design(), "top")
-    assert any(file.endswith(".il") and "self_test" in str(text)
+    part = "soc" if isinstance(board, AcceleratorBoard) else "self_test"
+    assert any(file.endswith(".il") and f".{part}" in str(text)
                for file, text in plan.files.items())
+
+
+def test_an_accelerator_says_how_to_use_it():
+    board = BOARDS["ulx3s_85f"]
+    text = board.instructions(Path("a.bit"))
+    assert "openFPGALoader -b ulx3s a.bit" in text
+    assert "python -m sim.board selftest --port" in text
+    assert "8x16 core, AS4C32M16SB-7 at 25 MHz" in board.what

@@ -1,0 +1,22 @@
+"""ULX3S with an LFE5U-85F: the whole accelerator, with SDRAM and a serial line."""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from golden.common.config import CORES
+from golden.soc.boards import BOARDS
+
+from ..fpga.ecp5 import RESOURCES, prepared
+from .board import AcceleratorBoard
+
+BOARD = AcceleratorBoard(
+    name="ulx3s_85f",
+    description="ULX3S, Lattice ECP5 LFE5U-85F",
+    platform=ULX3S_85F_Platform,
+    config=CORES["8x16"],
+    memory=BOARDS["ulx3s"],
+    synthesis_script=prepared("top"),
+    synthesis_options="-abc9",
+    bitstream="bit",
+    load="openFPGALoader -b ulx3s {}",
+    resources=RESOURCES,
+)
