@@ -51,7 +51,8 @@ class Budget:
     seed: int = 1
 
 
-TRAINED = Budget(epochs=4, scale_rate=0.01, affine_rate=3e-4, weight_rate=0.01)
+TRAINED = Budget(epochs=4, batch=10, scale_rate=0.005, affine_rate=3e-4, weight_rate=0.01,
+                 area=0.7)
 """Trains everything there is to train."""
 
 
