@@ -205,6 +205,23 @@ def test_weights_are_trained_in_units_of_their_steps(network, bits):
         assert float(moved) == pytest.approx(first, rel=0.01)
 
 
+@pytest.mark.parametrize("supported", [False, True])
+def test_training_multiplies_bfloat16_where_the_processor_does(network, monkeypatch, supported):
+    twin = Twin(network, HEAD)
+    seen, product = set(), twin.product
+
+    def watched(a, b):
+        seen.add(twin.narrow)
+        return product(a, b)
+
+    monkeypatch.setattr(twin, "product", watched)
+    monkeypatch.setattr(train, "_narrow", lambda: supported)
+    images = torch.from_numpy(vits.pixels(4))
+    train.Training(twin, Twin(network, HEAD), images, train.Budget(epochs=1, batch=4)).epoch()
+    assert seen == {supported}
+    assert not twin.narrow
+
+
 class Stop(Exception):
     """An interrupt."""
 
