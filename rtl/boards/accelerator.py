@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.cycles.memory_model import SdramMemory
 from golden.soc.boards import BAUD, PHASE
 
+from ..common.checks import check_config, check_memory
 from ..fpga.pll import Pll
 from ..sdram.sdram_pins import pins_signature
 from ..soc.soc import Soc
@@ -33,6 +34,8 @@ class AcceleratorTop(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, memory: SdramMemory):
+        check_config(config, core=True)
+        check_memory(memory)
         self._config, self._memory = config, memory
         super().__init__({})
 

@@ -11,7 +11,7 @@ from golden.cycles.memory_model import SdramMemory
 from golden.sdram.sdram import Schedule
 from golden.soc.system import System
 
-from ..common.checks import check_config
+from ..common.checks import check_config, check_memory
 from ..core.core import Core
 from ..sdram.sdram import Sdram
 from ..sdram.sdram_pins import pins_signature
@@ -60,8 +60,7 @@ class Soc(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, memory: SdramMemory, baud: int):
         check_config(config, core=True)
-        if not isinstance(memory, SdramMemory):
-            raise TypeError(f"memory must be an SdramMemory, not {memory!r}")
+        check_memory(memory)
         self._system, self._baud = System.of(config, memory), baud
         self._sdram = Sdram(config, memory.chip, memory.clock_hz, memory.capture)
         super().__init__({

@@ -13,6 +13,8 @@ import rtl
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import LAMBDA
 from golden.sdram.sdram import CHIPS, Schedule
+from golden.soc.boards import BAUD, BOARDS
+from rtl.boards.accelerator import AcceleratorTop
 from rtl.memory.dma import Dma
 from rtl.memory.matrix_reader import MatrixReader
 from rtl.memory.row_store import RowQueue, RowStore
@@ -24,12 +26,13 @@ from rtl.product.mac_array import MacArray
 from rtl.product.tile_drain import TileDrain
 from rtl.rows.norm_sums import RowSums
 from rtl.selftest.stations import Station
+from rtl.soc.soc import Soc
 
 CONFIG = AcceleratorConfig(4, 4, lanes=4)
 CHIP = CHIPS["AS4C32M16SB"]
 OTHERS = {"chip": CHIP, "hertz": 50_000_000, "schedule": Schedule(CHIP.timing(50_000_000)),
           "words": 2, "depth": 2, "keeps": (True,), "flight": 3,
-          "divisor": 8, "pause": 8}
+          "divisor": 8, "pause": 8, "memory": BOARDS["ulx3s"], "baud": BAUD}
 """Of parameters without a default."""
 
 
@@ -88,6 +91,9 @@ def test_parts_of_a_core_refuse_what_is_none(name):
     (lambda: RoundSum(LAMBDA, 0, 2), ValueError, "bits must be 1 or more, not 0"),
     (lambda: RoundSum(LAMBDA, 1, 1 << 20), ValueError, r"high must be within .*, not 1048576"),
     (lambda: Station(CONFIG, 0), ValueError, "words must be 1 or more, not 0"),
+    (lambda: Soc(CONFIG, CHIP, BAUD), TypeError, "memory must be an SdramMemory, not Chip.*"),
+    (lambda: AcceleratorTop(CONFIG, CHIP), TypeError,
+     "memory must be an SdramMemory, not Chip.*"),
 ])
 def test_other_parameters(make, error, message):
     with pytest.raises(error, match=f"^{message}$"):
