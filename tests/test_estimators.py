@@ -72,8 +72,6 @@ def test_scalesim_has_reported_what_its_closed_form_says(program, measured):
         "8x4x16 os: SCALE-Sim reports 26, not 25"]
 
 
-@pytest.mark.xfail(strict=True, reason="measured before the epilogue had a stage more: "
-                   "python -m benchmarks.estimators --rtl")
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_rtl_has_taken_the_cycles_of_golden_timing(bits, measured):
     made = compile_network(estimators.random_network(Precision.parse(bits)), CORE)
