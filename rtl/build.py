@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from .boards import BOARDS, Board
-from .cli import Parser, UserError, command, printable
+from .cli import Parser, UserError, command, count, printable
 from .fpga.build_report import BuildReport, parse
 from .fpga.files import write_whole
 
@@ -187,12 +187,6 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _seeds(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1000, not {text!r}")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--board", type=_board, metavar="NAME",
@@ -201,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="directory to write to (build/NAME)")
     parser.add_argument("--seed", type=_seed, default=1, metavar="N",
                         help="seed of the placement (%(default)s)")
-    parser.add_argument("--seeds", type=_seeds, default=1, metavar="N",
+    parser.add_argument("--seeds", type=count, default=1, metavar="N",
                         help="place with N seeds, and keep the fastest (%(default)s)")
     parser.add_argument("--list", action="store_true", help="list the boards and exit")
     return parser

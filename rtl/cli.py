@@ -38,6 +38,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
+def count(text: str) -> int:
+    """Return the number of things that an option asks for, 1 to 1000.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is none.
+    """
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1000, not {text!r}")
+    return int(text)
+
+
 def quiet_imports() -> None:
     """Have an interrupt end ``python -m`` in silence while it still imports what a command needs.
 

@@ -27,7 +27,7 @@ from golden.soc.boards import BAUD, BOARDS
 from golden.soc.system import System
 
 from .build import find_tool, one_line_errors, run_tool, step
-from .cli import Parser, command
+from .cli import Parser, command, count
 from .core.constant_store import ConstantStore
 from .core.core import Core
 from .core.memory_side import MemorySide
@@ -140,21 +140,15 @@ def _one_of(names):
     return parse
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"must be an integer from 1 to 1000, not {text!r}")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("--unit", type=_one_of(UNITS), metavar="NAME",
                         help="see --list (default: core)", default="core")
     parser.add_argument("--config", type=_one_of(CORES), default="8x16", metavar="NAME",
                         help=f"core: {', '.join(CORES)} (%(default)s)")
-    parser.add_argument("--seeds", type=_count, default=1, metavar="N",
+    parser.add_argument("--seeds", type=count, default=1, metavar="N",
                         help="place with seeds 1 to N (%(default)s)")
-    parser.add_argument("--mhz", type=_count, default=round(FREQUENCY_MHZ), metavar="F",
+    parser.add_argument("--mhz", type=count, default=round(FREQUENCY_MHZ), metavar="F",
                         help="clock that is aimed at (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory to write to (build/timing/CONFIG/UNIT)")
