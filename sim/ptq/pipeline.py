@@ -123,7 +123,8 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
     Returns
     -------
     Result
-        Depends on nothing but the arguments, and the number of threads of PyTorch; on the device
+        Depends on nothing but the arguments, the number of threads of PyTorch, and the processor,
+        which rounds sums in another order and, if it has bfloat16, trains in that; on the device
         too if blocks are reconstructed.
     """
     stages = dict(stages or {})
