@@ -13,9 +13,11 @@ from golden.core.isa import INDEX_BITS, STATUS_BITS, Opcode
 
 from ..common.checks import check_config
 from ..common.shapes import joined
+from ..memory.matrix_reader import MatrixReader
 from ..memory.memory_port import ADDRESS, memory_signature
 from ..memory.scratchpad import Scratchpad
 from ..prediction.prediction import Prediction
+from ..results.epilogue import Epilogue
 from .constant_store import ConstantStore
 from .counters import COUNTER_BITS, COUNTERS, Counters
 from .instruction import Phase, is_any
@@ -225,6 +227,9 @@ class Core(wiring.Component):
             *(getattr(self, name).eq(getattr(counters, name))
               for name in (f"counter_{each}" for each in COUNTERS)),
         ]
+
+
+assert MatrixReader.QUEUE <= Epilogue.SUMS  # a residual that was announced is there in time
 
 
 def _parts(m, *names):
