@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from golden.common.config import CORES
-from rtl.build import BuildError, MissingTool, find_tool
+from rtl.build import BuildError
 from rtl.fpga.depth import logic_depth, parse_depth
 from rtl.timing import UNITS, main
 
@@ -17,14 +17,6 @@ LIMITS = {"sequencer": 13, "constant_store": 13, "program_stream": 12, "memory_s
 """What the units of the 4x4 core have. A ready that passes through a unit on its way from one
 register to the next, or an adder behind an adder, shows up here; make it shorter, not the limit
 longer."""
-
-
-@pytest.fixture(autouse=True)
-def yosys():
-    try:
-        find_tool("yosys")
-    except MissingTool as error:
-        pytest.skip(str(error))
 
 
 class Chain(Component):
