@@ -110,14 +110,14 @@ def step(number: int, total: int, what: str):
 def build(board: Board, out: Path, *, seed: int = 1, seeds: int = 1) -> Build:
     """Build the design of `board` under `out`, with a line on stdout for each step.
 
-    It is placed with `seeds` seeds, from `seed` on.
+    It is placed with `seeds` seeds, from `seed` on; those with which that fails are left out.
 
     Raises
     ------
     MissingTool
         If a tool is not installed; nothing is written then.
     BuildError
-        If a tool fails.
+        If a tool fails, place and route with every seed.
     OSError
         If `out` cannot be written to.
     """
@@ -137,19 +137,25 @@ def build(board: Board, out: Path, *, seed: int = 1, seeds: int = 1) -> Build:
     placed = next(work / after for option, after in pairwise(placement)
                   if option in ("--asc", "--textcfg"))
     kept = placed.with_suffix(".best")
-    total, found = seeds + 2, {}
+    total, found, failed = seeds + 2, {}, None
     with step(1, total, synthesis[0]):
         run_tool(synthesise, synthesis[0], synthesis[1:], work)
     cells = json.loads((work / _STATISTICS).read_text())["design"]["num_cells_by_type"]
     for number, one in enumerate(range(seed, seed + seeds), start=2):
-        with step(number, total, f"{placement[0]}, seed {one}"):
-            run_tool(place, placement[0], [*placement[1:], "--seed", str(one)], work)
+        try:
+            with step(number, total, f"{placement[0]}, seed {one}"):
+                run_tool(place, placement[0], [*placement[1:], "--seed", str(one)], work)
+        except BuildError as error:
+            failed = error
+            continue
         report = parse(json.loads((work / _REPORT).read_text()), cells, board.resources,
                        board.untimed_ns)
         found[one] = report.timing.achieved
         if found[one] == max(found.values()):
             best = report
             placed.replace(kept)
+    if not found:
+        raise failed
     with step(total, total, packing[0]):
         kept.replace(placed)
         run_tool(pack, packing[0], packing[1:], work)

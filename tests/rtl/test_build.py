@@ -96,6 +96,9 @@ def test_refuses_incomplete_report(change, message):
 
 NEXTPNR = """
 seed = sys.argv[sys.argv.index("--seed") + 1]
+if clocks.get(seed) == 0:
+    print("ERROR: no way to route")
+    sys.exit(1)
 report["fmax"][CLOCK]["achieved"] = clocks.get(seed, clocks[""])
 pathlib.Path("report.json").write_text(json.dumps(report))
 pathlib.Path("top.asc").write_text(f"seed {seed}")
@@ -108,7 +111,7 @@ pathlib.Path("top.bin").write_text("bits of " + pathlib.Path("top.asc").read_tex
 def fake_tools(monkeypatch, tmp_path, *, achieved=40.0, clocks=(), fail=None):
     """Replace the tools by scripts that write what the real ones would, or fail.
 
-    A clock of `clocks` is for its seed, `achieved` for all others.
+    A clock of `clocks` is for its seed, `achieved` for all others; with 0 there is no way to route.
     """
     board = BOARDS["icebreaker"]
     utilization = {resource.cell: {"used": 3, "available": 30} for resource in board.resources}
@@ -155,6 +158,19 @@ def test_the_fastest_of_several_seeds_is_kept(monkeypatch, tmp_path, capsys):
     assert re.search(r"^clock +13\.0 +12\.0 MHz: met$", printed, re.MULTILINE)
     assert re.findall(r"^seed (\d) +([\d.]+) MHz$", printed, re.MULTILINE) == [
         ("3", "11.0"), ("4", "13.0"), ("5", "12.5"), ("6", "11.0")]
+
+
+def test_seeds_that_cannot_be_routed_are_left_out(monkeypatch, tmp_path, capsys):
+    arguments = ["--board", "icebreaker", "--out", str(tmp_path / "out")]
+    fake_tools(monkeypatch, tmp_path, achieved=13.0, clocks={"1": 0, "3": 0})
+    assert main([*arguments, "--seeds", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "[2/5] nextpnr-ice40, seed 1 ... failed\n" in captured.out
+    assert (tmp_path / "out" / "vernier_icebreaker.bin").read_text() == "bits of seed 2"
+    fake_tools(monkeypatch, tmp_path, clocks={"1": 0, "2": 0})
+    assert main([*arguments, "--seeds", "2"]) == 1
+    assert "nextpnr-ice40 failed: ERROR: no way to route" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "vernier_icebreaker.bin").exists()
 
 
 def test_missed_clock_is_status_1(monkeypatch, tmp_path, capsys):
