@@ -108,7 +108,7 @@ class AcceleratorBoard(Board):
         return AcceleratorTop(self.config, self.memory)
 
     def usage(self) -> str:
-        return ("LED 0 must blink once a second. Then, with its serial port:\n"
+        return ("LED 0 must blink about once a second. Then, with its serial port:\n"
                 "    python -m sim.board selftest --port /dev/ttyUSB0")
 
 

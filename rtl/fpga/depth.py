@@ -61,6 +61,6 @@ def parse_depth(text: str) -> Depth:
     path = []
     for name in re.findall(r"^ *\d+: \\?(\S+)", text, re.MULTILINE):
         name = name.split("[")[0]
-        if not name.startswith("$") and name not in path[-1:]:
+        if name[0] not in "$0123456789" and name not in path[-1:]:  # no cell, no constant
             path.append(name)
     return Depth(int(found[1]), tuple(path))
