@@ -9,6 +9,7 @@ from golden.core.isa import INDEX_BITS
 from golden.cycles.memory_model import SdramMemory
 from golden.sdram.sdram import Violation
 
+from ..common.checks import check_config, check_memory
 from ..sdram.sdram_model import SdramModel, words_signature
 from ..sdram.sdram_pins import PinRegisters
 from .soc import Soc
@@ -34,8 +35,9 @@ class BoardModel(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, memory: SdramMemory, baud: int):
-        self._soc = Soc(config, memory, baud)
-        self._chip = memory.chip
+        check_config(config, core=True)
+        check_memory(memory)
+        self._config, self._memory, self._baud = config, memory, baud
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "alive": Out(1), "running": Out(1), "failed": Out(1),
@@ -45,8 +47,8 @@ class BoardModel(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.soc = soc = self._soc
-        m.submodules.chip = chip = SdramModel(self._chip, soc.schedule)
+        m.submodules.soc = soc = Soc(self._config, self._memory, self._baud)
+        m.submodules.chip = chip = SdramModel(self._memory.chip, soc.schedule)
         m.submodules.pads = pads = PinRegisters()
         connect(m, soc.pins, pads.controller)
         connect(m, pads.pins, chip.pins)

@@ -61,8 +61,7 @@ class Soc(wiring.Component):
     def __init__(self, config: AcceleratorConfig, memory: SdramMemory, baud: int):
         check_config(config, core=True)
         check_memory(memory)
-        self._system, self._baud = System.of(config, memory), baud
-        self._sdram = Sdram(config, memory.chip, memory.clock_hz, memory.capture)
+        self._system, self._memory, self._baud = System.of(config, memory), memory, baud
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "pins": Out(pins_signature()),
@@ -73,15 +72,17 @@ class Soc(wiring.Component):
     @property
     def schedule(self) -> Schedule:
         """Of external memory."""
-        return self._sdram.schedule
+        memory = self._memory
+        return Schedule.of(memory.chip, memory.clock_hz, self._system.config.bus_bytes,
+                           memory.capture)
 
     def elaborate(self, platform):
         m = Module()
-        config, clock_hz = self._system.config, self._system.clock_hz
+        config, clock_hz, memory = self._system.config, self._system.clock_hz, self._memory
         m.submodules.core = core = Core(config)
         m.submodules.registers = registers = Registers(self._system)
         m.submodules.link = link = SerialLink(self._system, self._baud)
-        m.submodules.sdram = sdram = self._sdram
+        m.submodules.sdram = sdram = Sdram(config, memory.chip, clock_hz, memory.capture)
         flight = max(16, 2 * sdram.latency)
         m.submodules.arbiter = arbiter = MemoryArbiter(config, users=2, flight=flight)
         for served, user in zip(arbiter.users, (core, link.memory), strict=True):

@@ -2,6 +2,7 @@
 
 """What components refuse to be made with; the tests of each have what is its own."""
 
+import gc
 import importlib
 import inspect
 import pkgutil
@@ -62,6 +63,7 @@ def test_all_components_are_looked_at():
     for component in CONFIGURED.values():
         if not issubclass(component, Station) or component is Station:
             component(CONFIG, **_arguments(component))
+    gc.collect()  # parts made before `elaborate` would warn: that they were never used
 
 
 @pytest.mark.parametrize("wrong", ["8x16", 8, None], ids=repr)
