@@ -10,3 +10,6 @@ TEST_CONFIGS = {
     "8x16": CORES["8x16"],
 }
 """Of single units: but for that of a core, none has a core's name."""
+
+VERILOG_CONFIGS = ("uneven", "8x16")
+"""Of those, what is simulated as Verilog, too: the smallest one and the default."""

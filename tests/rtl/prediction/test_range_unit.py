@@ -15,7 +15,7 @@ from rtl.prediction.range_unit import RangeUnit
 from tests.benches.simulate import simulate
 from tests.benches.streams import held, sink, source
 from tests.benches.verilate import run_cocotb
-from tests.cases.configs import TEST_CONFIGS
+from tests.cases.configs import TEST_CONFIGS, VERILOG_CONFIGS
 from tests.cases.recorded import recorded
 
 CONFIGS = {**TEST_CONFIGS, "2x6": AcceleratorConfig(2, 6, lanes=3, range_entries=64)}
@@ -199,7 +199,7 @@ def test_refuses_wrong_configuration():
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", TEST_CONFIGS)
+@pytest.mark.parametrize("name", VERILOG_CONFIGS)
 def test_verilog_matches_golden(name, tmp_path):
     run_cocotb(RangeUnit(TEST_CONFIGS[name]), testbench="tests.rtl.prediction.tb_range_unit",
                build_dir=tmp_path, env={"TB_CONFIG": name})

@@ -19,7 +19,7 @@ from rtl.prediction.scale_unit import ScaleUnit
 from tests.benches.simulate import simulate
 from tests.benches.streams import held, sink, source
 from tests.benches.verilate import run_cocotb
-from tests.cases.configs import TEST_CONFIGS
+from tests.cases.configs import TEST_CONFIGS, VERILOG_CONFIGS
 from tests.cases.predictors import random_predictor, random_statistics, recorded_statistics
 
 SMALL = {"max_statistics": 16, "max_projected": 24, "max_monomials": 324, "max_sites": 32}
@@ -210,7 +210,7 @@ def test_refuses_wrong_configuration():
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", TEST_CONFIGS)
+@pytest.mark.parametrize("name", VERILOG_CONFIGS)
 def test_verilog_matches_golden(name, tmp_path):
     run_cocotb(ScaleUnit(TEST_CONFIGS[name]), testbench="tests.rtl.prediction.tb_scale_unit",
                build_dir=tmp_path, env={"TB_CONFIG": name})
