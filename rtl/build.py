@@ -125,7 +125,7 @@ def build(board: Board, out: Path, *, seed: int = 1, seeds: int = 1) -> Build:
         board.design(), _DESIGN, emit_src=False, synth_opts=board.synthesis_options,
         script_after_read=board.synthesis_script,
         script_after_synth=f"tee -q -o {_STATISTICS} stat -json",
-        nextpnr_opts=f"--report {_REPORT} --timing-allow-fail")
+        nextpnr_opts=f"--report {_REPORT} --timing-allow-fail {board.placement_options}")
     commands = json.loads(plan.files[f"build_{_DESIGN}.json"])["commands"]
     tools = [find_tool(name) for name, *_ in commands]
     bitstream = out / f"vernier_{board.name}.{board.bitstream}"

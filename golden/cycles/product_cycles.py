@@ -29,7 +29,7 @@ READER = 4
 QUEUED = 128
 """Words of a wide matrix that are read ahead."""
 
-DRAIN = 5
+DRAIN = 6
 """Cycles from when the sums of a tile are whole to its first result beat."""
 
 CONSTANTS = 5

@@ -6,7 +6,7 @@ from ..common.checks import integer
 from ..common.config import CORES, AcceleratorConfig
 from ..common.formats import Mode
 
-FILL = 9
+FILL = 10
 """Cycles from the last operand beat of a tile to its first result beat."""
 
 SHORTEST = 5

@@ -1,8 +1,8 @@
 """The whole accelerator on a board: clock, core, serial line, external memory, lights."""
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Module
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import io, wiring
-from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In
 
 from golden.common.config import AcceleratorConfig
@@ -17,6 +17,7 @@ from ..soc.soc import Soc
 __all__ = ["AcceleratorTop", "SdramPads"]
 
 
+_SETTLED = 1023  # cycles of a PLL that has locked before its clock is used
 _SDRAM_PADS = ("clk", "clk_en", "cs", "we", "ras", "cas", "ba", "a", "dq", "dqm")
 
 
@@ -57,17 +58,28 @@ class AcceleratorTop(wiring.Component):
         return m
 
     def _clocks(self, m, platform):
-        """Make the clocks, and reset everything until they are there."""
+        """Make the clocks, and let that of everything begin once they are there.
+
+        Registers begin with their initial values, which the end of the configuration gives them,
+        so that no reset has to reach them; a clock that begins as a whole does not begin too early
+        for some of them.
+        """
         reference = round(platform.default_clk_frequency)
         m.submodules.reference = pin = io.Buffer(
             "i", platform.request(platform.default_clk, 0, dir="-"))
         m.submodules.pll = pll = Pll(reference, self._memory.clock_hz, PHASE)
-        m.domains.sync = ClockDomain()
-        m.domains.chip = ClockDomain(reset_less=True)
-        m.submodules.reset = ResetSynchronizer(~pll.locked, domain="sync")
+        m.domains += [ClockDomain(name, reset_less=True) for name in ("sync", "chip", "pll")]
+        locked, settled = Signal(), Signal(range(_SETTLED + 1))
+        m.submodules.locked = FFSynchronizer(pll.locked, locked, o_domain="pll")
+        with m.If(~locked):
+            m.d.pll += settled.eq(0)
+        with m.Elif(settled != _SETTLED):
+            m.d.pll += settled.eq(settled + 1)
+        m.submodules.gate = Instance("DCCA", i_CLKI=pll.clock, i_CE=settled == _SETTLED,
+                                     o_CLKO=ClockSignal("sync"))
         m.d.comb += [
             pll.reference.eq(pin.i),
-            ClockSignal("sync").eq(pll.clock),
+            ClockSignal("pll").eq(pll.clock),
             ClockSignal("chip").eq(pll.behind),
         ]
 

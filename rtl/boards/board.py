@@ -43,6 +43,8 @@ class Board(ABC):
         Rows of the utilisation table.
     synthesis_script
         Commands for yosys before its synthesis command.
+    placement_options
+        Of nextpnr.
     untimed_ns
         Delay of a block that nextpnr takes for registered though it is not (see
         :func:`rtl.fpga.build_report.parse`).
@@ -57,6 +59,7 @@ class Board(ABC):
     load: str
     resources: tuple[Resource, ...]
     synthesis_script: str = ""
+    placement_options: str = ""
     untimed_ns: float = 0.0
 
     @property

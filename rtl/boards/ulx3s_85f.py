@@ -16,6 +16,7 @@ BOARD = AcceleratorBoard(
     memory=BOARDS["ulx3s"],
     synthesis_script=prepared("top"),
     synthesis_options="-abc9",
+    placement_options="--router router2",  # the default one takes hours at this utilisation
     bitstream="bit",
     load="openFPGALoader -b ulx3s {}",
     resources=RESOURCES,

@@ -109,7 +109,7 @@ class MacArray(wiring.Component):
         return m
 
     def _elements(self, m, edge, drain, mode):
-        """Broadcast operands to the processing elements and chain their sums towards row 0."""
+        """Broadcast operands to the processing elements, and give their sums to the drain."""
         count = self._config.rows
         rows = [[ProcessingElement(self._config, col * count + row < self._lends)
                  for col in range(self._config.cols)] for row in range(count)]
@@ -129,12 +129,8 @@ class MacArray(wiring.Component):
                     element.weight.eq(edge.weights[col]),
                     element.mode.eq(mode),
                     element.last.eq(drain.capture),
-                    element.shift.eq(drain.shift),
                 ]
-                if row == 0:
-                    connect(m, element.sums, drain.head[col])
-                else:
-                    connect(m, element.sums, rows[row - 1][col].below)
+                connect(m, element.sums, drain.sums[row][col])
 
 
 def _delayed(m, value, name, cycles):

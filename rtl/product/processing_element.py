@@ -44,10 +44,6 @@ class ProcessingElement(wiring.Component):
     weight : ``In(WEIGHT_PORT)``
     mode : ``In(TileMode)``
     last : ``In(1)``
-    shift : ``In(1)``
-        Replace `sums` by `below`, unless `last`.
-    below : ``In(sums_signature(config))``
-        Sums of the next PE row.
     sums : ``Out(sums_signature(config))``
         Finished dot products.
     lend, clear : ``In(1)``
@@ -66,8 +62,6 @@ class ProcessingElement(wiring.Component):
             "weight": In(shape_of(WEIGHT_PORT)),
             "mode": In(TileMode),
             "last": In(1),
-            "shift": In(1),
-            "below": In(sums_signature(config)),
             "sums": Out(sums_signature(config)),
             **(borrower if lends else {}),
         })
@@ -93,8 +87,6 @@ class ProcessingElement(wiring.Component):
             m.d.sync += accumulator.eq(Mux(fresh, 0, total))
             with m.If(self.last):
                 m.d.sync += finished.eq(total)
-            with m.Elif(self.shift):
-                m.d.sync += finished.eq(getattr(self.below, f"slot{index}"))
         return m
 
 

@@ -1,5 +1,8 @@
 """Carry finished tiles out of the MAC array, one beat per cycle, beside the next tile."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -21,7 +24,7 @@ from .processing_element import sums_signature
 __all__ = ["TileDrain", "accumulators_layout", "starts_layout"]
 
 _COL_SLOTS = max(mode.col_slots for mode in Mode)
-_QUEUE = RESULTS  # beats; 4 are on their way at full rate, and 5 may have to be promised
+_QUEUE = RESULTS  # beats; 5 are on their way at full rate, and 6 may have to be promised
 
 
 def starts_layout(config: AcceleratorConfig) -> data.ArrayLayout:
@@ -38,7 +41,7 @@ def accumulators_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class TileDrain(wiring.Component):
-    """Read the sums out of the first PE row, shift the other rows up, and add the start values.
+    """Read the sums out of one PE row after the other, and add the start values.
 
     Throughput of one beat per cycle, and a latency of :attr:`LATENCY` cycles from `capture`. The
     output queue lets the array run without a stall, see :class:`_Schedule`.
@@ -60,10 +63,8 @@ class TileDrain(wiring.Component):
         Of the tile that is finished.
     capture : ``In(1)``
         The sums of that tile are in the PE rows from the next cycle on.
-    head : ``In(sums_signature(config)).array(cols)``
-        Sums of the first PE row.
-    shift : ``Out(1)``
-        Every PE row takes over the sums of the row below.
+    sums : ``In(sums_signature(config)).array(rows, cols)``
+        Of the PE rows.
     o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order.
     """
@@ -80,8 +81,7 @@ class TileDrain(wiring.Component):
             "mode": In(TileMode),
             "start": In(starts_layout(config)),
             "capture": In(1),
-            "head": In(sums_signature(config)).array(config.cols),
-            "shift": Out(1),
+            "sums": In(sums_signature(config)).array(config.rows, config.cols),
             "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
@@ -104,38 +104,70 @@ class TileDrain(wiring.Component):
         with m.If(self.capture):
             m.d.sync += [drain_mode.eq(flight_mode), drain_start.eq(flight_start)]
 
-        beat, upper = self._position(m, schedule.issue, drain_mode)
-        sums = self._sums(drain_mode, beat, upper)
-        self._results(m, schedule, sums, self._lanes(drain_start, beat))
+        place = self._place(m, schedule.issue, drain_mode)
+        starts = self._lanes(drain_start, place.beat)
+
+        # Stage u: the sums of a PE row, and where in it the beat is.
+        u_valid, u_last = Signal(), Signal()
+        u_mode = Signal(TileMode)
+        u_place = Signal.like(place)
+        u_starts = [Signal.like(value, name=f"u_start_{lane}")
+                    for lane, value in enumerate(starts)]
+        m.d.sync += [
+            u_valid.eq(schedule.issue), u_last.eq(schedule.last),
+            u_mode.eq(drain_mode), u_place.eq(place),
+            *(register.eq(value) for register, value in zip(u_starts, starts, strict=True)),
+        ]
+        u_sums = self._row(m, place.row)
+        self._results(m, u_valid, u_last, self._beat(u_sums, u_mode, u_place), u_starts)
         return m
 
-    def _position(self, m, issue, mode):
-        """Count beats within a logical row, and logical rows within a PE row."""
-        lanes, cols = self._config.lanes, self._config.cols
+    def _place(self, m, issue, mode):
+        """Return the place of the beat that is issued: counters of beats within a logical row, of
+        logical rows within a PE row, and of PE rows, the latter one-hot.
+        """
+        rows, lanes, cols = self._config.rows, self._config.lanes, self._config.cols
         final = {each: each.col_slots * cols // lanes - 1 for each in Mode}
-        beat = Signal(range(max(final.values()) + 1))
-        upper = Signal()
+        place = Signal(data.StructLayout({
+            "row": rows, "upper": 1, "beat": range(max(final.values()) + 1)}), init={"row": 1})
         row_end = Signal()
         two_rows = mode == TileMode.W4A4
-        m.d.comb += [
-            row_end.eq(beat == by_mode(mode, final)),
-            self.shift.eq(issue & row_end & (upper | ~two_rows)),
-        ]
+        m.d.comb += row_end.eq(place.beat == by_mode(mode, final))
         with m.If(issue):
-            m.d.sync += beat.eq(Mux(row_end, 0, beat + 1))
+            m.d.sync += place.beat.eq(Mux(row_end, 0, place.beat + 1))
             with m.If(row_end):
-                m.d.sync += upper.eq(two_rows & ~upper)
-        return beat, upper
+                m.d.sync += place.upper.eq(two_rows & ~place.upper)
+                with m.If(place.upper | ~two_rows):
+                    m.d.sync += place.row.eq(place.row.rotate_left(1))
+        return place
 
-    def _sums(self, mode, beat, upper):
-        """Return the sum of each lane in a beat of the first PE row."""
+    def _row(self, m, row):
+        """Register the sums of a PE row, those of all rows masked and merged: that takes fewer LUTs
+        than to select.
+        """
+        registers = []
+        for col in range(self._config.cols):
+            merged = {}
+            for name in self.sums[0][col].signature.members:
+                column = [getattr(self.sums[each][col], name) for each in range(self._config.rows)]
+                register = Signal.like(column[0], name=f"u_{name}_{col}")
+                m.d.sync += register.eq(reduce(or_, (
+                    value & chosen.replicate(len(value))
+                    for value, chosen in zip(column, row, strict=True))))
+                merged[name] = register
+            registers.append(merged)
+        return registers
+
+    def _beat(self, sums, mode, place):
+        """Return the sum of each lane in a beat of a PE row."""
         def row(each, row_slot):
             return self._lanes([
-                getattr(self.head[col], f"slot{slot(row_slot, col_slot)}")
-                for col in range(self._config.cols) for col_slot in range(each.col_slots)], beat)
+                sums[col][f"slot{slot(row_slot, col_slot)}"]
+                for col in range(self._config.cols) for col_slot in range(each.col_slots)],
+                place.beat)
 
         rows = {each: row(each, 0) for each in Mode}
-        return [Mux(upper, high, by_mode(mode, {each: rows[each][lane] for each in Mode}))
+        return [Mux(place.upper, high, by_mode(mode, {each: rows[each][lane] for each in Mode}))
                 for lane, high in enumerate(row(Mode.W4A4, 1))]
 
     def _lanes(self, columns, beat):
@@ -144,7 +176,7 @@ class TileDrain(wiring.Component):
         lanes = self._config.lanes
         return [Array(columns[lane::lanes])[beat] for lane in range(lanes)]
 
-    def _results(self, m, schedule, sums, starts):
+    def _results(self, m, valid, last, sums, starts):
         """Add and queue what the schedule issues; it has made sure of the room."""
         m.submodules.queue = queue = SyncFIFOBuffered(width=accumulators_layout(self._config).size,
                                                       depth=_QUEUE)
@@ -160,8 +192,8 @@ class TileDrain(wiring.Component):
         r_result = Signal(accumulators_layout(self._config))
 
         m.d.sync += [
-            v_valid.eq(schedule.issue),
-            v_last.eq(schedule.last),
+            v_valid.eq(valid),
+            v_last.eq(last),
             r_valid.eq(v_valid),
             r_result.last.eq(v_last),
         ]
