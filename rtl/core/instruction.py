@@ -3,14 +3,14 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Value
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, enum
 
 from golden.core.isa import FIELDS, Opcode
 
 from ..common.shapes import shape_of
 
-__all__ = ["Phase", "instruction_layout", "is_any"]
+__all__ = ["Phase", "decoded", "instruction_layout", "is_any"]
 
 instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
 """An instruction, as :mod:`golden.core.isa` encodes it."""
@@ -33,3 +33,12 @@ class Phase(enum.Enum, shape=3):
 def is_any(instruction: data.View, *opcodes: Opcode) -> Value:
     """Whether an instruction is one of some."""
     return reduce(or_, (instruction.opcode == opcode for opcode in opcodes))
+
+
+def decoded(m: Module, instruction: data.View, *opcodes: Opcode) -> Signal:
+    """Whether an instruction is one of some, out of a register: a cycle after the instruction is
+    there, which is earlier than its first cycle of RUN.
+    """
+    found = Signal(name="_or_".join(opcode.name.lower() for opcode in opcodes))
+    m.d.sync += found.eq(is_any(instruction, *opcodes))
+    return found

@@ -17,7 +17,7 @@ from ..product.operand_feed import OperandFeed
 from ..product.tile_drain import accumulators_layout
 from ..rows.layernorm import LayerNorm
 from ..rows.softmax import softmax_codebook_layout
-from .instruction import instruction_layout, is_any
+from .instruction import decoded, instruction_layout, is_any
 
 __all__ = ["ProductPath"]
 
@@ -85,7 +85,7 @@ class ProductPath(wiring.Component):
             feed.start.eq(self.start & is_any(op, Opcode.GEMM)),
             *(entry.eq(operand)
               for entry, operand in zip(array.codebook, self.codebook, strict=True)),
-            array.lend.eq(is_any(op, Opcode.NORM, Opcode.SOFTMAX)),
+            array.lend.eq(decoded(m, op, Opcode.NORM, Opcode.SOFTMAX)),
             self.busy.eq(feed.busy),
             self.operands_valid.eq(array.i.valid),
             self.operands_ready.eq(array.i.ready),

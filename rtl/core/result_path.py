@@ -17,7 +17,7 @@ from ..product.tile_drain import accumulators_layout
 from ..results.epilogue import Epilogue
 from ..results.result_constants import BASE, row_exponents_signature
 from ..rows.layernorm import affine_layout
-from .instruction import instruction_layout, is_any
+from .instruction import decoded, instruction_layout
 
 __all__ = ["ResultPath"]
 
@@ -74,7 +74,7 @@ class ResultPath(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         op = self.instruction
-        product, norm, softmax = (is_any(op, each) for each in (
+        product, norm, softmax = (decoded(m, op, each) for each in (
             Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
         m.submodules.epilogue = epilogue = Epilogue(self._config)
         m.submodules.placement = placement = Placement(self._config)

@@ -20,7 +20,7 @@ from ..memory.scratchpad import read_signature
 from ..results.result_constants import row_exponents_signature
 from ..rows.layernorm import LayerNorm, affine_layout, channel_layout
 from ..rows.softmax import Softmax, softmax_codebook_layout
-from .instruction import instruction_layout, is_any
+from .instruction import decoded, instruction_layout
 
 __all__ = ["RowPath"]
 
@@ -89,13 +89,15 @@ class RowPath(wiring.Component):
         self._place(m, softmax)
         connect(m, flipped(self.channels), layernorm.constants)
         connect(m, layernorm.o, flipped(self.norms))
+        last = Signal.like(op.n, name="last_column")
+        m.d.sync += last.eq(op.n - 1)  # before its instruction runs
         m.d.comb += [
             layernorm.load.eq(self.load),
             layernorm.shape.channels.eq(op.n),
-            layernorm.shape.last_word.eq((op.n - 1) >> lanes),
+            layernorm.shape.last_word.eq(last >> lanes),
             layernorm.shape.epsilon.eq(op.epsilon),
-            softmax.shape.last_word.eq((op.n - 1) >> lanes),
-            softmax.shape.last_lane.eq((op.n - 1)[:lanes]),
+            softmax.shape.last_word.eq(last >> lanes),
+            softmax.shape.last_lane.eq(last[:lanes]),
             *joined(softmax.shape, op, "step", "factor", "shift"),
             softmax.codebook.eq(self.codebook),
         ]
@@ -104,10 +106,10 @@ class RowPath(wiring.Component):
     def _read(self, m, reader, layernorm, softmax):
         """Have the wide matrix of the instruction read, and lead it to whom it is for."""
         config, op = self._config, self.instruction
-        product, norm, soft = (is_any(op, each) for each in (
+        product, norm, soft = (decoded(m, op, each) for each in (
             Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
-        words = (op.n + config.lanes - 1) >> self._lanes
-        tile_words = Signal.like(reader.run.tile_words)
+        words, tile_words = Signal.like(reader.run.words), Signal.like(reader.run.tile_words)
+        m.d.sync += words.eq((op.n + config.lanes - 1) >> self._lanes)
         connect(m, reader.read, flipped(self.read))
         m.d.comb += self.announced.eq(reader.announced)
         m.d.comb += [
@@ -129,7 +131,7 @@ class RowPath(wiring.Component):
 
     def _lend(self, m, reader, layernorm, softmax):
         """Give each the multipliers and the memory of rows that wait when it works."""
-        soft = is_any(self.instruction, Opcode.SOFTMAX)
+        soft = decoded(m, self.instruction, Opcode.SOFTMAX)
         for user, multiplier in zip(layernorm.products, self.multipliers, strict=True):
             m.d.comb += lent_to(user, multiplier)
         for user, multiplier in zip(softmax.products, self.multipliers[:len(softmax.products)],
@@ -146,7 +148,7 @@ class RowPath(wiring.Component):
         for opcode, user in zip((Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX), users, strict=True):
             *asked, given = store_lent_to(user, store.port, writes=False)
             m.d.comb += given
-            with m.If(is_any(self.instruction, opcode)):
+            with m.If(decoded(m, self.instruction, opcode)):
                 m.d.comb += asked
         m.d.comb += [
             store.port.write_data.eq(reader.store.write_data),

@@ -10,6 +10,7 @@ from golden.cycles.product_cycles import QUEUED, READER
 
 from ..common.checks import check_config
 from ..common.shapes import shape_of
+from ..common.skid_buffer import SkidBuffer
 from .row_store import RowQueue, store_signature
 from .scratchpad import read_signature, scratchpad_word_layout
 
@@ -72,6 +73,7 @@ class MatrixReader(wiring.Component):
         m = Module()
         run = self.run
         m.submodules.queue = queue = RowQueue(self._config, self.PLACES)
+        m.submodules.ahead = ahead = SkidBuffer(scratchpad_word_layout(self._config))
         connect(m, queue.store, flipped(self.store))
         waiting = Signal(2)  # cycles that the queue would take are spent before the first word
         here = Signal()  # a word that has been read directly
@@ -88,21 +90,24 @@ class MatrixReader(wiring.Component):
         tile_end = row_end & (row + 1 == run.rows)
         m.d.comb += [
             self.read.enable.eq(running & self.free & Mux(
-                self.direct, ~here | self.o.ready, promised != self.PLACES)),
+                self.direct, ~here | ahead.i.ready, promised != self.PLACES)),
             self.read.address.eq(address),
             self.announced.eq(asked & ~self.direct),
             queue.i.valid.eq(arriving & ~self.direct),
             queue.i.payload.eq(self.read.data),
-            self.o.valid.eq(Mux(self.direct, here, queue.o.valid)),
-            self.o.payload.eq(Mux(self.direct, self.read.data.as_value(),
+            ahead.i.valid.eq(here),
+            ahead.i.payload.eq(self.read.data),
+            self.o.valid.eq(Mux(self.direct, ahead.o.valid, queue.o.valid)),
+            self.o.payload.eq(Mux(self.direct, ahead.o.payload.as_value(),
                                   queue.o.payload.as_value())),
+            ahead.o.ready.eq(self.o.ready),
             queue.o.ready.eq(self.o.ready),
         ]
         m.d.sync += [arriving.eq(asked), promised.eq(promised + asked - taken),
                      waiting.eq(Cat(self.start & self.direct, waiting))]
         with m.If(asked):
             m.d.sync += here.eq(1)
-        with m.Elif(self.o.ready):
+        with m.Elif(ahead.i.ready):
             m.d.sync += here.eq(0)
         with m.If(asked):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]

@@ -10,11 +10,12 @@ from golden.common.formats import ACT16
 from ..common.checks import check_config
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
 from ..common.shapes import shape_of
+from ..common.skid_buffer import SkidBuffer
 from ..memory.row_store import store_signature
 from .norm_lanes import Affine, Normalize, affine_constants_layout, affine_layout
 from .norm_root import Root, Variance
 from .norm_rows import CoarseChannels, Intake, RowBuffer, norm_shape_layout
-from .norm_sums import RowSums
+from .norm_sums import RowSums, row_sums_layout
 
 __all__ = ["LayerNorm", "affine_layout", "channel_layout", "norm_shape_layout"]
 
@@ -87,6 +88,7 @@ class LayerNorm(wiring.Component):
         m = Module()
         m.submodules.intake = intake = Intake(self._config)
         m.submodules.sums = sums = RowSums(self._config.lanes)
+        m.submodules.ahead = ahead = SkidBuffer(row_sums_layout)
         m.submodules.variance = variance = Variance()
         m.submodules.root = root = Root()
         m.submodules.buffer = buffer = RowBuffer(self._config, self._borrows)
@@ -96,7 +98,8 @@ class LayerNorm(wiring.Component):
 
         connect(m, flipped(self.i), intake.i)
         connect(m, intake.sums, sums.i)
-        connect(m, sums.o, variance.i)
+        connect(m, sums.o, ahead.i)
+        connect(m, ahead.o, variance.i)
         connect(m, variance.o, root.i)
         connect(m, root.o, buffer.scales)
         connect(m, intake.buffer, buffer.i)

@@ -1,7 +1,8 @@
 """The accelerator of a board: core, host link, registers, and external memory behind its pins."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
@@ -85,9 +86,10 @@ class Soc(wiring.Component):
         m.submodules.sdram = sdram = Sdram(config, memory.chip, clock_hz, memory.capture)
         flight = max(16, 2 * sdram.latency)
         m.submodules.arbiter = arbiter = MemoryArbiter(config, users=2, flight=flight)
-        for served, user in zip(arbiter.users, (core, link.memory), strict=True):
-            connect(m, user.request, served.request)
-            connect(m, served.response, user.response)
+        connect(m, core.request, arbiter.users[0].request)
+        connect(m, arbiter.users[0].response, core.response)
+        connect(m, arbiter.users[1].response, link.memory.response)
+        self._hosts_requests(m, link.memory.request, arbiter.users[1].request)
         connect(m, arbiter.memory, sdram.memory)
         connect(m, link.registers, registers.port)
         connect(m, sdram.pins, flipped(self.pins))
@@ -104,6 +106,18 @@ class Soc(wiring.Component):
         ]
         self._blink(m, clock_hz)
         return m
+
+    def _hosts_requests(self, m, asked, served):
+        """Let requests of the host wait in registers: what it asks for comes out of the long way
+        through its frames.
+        """
+        m.submodules.hosts = hosts = SyncFIFOBuffered(width=len(Value.cast(asked.payload)), depth=2)
+        m.d.comb += [
+            hosts.w_en.eq(asked.valid), asked.ready.eq(hosts.w_rdy),
+            hosts.w_data.eq(Value.cast(asked.payload)),
+            served.valid.eq(hosts.r_rdy), hosts.r_en.eq(served.ready),
+            Value.cast(served.payload).eq(hosts.r_data),
+        ]
 
     def _blink(self, m, clock_hz):
         """Change `alive` each half second, or the power of two of cycles next to that."""
