@@ -18,6 +18,7 @@ from golden.cycles.timing import Step, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
+from .layer_names import layer_of
 from .traffic import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
@@ -55,6 +56,11 @@ class InstructionCost:
     ideal: float
     traffic: Traffic
     energy: Energy
+
+    @property
+    def layer(self) -> str:
+        """Layer that it is a part of, as timm names it, like ``blocks.3.norm1``; may be empty."""
+        return layer_of(self.kind, self.name)
 
     def __add__(self, other: "InstructionCost") -> "InstructionCost":
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in (
