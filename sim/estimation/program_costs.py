@@ -14,7 +14,7 @@ from golden.core.program import Program
 from golden.core.rules import shape_of_predictor, spans
 from golden.cycles.feed import header_words, load_words
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
-from golden.cycles.timing import Step, timing
+from golden.cycles.timing import Step, Timing, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
@@ -76,6 +76,7 @@ class ProgramEstimate:
     clock_mhz: float
     tech: str
     costs: tuple[InstructionCost, ...]
+    timing: Timing
 
     def sum(self, field: str) -> int:
         """Total of a field of the costs."""
@@ -149,7 +150,8 @@ def role_of(name: str) -> str:
 
 
 def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None = None,
-                     clock_mhz: float = 100.0, tech: str = "28nm") -> ProgramEstimate:
+                     clock_mhz: float = 100.0, tech: str = "28nm",
+                     timed: Timing | None = None) -> ProgramEstimate:
     """Return what a program costs.
 
     Parameters
@@ -160,6 +162,8 @@ def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None 
         External memory; by default 20 cycles of latency, and as fast as the port.
     clock_mhz, tech
         Clock, and process of the energies, of :data:`sim.estimation.energy.NODES`.
+    timed
+        What the program takes with this memory, if that is known already.
 
     Raises
     ------
@@ -170,9 +174,9 @@ def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None 
     """
     memory = memory or MemoryModel(USUAL.latency)
     counter = _Counter(program, EnergyTable.of(tech))
-    steps = timing(program, memory).steps
-    costs = tuple(counter.cost(index, step) for index, step in enumerate(steps))
-    return ProgramEstimate(program, memory, clock_mhz, tech, costs)
+    timed = timing(program, memory) if timed is None else timed
+    costs = tuple(counter.cost(index, step) for index, step in enumerate(timed.steps))
+    return ProgramEstimate(program, memory, clock_mhz, tech, costs, timed)
 
 
 class _Counter:
