@@ -185,6 +185,7 @@ class _Counter:
     def __init__(self, program: Program, energies: EnergyTable):
         self._program, self._config, self._energies = program, program.config, energies
         self._name = ""
+        self._ends = [tensor.address + tensor.words(program.config) for tensor in program.tensors]
 
     def cost(self, index: int, step: Step) -> InstructionCost:
         """Return the cost of an instruction, by its index."""
@@ -208,10 +209,8 @@ class _Counter:
 
     def _tensor(self, index: int, op: Instruction) -> str:
         """Return the name of what an instruction makes."""
-        for tensor in self._program.tensors:
-            size = tensor.words(self._config)
-            if (tensor.first <= index <= tensor.written
-                    and tensor.address <= op.dest < tensor.address + size):
+        for tensor, end in zip(self._program.tensors, self._ends, strict=True):
+            if tensor.first <= index <= tensor.written and tensor.address <= op.dest < end:
                 return tensor.name
         return op.opcode.name.lower()
 
