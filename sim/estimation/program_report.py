@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..cli import printable
 from ..tables import pairs_of, show, table_of
+from ..timeline.spans import residents, spans_of
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent
 from .program_costs import InstructionCost, ProgramEstimate
@@ -108,6 +109,11 @@ def program_dict(result: ProgramEstimate) -> dict:
         "instructions": [_row_dict(row) for row in result.kinds],
         "operations": [_row_dict(row) for row in result.roles],
         "layers": [_row_dict(row) for row in result.costs],
+        "timeline": [{"unit": span.unit, "start": span.start, "cycles": span.cycles,
+                      "instruction": span.instruction} for span in spans_of(result)],
+        "scratchpad": [{"name": one.name, "address": one.address, "bytes": one.size,
+                        "start": one.start, "cycles": one.cycles}
+                       for one in residents(result.program, [row.cycles for row in result.costs])],
         "assumptions": assumptions(result),
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},

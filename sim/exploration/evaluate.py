@@ -5,8 +5,10 @@ largest; its cycles depend on the memory and not on the scratchpad either. Energ
 on the scratchpad, and is counted for each.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 
 from golden.common.config import AcceleratorConfig
@@ -20,7 +22,7 @@ from ..code_digest import digest
 from ..compiler import DoesNotFit, compile_network
 from ..compiler.blank import blank_network, default_tap
 from ..estimation.program_costs import ProgramEstimate, estimate_program
-from .area import area_of
+from .area import SYNTHESES, area_of
 from .grid import Design, memory_of
 
 
@@ -55,9 +57,11 @@ AREA = ("luts", "ffs", "multipliers", "block_rams")
 """Columns with numbers, None where a design has none."""
 
 
+@lru_cache
 def code() -> str:
-    """Return the digest of the code that results depend on."""
-    return digest("sim.exploration.evaluate")
+    """Return the digest of the code that results depend on, and of what the area is fitted to."""
+    whole = digest("sim.exploration.evaluate").encode() + SYNTHESES.read_bytes()
+    return hashlib.sha256(whole).hexdigest()
 
 
 def tasks(wanted: Iterable[Design]) -> list[list[Design]]:

@@ -144,6 +144,14 @@ def test_results_of_another_setting_or_other_code_are_not_taken(tmp_path, monkey
     assert Kept(path, SETTING).get(DESIGN) is None
 
 
+def test_other_syntheses_are_other_code(tmp_path, monkeypatch):
+    other = tmp_path / "syntheses.json"
+    other.write_bytes(evaluate.SYNTHESES.read_bytes() + b" ")
+    before = evaluate.code.__wrapped__()
+    monkeypatch.setattr(evaluate, "SYNTHESES", other)
+    assert evaluate.code.__wrapped__() != before
+
+
 def test_a_worker_with_other_code_is_refused():
     with pytest.raises(UserError, match="a worker has another version"):
         evaluate.evaluate(SETTING, [DESIGN], "other")
