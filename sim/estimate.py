@@ -41,8 +41,8 @@ from .estimation.costs import SCALES, Estimate, Layer, Options
 from .estimation.estimate_options import ALL, STDOUT, resolve
 from .estimation.generic_estimator import estimate
 from .estimation.program_costs import ProgramEstimate, estimate_program
+from .estimation.trace_events import trace_events
 from .estimation.workload import Workload
-from .timeline.trace_events import trace_events
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 

@@ -33,6 +33,7 @@ from .cli import (
     up_to,
 )
 from .estimation.program_costs import estimate_program
+from .estimation.trace_events import write_trace
 from .harness import verilator
 from .harness.checked_run import shown_progress
 from .harness.disturbance import Disturbance
@@ -43,7 +44,6 @@ from .inputs import images
 from .inputs.model_lookup import preprocessing_for
 from .inputs.programs import read_program
 from .tables import list_of, show
-from .timeline.trace_events import write_trace
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown

@@ -110,7 +110,7 @@ def program_dict(result: ProgramEstimate) -> dict:
         "operations": [_row_dict(row) for row in result.roles],
         "layers": [_row_dict(row) for row in result.costs],
         "timeline": [{"unit": span.unit, "start": span.start, "cycles": span.cycles,
-                      "instruction": span.instruction} for span in spans_of(result)],
+                      "instruction": span.instruction} for span in spans_of(result.timing)],
         "scratchpad": [{"name": one.name, "address": one.address, "bytes": one.size,
                         "start": one.start, "cycles": one.cycles}
                        for one in residents(result.program, [row.cycles for row in result.costs])],

@@ -10,9 +10,7 @@ from itertools import accumulate
 
 from golden.core.isa import Opcode
 from golden.core.program import Program
-from golden.cycles.timing import Step
-
-from ..estimation.program_costs import ProgramEstimate
+from golden.cycles.timing import Step, Timing
 
 INSTRUCTION = "instruction"
 
@@ -81,14 +79,14 @@ class Resident:
     cycles: int
 
 
-def spans_of(result: ProgramEstimate) -> list[Span]:
+def spans_of(timing: Timing) -> list[Span]:
     """Return when the units are at work; those of a unit come in order and do not overlap."""
-    spans, start, word, arrived = [], 0, 0, result.timing.arrived
-    for index, step in enumerate(result.timing.steps):
+    spans, start, word = [], 0, 0
+    for index, step in enumerate(timing.steps):
         spans += [Span(unit, first, cycles, index, details)
                   for unit, first, cycles, details in _of_step(step, start) if cycles]
         if step.words:
-            first, last = (int(arrived[at]) for at in (word, word + step.words - 1))
+            first, last = (int(timing.arrived[at]) for at in (word, word + step.words - 1))
             spans.append(Span("stream", first, last + 1 - first, index, {"words": step.words}))
         start += step.cycles
         word += step.words

@@ -12,9 +12,9 @@ from golden.network.network import Precision
 from sim import estimate, simulate
 from sim.compiler import compile_network
 from sim.estimation.program_costs import estimate_program
+from sim.estimation.trace_events import trace_events
 from sim.harness.expected import golden_run
 from sim.timeline.spans import UNITS, occupied, residents, spans_of
-from sim.timeline.trace_events import trace_events
 from tests.cases.networks import network
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -39,7 +39,7 @@ def of(spans, unit):
 
 
 def test_spans_add_up_to_the_estimate(result):
-    spans, timing = spans_of(result), result.timing
+    spans, timing = spans_of(result.timing), result.timing
     cycles = {unit: sum(span.cycles for span in of(spans, unit)) for unit in UNITS}
     by_kind = {row.kind: row.cycles for row in result.kinds}
     assert cycles["instruction"] == result.cycles == sum(by_kind.values())
@@ -55,7 +55,7 @@ def test_spans_add_up_to_the_estimate(result):
 
 
 def test_spans_of_a_unit_follow_each_other_within_the_run(result):
-    spans = spans_of(result)
+    spans = spans_of(result.timing)
     for unit in UNITS:
         end = 0
         for span in of(spans, unit):
@@ -66,7 +66,7 @@ def test_spans_of_a_unit_follow_each_other_within_the_run(result):
 
 
 def test_work_is_within_its_instruction_and_words_come_before_it_ends(result):
-    spans = spans_of(result)
+    spans = spans_of(result.timing)
     ends = [span.start + span.cycles for span in of(spans, "instruction")]
     for span in spans:
         end = span.start + span.cycles
@@ -80,7 +80,7 @@ def test_work_is_within_its_instruction_and_words_come_before_it_ends(result):
 
 
 def test_a_product_drains_while_it_multiplies(result):
-    spans = spans_of(result)
+    spans = spans_of(result.timing)
     assert len(of(spans, "array")) == len(of(spans, "epilogue"))
     for array, epilogue in zip(of(spans, "array"), of(spans, "epilogue"), strict=True):
         assert array.start < epilogue.start
@@ -107,7 +107,7 @@ def test_a_trace_has_the_format_of_trace_events(result):
         else:
             assert event["ph"] in ("C", "M")
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
-    assert len(spans) == len(spans_of(result))
+    assert len(spans) == len(spans_of(result.timing))
     assert sum(event["args"]["cycles"] for event in spans
                if event["cat"] == "instruction") == result.cycles
     assert "blocks.0.mlp.fc1" in {event["args"]["layer"] for event in spans}
@@ -133,7 +133,7 @@ def test_what_lies_in_the_scratchpad():
 
 def test_measuring_has_tracks_too():
     result = estimated(jit=True)
-    spans = spans_of(result)
+    spans = spans_of(result.timing)
     assert of(spans, "range unit")
     measured = [step.run for step in result.timing.steps
                 if step.instruction.opcode.name == "MEASURE"]

@@ -8,8 +8,16 @@ import json
 from pathlib import Path
 
 from ..cli import whole_file
-from ..estimation.program_costs import ProgramEstimate
-from .spans import INSTRUCTION, UNITS, Span, instructions_of, occupied, residents, spans_of
+from ..timeline.spans import (
+    INSTRUCTION,
+    UNITS,
+    Span,
+    instructions_of,
+    occupied,
+    residents,
+    spans_of,
+)
+from .program_costs import ProgramEstimate
 
 _PROCESS = 1
 
@@ -35,7 +43,7 @@ def trace_events(result: ProgramEstimate, measured: list[int] | None = None) -> 
     modelled = [step.cycles for step in result.timing.steps]
     exact = measured is None or measured == [*modelled[:-2], sum(modelled[-2:])]
     cycles = modelled if exact else measured
-    spans = spans_of(result) if exact else instructions_of(measured)
+    spans = spans_of(result.timing) if exact else instructions_of(measured)
     events = [_event(span, result) for span in spans]
     events += [{"name": "scratchpad", "ph": "C", "pid": _PROCESS, "ts": cycle / result.clock_mhz,
                 "args": {"bytes": size}}
