@@ -98,5 +98,8 @@ def print_report(setting: Setting, rows: list[dict], constraints: list[Constrain
     if len(reasons) > _REASONS:
         console.print(Text(f"and {len(reasons) - _REASONS} reasons more, see --csv", style="dim"))
     worst = max(map(abs, area.error("LUT4").values()))
-    console.print(Text(f"Cycles are those of the RTL. LUTs are a model, {100 * worst:.0f} % off at "
-                       "most for a synthesis that it is not fitted to.", style="dim"))
+    largest, _ = max(area.synthesised(), key=lambda one: one[0].multipliers)
+    console.print(Text(
+        f"Cycles are those of the RTL. LUTs are a model, {100 * worst:.0f} % off at most for a "
+        f"synthesis that it is not fitted to; arrays larger than {largest.rows}x{largest.cols} "
+        "are extrapolated.", style="dim"))
