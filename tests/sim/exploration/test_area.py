@@ -33,6 +33,16 @@ def test_the_error_is_that_of_a_core_left_out():
     assert 0 < max(map(abs, errors.values())) < 0.05
 
 
+def test_a_core_that_it_is_not_fitted_to():
+    config = replace(CORES["8x16"], rows=4, cols=8, lanes=4, bus_bytes=8, scale_lanes=2,
+                     stream_words=4096)
+    assert config not in dict(area.synthesised())
+    found = area.area_of(config)
+    assert (found.multipliers, found.block_rams) == (45, 187)  # as synthesised
+    assert found.luts == pytest.approx(29_189, rel=0.03)
+    assert found.ffs == pytest.approx(18_153, rel=0.03)
+
+
 def test_the_core_of_the_documents_is_among_them():
     known = dict(area.synthesised())
     assert sum(unit["LUT4"] for unit in known[CORES["8x16"]].values()) == 62_673
