@@ -41,14 +41,15 @@ from .estimation.costs import SCALES, Estimate, Layer, Options
 from .estimation.estimate_options import ALL, STDOUT, resolve
 from .estimation.generic_estimator import estimate
 from .estimation.program_costs import ProgramEstimate, estimate_program
+from .estimation.trace_events import trace_events
 from .estimation.workload import Workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 
 PROG = "python -m sim.estimate"
 
-Answer = tuple[dict, list[dict], Callable[[Console], None]]
-"""A document, the rows that CSV has of it, and what prints it."""
+Answer = tuple[dict, list[dict], Callable[[Console], None], ProgramEstimate | None]
+"""A document, the rows that CSV has of it, what prints it, and the program if there is one."""
 
 
 def workload_of(model: str) -> Workload:
@@ -79,11 +80,14 @@ def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorCon
         raise UserError(f"{path}: {one_line(error)}") from None
 
 
-def _write(args, document: dict, rows: list[dict]):
+def _write(args, document: dict, rows: list[dict], program: ProgramEstimate | None):
     """Write the files that were asked for, all or none."""
+    trace = ""
+    if args.trace_events:
+        trace = json.dumps(trace_events(program)) + "\n"
     with contextlib.ExitStack() as files:
         for name, text in ((args.json, json.dumps(document, indent=2) + "\n"),
-                           (args.csv, report.as_csv(rows))):
+                           (args.csv, report.as_csv(rows)), (args.trace_events, trace)):
             if name and name != STDOUT:
                 files.enter_context(whole_file(Path(name))).write_text(
                     text, "utf-8", "backslashreplace")
@@ -159,7 +163,7 @@ def _program(args) -> ProgramEstimate:
 def _shown_program(args, result: ProgramEstimate) -> Answer:
     document = program_report.program_dict(result)
     return document, document["layers"], lambda console: program_report.print_program(
-        result, console, every_layer=bool(args.layers))
+        result, console, every_layer=bool(args.layers)), result
 
 
 def _compared(args, choices: dict) -> Answer:
@@ -174,20 +178,22 @@ def _compared(args, choices: dict) -> Answer:
             raise UserError(f"--scales all needs a compiled program: {one_line(error)}") from None
     document = program_report.comparison_dict(results)
     return document, document["scales"], lambda console: program_report.print_comparison(
-        results, console)
+        results, console), None
 
 
 def _scalesim(args, config: AcceleratorConfig) -> Answer:
     document = report.scalesim_dict(workload_of(args.model), config.rows, config.cols,
                                     args.dataflow)
     return document, document["operations"], lambda console: report.print_scalesim(
-        document, console)
+        document, console), None
 
 
 def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
     """Return the generic estimate; `reason` is why there is no other."""
-    if args.memory:
-        raise UserError(f"--memory needs a compiled program{reason and f': {reason}'}")
+    for name in ("memory", "trace_events"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} needs a compiled program"
+                            f"{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
         result = estimate(workload_of(args.model), config, options)
@@ -195,7 +201,7 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
         raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
     document = report.as_dict(result, reason)
     return document, document["layers"], lambda console: report.print_report(
-        result, console, every_layer=bool(args.layers), reason=reason)
+        result, console, every_layer=bool(args.layers), reason=reason), None
 
 
 def _answer(args, choices: dict) -> Answer:
@@ -221,8 +227,8 @@ def _answer(args, choices: dict) -> Answer:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, choices = resolve(argv, PROG, __doc__.partition("\n")[0])
-    document, rows, show = _answer(args, choices)
-    _write(args, document, rows)
+    document, rows, show, program = _answer(args, choices)
+    _write(args, document, rows, program)
     if args.json == STDOUT:
         print(json.dumps(document, indent=2))
     elif args.csv == STDOUT:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from golden.core.machine import Machine
 from golden.core.program import Program, ProgramError
-from golden.cycles.memory_model import MemoryModel
+from golden.cycles.memory_model import IDEAL, MemoryModel
 from rtl.cli import Parser
 
 from .cli import (
@@ -32,6 +32,8 @@ from .cli import (
     printable,
     up_to,
 )
+from .estimation.program_costs import estimate_program
+from .estimation.trace_events import write_trace
 from .harness import verilator
 from .harness.checked_run import shown_progress
 from .harness.disturbance import Disturbance
@@ -68,6 +70,8 @@ def _parser() -> Parser:
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="write a trace (*.vcd, *.fst) of the cycles around what goes wrong, "
                              f"if anything does; implies --check (default with it: {TRACE})")
+    parser.add_argument("--trace-events", type=Path, metavar="FILE",
+                        help="write the run's timeline, for Perfetto or chrome://tracing")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -175,6 +179,9 @@ def main(argv: list[str] | None = None) -> int:
                                ideal=args.ideal, disturbance=disturbance, progress=progress,
                                trace=trace, check=expected if trace is not None else False)
     made = summary(program, result, expected.machine)
+    if args.trace_events is not None:
+        memory = IDEAL if args.ideal else MemoryModel(args.latency, args.bandwidth)
+        write_trace(args.trace_events, estimate_program(program, memory), result.instruction_cycles)
     if args.json:
         print(json.dumps(made, indent=2))
     else:

@@ -12,6 +12,7 @@ from sim import estimate
 
 
 @pytest.mark.parametrize("command", ["sim.accuracy", "sim.estimate", "sim.record", "sim.doctor",
+                                     "sim.explore", "sim.report",
                                      "rtl.export", "rtl.build", "rtl.utilisation"])
 def test_wrong_option_is_one_line(command, capsys):
     main = importlib.import_module(command).main

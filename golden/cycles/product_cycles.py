@@ -63,6 +63,8 @@ class ProductCycles:
         Cycles in which the array takes operands, has none, and cannot take them.
     tapped
         The cycle in which the last result passes the tap.
+    first
+        The cycle in which the epilogue takes the first result.
     """
 
     end: int
@@ -71,6 +73,7 @@ class ProductCycles:
     weights: int
     drain: int
     tapped: int
+    first: int
 
 
 def product_cycles(op: Instruction, config: AcceleratorConfig, stream, word: int,
@@ -185,7 +188,7 @@ def _steps(product, stream, cursor):
     epilogue = 1, 0, 0, 0, 0, 0, 0, 0, 0
     constants = 0, 0, 0, 0
     running = True
-    accepted = left = 0
+    accepted = left = first = 0
     taken = no_weights = no_drain = 0
     cycle = product.start
     while running:
@@ -193,6 +196,8 @@ def _steps(product, stream, cursor):
         _, _, ready, _, _, _, issues = array
         epilogue, residuals, constants, accept, wants_unit = _epilogue(
             product, epilogue, residuals, constants, issues, cycle)
+        if accept and first == 0:
+            first = cycle
         moves, d, d_last, read, fresh, wants_column, feeding = feed_beats(product, beats, ready)
         if feeding:
             if not d:
@@ -213,4 +218,4 @@ def _steps(product, stream, cursor):
         beats = step_beats(product, beats, moves, offered, base)
         running, accepted, left = _progress(epilogue)
     end = max(left + EPILOGUE - FRONT + PLACEMENT + 1, accepted + 1)
-    return end, cursor[WORD], taken, no_weights, no_drain, left + SUMS
+    return end, cursor[WORD], taken, no_weights, no_drain, left + SUMS, first

@@ -10,7 +10,7 @@ their units. MEASURE and QUANTIZE, which the RTL does not have, are counted as p
 cycle, through the range unit and through the epilogue.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class Step:
         in which it cannot take them; what is left of `run` is its beginning and its end.
     reads, writes
         Bytes of external memory that it reads, itself and its payload included, and writes.
+    results
+        Cycles of a product from the first result that the epilogue takes to the end.
+    words
+        Words of the stream that it takes, itself and its payload.
     """
 
     instruction: Instruction
@@ -67,6 +71,8 @@ class Step:
     drain: int = 0
     reads: int = 0
     writes: int = 0
+    results: int = 0
+    words: int = 0
 
     @property
     def cycles(self) -> int:
@@ -83,9 +89,12 @@ class Timing:
     steps
         Of each instruction, END included. They follow each other without gaps, the first from the
         cycle of `start` on.
+    arrived : int64 array, shape (words,)
+        The cycle in which each word of the stream has come, the last of its responses.
     """
 
     steps: tuple[Step, ...]
+    arrived: np.ndarray = field(compare=False, repr=False)
 
     def sum(self, field: str) -> int:
         """Total of a field of the steps."""
@@ -145,9 +154,11 @@ class _Clock:
             now = end + 1
             reads, writes = self._bytes(op)
             reads += (self._word - first) * self._config.cols
+            product = product or (0, 0, 0)
             steps.append(Step(op, fetched - begun + (0 if index else START), ready - fetched,
-                              now - ready, *(product or (0, 0, 0)), reads, writes))
-        return Timing(tuple(steps))
+                              now - ready, *product[:3], reads, writes, *product[3:],
+                              words=self._word - first))
+        return Timing(tuple(steps), self._stream[1])
 
     def _units(self, count: int, start: int, interval: int = 1, mark: int = 0) -> tuple[int, int]:
         """Take units of the stream; return when `mark` and the last of them have been accepted."""
@@ -206,7 +217,7 @@ class _Clock:
         self._word = made.word
         if op.tap:
             self._tap = op, made.tapped
-        return made.end, (made.array, made.weights, made.drain)
+        return made.end, (made.array, made.weights, made.drain, made.end + 1 - made.first)
 
     def _predict(self, op: Instruction, start: int) -> int:
         if self._tap is None:

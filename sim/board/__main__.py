@@ -11,13 +11,14 @@ What `run` needs is loaded unless it is there. Exit status 1 if a check finds so
 import json
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.text import Text
 
+from golden.core.program import Program
 from rtl.cli import Parser
 
 from ..cli import command, one_line, positive, printable, up_to
@@ -27,6 +28,7 @@ from .board import Board
 from .errors import WrongMemory
 from .opened import open_board
 from .port import BAUD
+from .simulated import MEMORY
 
 PROG = "python -m sim.board"
 TOP = 3  # classes shown
@@ -54,6 +56,8 @@ def _parser() -> Parser:
     one.add_argument("--program", type=Path, required=True, metavar="DIR",
                      help="what sim.compile has written")
     one.add_argument("--check", action="store_true", help="compare logits with the golden machine")
+    one.add_argument("--trace-events", type=Path, metavar="FILE",
+                     help="write the timeline of a frame, for Perfetto or chrome://tracing")
     add("counters", "show the counters of the last run")
     one = add("memtest", "write and read memory; whatever was there is lost")
     one.add_argument("--bytes", type=positive, default=MEMTEST_BYTES, metavar="N",
@@ -153,7 +157,27 @@ def _run(board: Board, args) -> tuple[dict, list]:
         if args.check:
             right = machine_of(program)(pixels[None])[0]
             answers[-1]["equal"] = bool((found.logits == right).all())
+    if args.trace_events is not None:
+        _write_timeline(args.trace_events, program, board.system.clock_hz, answers[-1]["cycles"])
     return {"clock_hz": board.system.clock_hz, "images": answers}, answers
+
+
+def _write_timeline(path: Path, program: Program, clock_hz: int, counted: int) -> None:
+    """Write when units are at work in a frame, as the model of cycles has it.
+
+    A board tells the cycles of all instructions together, without that of the start: if they are
+    not those of the model, nothing is written, and that is said.
+    """
+    from ..estimation.program_costs import estimate_program
+    from ..estimation.trace_events import write_trace
+
+    found = estimate_program(program, replace(MEMORY, clock_hz=clock_hz), clock_hz / 1e6)
+    if found.cycles == counted + 1:
+        write_trace(path, found)
+    else:
+        Console(stderr=True).print(Text(printable(
+            f"{path} is not written: the board took {counted + 1:,} cycles, which the model has as "
+            f"{found.cycles:,}")), soft_wrap=True)
 
 
 def _print(args, rows: list) -> None:

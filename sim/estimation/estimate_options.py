@@ -77,6 +77,8 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     add("--json", nargs="?", const=STDOUT, metavar="FILE",
         help="write everything as JSON; without FILE, print it instead of the tables")
     add("--csv", metavar="FILE", help="write a line per layer; -: print them instead")
+    add("--trace-events", type=Path, metavar="FILE",
+        help="write when each unit is at work, as a trace for Perfetto or chrome://tracing")
     add("--compat", type=one_of("scalesim"), metavar="TOOL",
         help="scalesim: map as SCALE-Sim 3.0.0 does")
     add("--dataflow", type=one_of(*scalesim.DATAFLOWS), metavar="FLOW",
@@ -122,6 +124,14 @@ def _file_options(path: Path, table: dict, parser: argparse.ArgumentParser) -> d
     return options
 
 
+def _check_trace(args) -> None:
+    """Refuse a trace of what has no cycles, or of more than one program."""
+    for given, what in ((args.mapping == "generic", "mapping generic"), (args.compat, "compat"),
+                        (args.scales == ALL, "scales all")):
+        if given:
+            raise UserError(f"--trace-events has no meaning with --{what}")
+
+
 def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argparse.Namespace, dict]:
     """Return the options, typed ones before those of the file, and the accelerator's choices.
 
@@ -157,6 +167,8 @@ def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argpar
             what = given[0].replace("_", "-") if given else "mapping generic"
             raise UserError(f"--{what} has no meaning with --memory")
         args.clock = args.clock or BOARDS[args.memory].clock_hz / 1e6
+    if args.trace_events:
+        _check_trace(args)
     if args.json == args.csv == STDOUT:
         parser.error("--json and --csv cannot both be printed; name a file for one of them")
     for name, value in DEFAULTS.items():

@@ -14,10 +14,11 @@ from golden.core.program import Program
 from golden.core.rules import shape_of_predictor, spans
 from golden.cycles.feed import header_words, load_words
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
-from golden.cycles.timing import Step, timing
+from golden.cycles.timing import Step, Timing, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
+from .layer_names import layer_of
 from .traffic import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
@@ -56,6 +57,11 @@ class InstructionCost:
     traffic: Traffic
     energy: Energy
 
+    @property
+    def layer(self) -> str:
+        """Layer that it is a part of, as timm names it, like ``blocks.3.norm1``; may be empty."""
+        return layer_of(self.kind, self.name)
+
     def __add__(self, other: "InstructionCost") -> "InstructionCost":
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in (
             "count", "cycles", "array", "weights", "drain", "macs", "ideal", "traffic", "energy")})
@@ -70,6 +76,7 @@ class ProgramEstimate:
     clock_mhz: float
     tech: str
     costs: tuple[InstructionCost, ...]
+    timing: Timing
 
     def sum(self, field: str) -> int:
         """Total of a field of the costs."""
@@ -143,7 +150,8 @@ def role_of(name: str) -> str:
 
 
 def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None = None,
-                     clock_mhz: float = 100.0, tech: str = "28nm") -> ProgramEstimate:
+                     clock_mhz: float = 100.0, tech: str = "28nm",
+                     timed: Timing | None = None) -> ProgramEstimate:
     """Return what a program costs.
 
     Parameters
@@ -154,6 +162,8 @@ def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None 
         External memory; by default 20 cycles of latency, and as fast as the port.
     clock_mhz, tech
         Clock, and process of the energies, of :data:`sim.estimation.energy.NODES`.
+    timed
+        What the program takes with this memory, if that is known already.
 
     Raises
     ------
@@ -164,9 +174,9 @@ def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None 
     """
     memory = memory or MemoryModel(USUAL.latency)
     counter = _Counter(program, EnergyTable.of(tech))
-    steps = timing(program, memory).steps
-    costs = tuple(counter.cost(index, step) for index, step in enumerate(steps))
-    return ProgramEstimate(program, memory, clock_mhz, tech, costs)
+    timed = timing(program, memory) if timed is None else timed
+    costs = tuple(counter.cost(index, step) for index, step in enumerate(timed.steps))
+    return ProgramEstimate(program, memory, clock_mhz, tech, costs, timed)
 
 
 class _Counter:
@@ -175,6 +185,7 @@ class _Counter:
     def __init__(self, program: Program, energies: EnergyTable):
         self._program, self._config, self._energies = program, program.config, energies
         self._name = ""
+        self._ends = [tensor.address + tensor.words(program.config) for tensor in program.tensors]
 
     def cost(self, index: int, step: Step) -> InstructionCost:
         """Return the cost of an instruction, by its index."""
@@ -198,10 +209,8 @@ class _Counter:
 
     def _tensor(self, index: int, op: Instruction) -> str:
         """Return the name of what an instruction makes."""
-        for tensor in self._program.tensors:
-            size = tensor.words(self._config)
-            if (tensor.first <= index <= tensor.written
-                    and tensor.address <= op.dest < tensor.address + size):
+        for tensor, end in zip(self._program.tensors, self._ends, strict=True):
+            if tensor.first <= index <= tensor.written and tensor.address <= op.dest < end:
                 return tensor.name
         return op.opcode.name.lower()
 

@@ -8,12 +8,16 @@ from rich.text import Text
 
 from ..cli import printable
 from ..tables import pairs_of, show, table_of
+from ..timeline.spans import residents, spans_of
 from .energy import EnergyTable
 from .estimate_report import compact, energy_parts, millijoules, percent
 from .program_costs import InstructionCost, ProgramEstimate
 
 _SPARE = [[1], [6], [5], [7], [4], [8], [3]]
 """Columns that go where the terminal is narrow; cycles stay."""
+
+_SPARE_LAYERS = [[2], [7], [6], [8], [5], [9], [4], [1]]
+"""The same for a table with the names of layers in its second column."""
 
 _COLUMNS = ["cycles", "share", "array", "MACs", "SRAM", "DRAM", "mJ"]
 
@@ -28,8 +32,10 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
                            _SPARE))
     console.print()
     rows = result.layers if every_layer else result.roles
-    layers = [[f"{row.name} {row.kind}", str(row.count), *_numbers(row, result)] for row in rows]
-    show(console, table_of("Tensors", ["tensor", "x", *_COLUMNS], layers, console.width, _SPARE))
+    layers = [[f"{row.name} {row.kind}", row.layer, str(row.count), *_numbers(row, result)]
+              for row in rows]
+    show(console, table_of("Tensors", ["tensor", "layer", "x", *_COLUMNS], layers, console.width,
+                           _SPARE_LAYERS))
     console.print()
     show(console, _totals(result, console.width))
     console.print(energy_parts(result))
@@ -103,6 +109,11 @@ def program_dict(result: ProgramEstimate) -> dict:
         "instructions": [_row_dict(row) for row in result.kinds],
         "operations": [_row_dict(row) for row in result.roles],
         "layers": [_row_dict(row) for row in result.costs],
+        "timeline": [{"unit": span.unit, "start": span.start, "cycles": span.cycles,
+                      "instruction": span.instruction} for span in spans_of(result.timing)],
+        "scratchpad": [{"name": one.name, "address": one.address, "bytes": one.size,
+                        "start": one.start, "cycles": one.cycles}
+                       for one in residents(result.program, [row.cycles for row in result.costs])],
         "assumptions": assumptions(result),
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},
@@ -145,7 +156,8 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
 
 def _row_dict(row: InstructionCost) -> dict:
     return {
-        "instruction": row.kind, "name": row.name, "count": row.count, "cycles": row.cycles,
+        "instruction": row.kind, "name": row.name, "layer": row.layer, "count": row.count,
+        "cycles": row.cycles,
         "array_cycles": row.array, "stall_cycles": row.weights, "drain_cycles": row.drain,
         "macs": row.macs, "sram_bytes": row.traffic.sram, "dram_bytes": row.traffic.dram,
         "energy_pj": row.energy.total,

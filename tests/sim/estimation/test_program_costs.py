@@ -112,7 +112,9 @@ def test_tables(run, folder):
         assert text in out
     assert max(map(len, out.splitlines())) <= 80
     assert "1.fc2 GEMM" not in out
-    assert "1.fc2 GEMM" in run("--program", folder, "--layers")[1]
+    layers = run("--program", folder, "--layers")[1]
+    assert "1.fc2 GEMM" in layers
+    assert "blocks.1.mlp.fc1" in layers
 
 
 def test_json_and_csv(run, folder):

@@ -1,0 +1,42 @@
+"""What timm calls the layers that a program's tensors come from.
+
+Products of two activations, and the softmax between them, have no layer of their own: they are
+named like the attention they belong to, as :mod:`sim.estimation.tracing` names them.
+"""
+
+import re
+
+from golden.core.isa import Opcode
+
+_OF_BLOCK = {
+    "qkv": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv", "scores": "attn",
+    "probs": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2", "fc2": "mlp.fc1",
+    "x": "mlp.fc2",
+}
+_OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
+            "head": "norm", "logits": "head"}
+_OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.END))
+
+
+def layer_of(kind: str, tensor: str) -> str:
+    """Return the name that timm has for the layer of an instruction.
+
+    Parameters
+    ----------
+    kind
+        Of the instruction, like ``GEMM``.
+    tensor
+        What it makes, like ``3.fc2``: ``blocks.3.mlp.fc1``, whose result the second layer takes.
+        Without a number, like ``fc2``, it is that of all blocks: ``blocks.*.mlp.fc1``.
+
+    Returns
+    -------
+    str
+        Empty where timm has nothing of the kind: predictions, scales, the end, tensors of others.
+    """
+    if kind in _OF_NONE:
+        return ""
+    block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.\d+)?", tensor).groups()
+    if role in _OF_BLOCK:
+        return f"blocks.{'*' if block is None else block}.{_OF_BLOCK[role]}"
+    return _OUTSIDE.get(role, "")

@@ -1,0 +1,86 @@
+"""The area model, held against the syntheses it is fitted to and against those left out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from golden.common.config import CORES
+from rtl.utilisation import Row, Utilisation
+from sim.exploration import area, syntheses
+
+EACH = pytest.mark.parametrize("number", range(len(area.synthesised())))
+
+
+@EACH
+def test_multipliers_and_block_rams_are_exact(number):
+    config, units = area.synthesised()[number]
+    assert area.multipliers(config) == sum(unit["MULT18X18D"] for unit in units.values())
+    assert area.block_rams(config) == sum(unit["DP16KD"] for unit in units.values())
+
+
+@EACH
+def test_luts_and_flip_flops_are_within_two_per_cent(number):
+    config, units = area.synthesised()[number]
+    found = area.area_of(config)
+    assert found.luts == pytest.approx(sum(unit["LUT4"] for unit in units.values()), rel=0.02)
+    assert found.ffs == pytest.approx(sum(unit["FF"] for unit in units.values()), rel=0.02)
+
+
+def test_the_error_is_that_of_a_core_left_out():
+    errors = area.error()
+    assert len(errors) == len(area.synthesised())
+    assert 0 < max(map(abs, errors.values())) < 0.05
+
+
+def test_a_core_that_it_is_not_fitted_to():
+    config = replace(CORES["8x16"], rows=4, cols=8, lanes=4, bus_bytes=8, scale_lanes=2,
+                     stream_words=4096)
+    assert config not in dict(area.synthesised())
+    found = area.area_of(config)
+    assert (found.multipliers, found.block_rams) == (45, 187)  # as synthesised
+    assert found.luts == pytest.approx(29_189, rel=0.03)
+    assert found.ffs == pytest.approx(18_153, rel=0.03)
+
+
+def test_the_core_of_the_documents_is_among_them():
+    known = dict(area.synthesised())
+    assert sum(unit["LUT4"] for unit in known[CORES["8x16"]].values()) == 62_673
+
+
+def test_larger_is_not_smaller():
+    config = CORES["8x16"]
+    base = area.area_of(config)
+    wider = area.area_of(replace(config, rows=16, lanes=16))
+    assert wider.luts > base.luts
+    assert wider.multipliers > base.multipliers
+    assert area.area_of(replace(config, sram_kib=608)).block_rams > base.block_rams
+    assert area.area_of(replace(config, stream_words=8192)).block_rams > base.block_rams
+
+
+def test_a_synthesis_is_kept_beside_the_others(monkeypatch, tmp_path):
+    asked = []
+
+    def synthesise(config, out):
+        asked.append(config)
+        return Utilisation((Row("scratchpad", {"LUT4": 5}), Row("core", {"LUT4": 7})))
+
+    monkeypatch.setattr(syntheses, "synthesise", synthesise)
+    path = tmp_path / "syntheses.json"
+    given = ["--file", str(path), "--out", str(tmp_path / "out")]
+    assert syntheses.main(["8x16:sram_kib=96", "4x8:stream_words=1024", *given]) == 0
+    kept = json.loads(path.read_text())["syntheses"]
+    assert [(one["config"]["rows"], one["config"]["stream_words"]) for one in kept] == [
+        (4, 1024), (8, 2048)]
+    assert kept[0]["units"] == {"core": {"LUT4": 7}, "scratchpad": {"LUT4": 5}}
+    assert syntheses.main(given) == 0
+    assert asked[2:] == [asked[1], asked[0]]  # all again
+
+
+@pytest.mark.parametrize("text", ["8", "8x16:sram", "3x3", "8x16:beauty=3", "8x16:sram_kib=0"])
+def test_a_core_that_there_is_not_is_one_line(text, capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit:
+        syntheses.main([text, "--file", str(tmp_path / "x.json")])
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "python -m sim.exploration.syntheses: error: argument CORE: ")
