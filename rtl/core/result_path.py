@@ -1,6 +1,6 @@
 """Result path: from accumulators to results in the scratchpad."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -76,6 +76,9 @@ class ResultPath(wiring.Component):
         op = self.instruction
         product, norm, softmax = (decoded(m, op, each) for each in (
             Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
+        columns, path = Signal(), Signal.like(op.path)
+        m.d.sync += [columns.eq(product & (op.weights == Source.STREAM)),
+                     path.eq(Mux(norm, Path.DIRECT, op.path))]
         m.submodules.epilogue = epilogue = Epilogue(self._config)
         m.submodules.placement = placement = Placement(self._config)
         connect(m, flipped(self.units), epilogue.units)
@@ -90,8 +93,8 @@ class ResultPath(wiring.Component):
               for name in ("gelu", "residual", "tap")),
             epilogue.run.per_row.eq(op.rows & product),
             epilogue.run.by_tiles.eq(product),
-            epilogue.run.columns.eq(product & (op.weights == Source.STREAM)),
-            epilogue.run.path.eq(Mux(norm, Path.DIRECT, op.path)),
+            epilogue.run.columns.eq(columns),
+            epilogue.run.path.eq(path),
             epilogue.run.base.eq(self.base),
             epilogue.run.base_out.eq(self.base_out),
             epilogue.start.eq(self.start & (product | norm)),

@@ -109,17 +109,18 @@ class RowPath(wiring.Component):
         product, norm, soft = (decoded(m, op, each) for each in (
             Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
         words, tile_words = Signal.like(reader.run.words), Signal.like(reader.run.tile_words)
-        m.d.sync += words.eq((op.n + config.lanes - 1) >> self._lanes)
+        of_tile = Mux(op.mode[0], 2 * config.cols, config.cols) >> self._lanes
+        m.d.sync += [words.eq((op.n + config.lanes - 1) >> self._lanes),
+                     tile_words.eq(Mux(product, of_tile, words))]
         connect(m, reader.read, flipped(self.read))
         m.d.comb += self.announced.eq(reader.announced)
         m.d.comb += [
-            tile_words.eq(Mux(op.mode[0], 2 * config.cols, config.cols) >> self._lanes),
             reader.free.eq(self.read_free),
             reader.run.address.eq(Mux(product, op.residual_address, op.source)),
             reader.run.stride.eq(Mux(product, op.residual_stride, op.source_stride)),
             reader.run.rows.eq(op.m),
             reader.run.words.eq(words),
-            reader.run.tile_words.eq(Mux(product, tile_words, words)),
+            reader.run.tile_words.eq(tile_words),
             reader.direct.eq(~product),
             reader.start.eq(self.start & (norm | soft | (product & op.residual))),
         ]
@@ -141,7 +142,7 @@ class RowPath(wiring.Component):
             with m.If(soft):
                 m.d.comb += operands
 
-        # All words written are those that the reader has just read.
+        # All words written are those that the reader has just read, or gives.
         users = (reader.store, layernorm.store, softmax.store)
         words = max(1 << len(user.write_address) for user in users)
         m.submodules.store = store = RowStore(self._config, words)
@@ -151,7 +152,8 @@ class RowPath(wiring.Component):
             with m.If(decoded(m, self.instruction, opcode)):
                 m.d.comb += asked
         m.d.comb += [
-            store.port.write_data.eq(reader.store.write_data),
+            store.port.write_data.eq(Mux(reader.direct, reader.o.payload.as_value(),
+                                         reader.store.write_data.as_value())),
             store.port.write_marks.eq(layernorm.store.write_marks),
         ]
 

@@ -254,35 +254,37 @@ class _Walk(wiring.Component):
         bus = config.bus_bytes
         patches = run.opcode == Opcode.PATCHES
         left = Signal(FIELDS["words"].bits + ceil_log2(config.word_bytes // bus) + 1)  # linear
+        # Bytes of the run and of the patch, patches of the row and in all that are left.
         in_run, runs = Signal(FIELDS["run_bytes"].bits), Signal(FIELDS["k"].bits)
-        column, rows = Signal(FIELDS["grid"].bits), Signal(FIELDS["m"].bits)
+        columns, rows = Signal(FIELDS["grid"].bits), Signal(FIELDS["m"].bits)
         run_start, patch, patch_row = (Signal(ADDRESS, name=name)
                                        for name in ("run_start", "patch", "patch_row"))
-        run_end = in_run + bus == run.run_bytes
-        patch_end = run_end & (runs + run.run_bytes == run.k)
-        row_end = patch_end & (column + 1 == run.grid)
+        run_end = in_run == bus
+        patch_end = run_end & (runs == run.run_bytes)
+        row_end = patch_end & (columns == 1)
         last = Mux(patches, patch_end & (rows == 1), left == 1)
         m.d.comb += self.last_now.eq(last)
         with m.If(self.start):
             m.d.sync += [
                 self.address.eq(run.address), run_start.eq(run.address), patch.eq(run.address),
-                patch_row.eq(run.address), in_run.eq(0), runs.eq(0), column.eq(0),
+                patch_row.eq(run.address), in_run.eq(run.run_bytes), runs.eq(run.k),
+                columns.eq(run.grid),
                 rows.eq(run.m - 1), left.eq(run.words * (config.word_bytes // bus)),
                 self.last_sent.eq(patches & (run.m == 1)),
             ]
         with m.Elif(self.advance):
             m.d.sync += [self.address.eq(self.address + bus), left.eq(left - 1),
-                         in_run.eq(in_run + bus), self.last_sent.eq(last)]
+                         in_run.eq(in_run - bus), self.last_sent.eq(last)]
             with m.If(patches & run_end):
                 down = run_start + run.image_row_bytes
-                m.d.sync += [in_run.eq(0), runs.eq(runs + run.run_bytes), run_start.eq(down),
-                             self.address.eq(down)]
+                m.d.sync += [in_run.eq(run.run_bytes), runs.eq(runs - run.run_bytes),
+                             run_start.eq(down), self.address.eq(down)]
             with m.If(patches & patch_end):
                 right = patch + run.run_bytes
-                m.d.sync += [runs.eq(0), rows.eq(rows - 1), column.eq(column + 1),
+                m.d.sync += [runs.eq(run.k), rows.eq(rows - 1), columns.eq(columns - 1),
                              patch.eq(right), run_start.eq(right), self.address.eq(right)]
             with m.If(patches & row_end):
                 below = patch_row + run.patch_row_bytes
-                m.d.sync += [column.eq(0), patch_row.eq(below), patch.eq(below),
+                m.d.sync += [columns.eq(run.grid), patch_row.eq(below), patch.eq(below),
                              run_start.eq(below), self.address.eq(below)]
         return m

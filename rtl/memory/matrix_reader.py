@@ -85,7 +85,7 @@ class MatrixReader(wiring.Component):
         promised = Signal(range(self.PLACES + 1))
         asked = self.read.enable
         taken = self.o.valid & self.o.ready
-        tile_words = Mux(left < run.tile_words, left, run.tile_words)
+        tile_words = Signal.like(run.tile_words)  # of this tile column
         row_end = word + 1 == tile_words
         tile_end = row_end & (row + 1 == run.rows)
         m.d.comb += [
@@ -116,11 +116,15 @@ class MatrixReader(wiring.Component):
                              address.eq(row_start + run.stride)]
             with m.If(tile_end):
                 following = tile_start + run.tile_words
+                more = left - tile_words
                 m.d.sync += [row.eq(0), row_start.eq(following), address.eq(following),
-                             tile_start.eq(following), left.eq(left - tile_words),
+                             tile_start.eq(following), left.eq(more),
+                             tile_words.eq(Mux(more < run.tile_words, more, run.tile_words)),
                              running.eq(left != tile_words)]
         with m.If(self.start):
             m.d.sync += [running.eq(~self.direct), row.eq(0), word.eq(0), left.eq(run.words),
+                         tile_words.eq(Mux(run.words < run.tile_words, run.words,
+                                           run.tile_words)),
                          *(register.eq(run.address)
                            for register in (address, row_start, tile_start))]
         with m.If(waiting[-1]):

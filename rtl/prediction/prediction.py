@@ -11,8 +11,9 @@ from golden.core.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
 from ..common.checks import check_config
 from ..common.shapes import joined, shape_of
+from ..common.skid_buffer import SkidBuffer
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
-from .range_unit import RangeUnit, normalisation_layout
+from .range_unit import RangeUnit, normalisation_layout, statistic_layout
 from .scale_unit import ScaleUnit, coefficient_layout
 
 __all__ = ["Prediction", "predict_layout", "tap_layout"]
@@ -68,7 +69,9 @@ class Prediction(wiring.Component):
         m.submodules.normalisations = normalisations = UnitSplitter(normalisation_layout.size)
         m.submodules.coefficients = coefficients = UnitSplitter(coefficient_layout(config).size)
         connect(m, flipped(self.taps), ranges.i)
-        connect(m, ranges.o, scales.statistics)
+        m.submodules.ahead = ahead = SkidBuffer(statistic_layout)
+        connect(m, ranges.o, ahead.i)
+        connect(m, ahead.o, scales.statistics)
         tap = Signal(tap_layout)
         with m.If(self.watch):
             m.d.sync += tap.eq(self.tap)

@@ -11,6 +11,7 @@ from golden.prediction import range_unit
 from ..common.checks import check_config
 from ..common.log2 import Log2
 from ..common.shapes import shape_of
+from ..common.skid_buffer import SkidBuffer
 from .extremes import Extremes, access_layout, rebiased
 from .normalise import Normalise, normalisation_layout, statistic_layout
 from .range_order import FlushOrder, WatchOrder, range_shape_layout
@@ -62,13 +63,15 @@ class RangeUnit(wiring.Component):
         m.submodules.access = access = _Access(self._config)
         m.submodules.extremes = extremes = Extremes(self._config)
         m.submodules.sums = sums = RangeSums(self._config)
+        m.submodules.ahead = ahead = SkidBuffer(sums.o.payload.shape())
         m.submodules.log2 = log2 = Log2(range_unit.sum_format(self._config).bits - 1)
         m.submodules.normalise = normalise = Normalise()
 
         connect(m, flipped(self.i), access.i)
         connect(m, access.o, extremes.i)
         connect(m, extremes.o, sums.i)
-        connect(m, sums.o, log2.i)
+        connect(m, sums.o, ahead.i)
+        connect(m, ahead.o, log2.i)
         connect(m, log2.o, normalise.i)
         connect(m, flipped(self.normalisation), normalise.normalisation)
         connect(m, normalise.o, flipped(self.o))

@@ -165,8 +165,13 @@ class KvBuffer(wiring.Component):
         vacant = Signal(range(3), init=2)  # halves of the buffer
 
         go, part_end, column_end, final = Signal(), Signal(), Signal(), Signal()
-        last_index = (run.k - 1).as_unsigned()[:len(run.k)]
-        last_column = last_tile(run.n, run.mode, {each: config.tile_cols(each) for each in Mode})
+        # Of the run, from the cycle after `start` on.
+        last_index, last_column = Signal.like(index), Signal.like(column)
+        m.d.sync += [
+            last_index.eq(run.k - 1),
+            last_column.eq(last_tile(run.n, run.mode, {
+                each: config.tile_cols(each) for each in Mode})),
+        ]
         m.d.comb += [
             self.read.enable.eq(active & (inside | (vacant != 0)) & free),
             self.read.address.eq(address),

@@ -225,17 +225,25 @@ class _Order(wiring.Component):
         address = Signal(address_shape(config))
         following = Signal(address_shape(config))
 
+        # Of the run, from the cycle after `start` on.
+        last_k, last_row, last_column = (Signal.like(each, name=f"last_{each.name}")
+                                         for each in (k, tile, column))
+        m.d.sync += [
+            last_k.eq(run.k - 1),
+            last_row.eq(last_tile(run.m, run.mode, {
+                each: config.tile_rows(each) for each in Mode})),
+            last_column.eq(last_tile(run.n, run.mode, {
+                each: config.tile_cols(each) for each in Mode})),
+        ]
         go = self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(active & there),
             o.odd.eq(k[0]),
             o.address.eq(address),
             o.weights.eq(base + k),
-            o.last.eq(k == run.k - 1),
-            o.column_last.eq(o.last & (tile == last_tile(run.m, run.mode, {
-                each: config.tile_rows(each) for each in Mode}))),
-            o.final.eq(o.column_last & (column == last_tile(run.n, run.mode, {
-                each: config.tile_cols(each) for each in Mode}))),
+            o.last.eq(k == last_k),
+            o.column_last.eq(o.last & (tile == last_row)),
+            o.final.eq(o.column_last & (column == last_column)),
             following.eq(Mux(o.column_last, run.source, first + run.source_stride)),
             self.column.ready.eq(active & (~there | (go & o.column_last))),
         ]
@@ -280,7 +288,8 @@ class _Columns(wiring.Component):
         m = Module()
         run = self.run
         cols = {each: self._config.tile_cols(each) for each in Mode}
-        column = Signal(FIELDS["n"].bits)
+        column, last = Signal(FIELDS["n"].bits), Signal(FIELDS["n"].bits)
+        m.d.sync += last.eq(last_tile(run.n, run.mode, cols))
         m.d.comb += [
             self.take.p.units.eq(by_mode(run.mode, cols)),
             self.skip.payload.eq(run.k),
@@ -290,7 +299,7 @@ class _Columns(wiring.Component):
         with m.If(self.skip.ready & self.skip.valid):
             m.d.sync += [
                 self.skip.valid.eq(0),
-                self.take.valid.eq(column != last_tile(run.n, run.mode, cols)),
+                self.take.valid.eq(column != last),
                 column.eq(column + 1),
             ]
         with m.If(self.start):

@@ -142,6 +142,8 @@ class Epilogue(wiring.Component):
         direct, wide = run.path == Path.DIRECT, run.path == Path.WIDE
 
         active, accept = Signal(), Signal()
+        residual = Signal()
+        m.d.sync += residual.eq(run.residual & ~direct)  # from the cycle after `start` on
         m.d.comb += [
             self.i.ready.eq(active & constants.valid & self._residual_there(m, accept)),
             accept.eq(self.i.valid & self.i.ready),
@@ -174,7 +176,7 @@ class Epilogue(wiring.Component):
             requant.low.eq(Mux(direct, run.low, ACT16.min)),
             requant.high.eq(Mux(direct, run.high, ACT16.max)),
             sums.tap.eq(run.tap),
-            sums.residual.eq(run.residual & ~direct),
+            sums.residual.eq(residual),
             sums.biases.eq(Cat(each.bias for each in constants.biases)),
             sums.coarse.eq(Cat(each.coarse for each in constants.biases)),
             rescale.multiplier.eq(constants.multiplier_out),
@@ -190,9 +192,13 @@ class Epilogue(wiring.Component):
         """Return whether the beat at the input will find its residual, if it takes one."""
         order, residual = m.submodules.order, m.submodules.sums.residual
         spare = Signal(range(QUEUED + 1))  # residuals announced, those for accepted beats taken off
+        some = Signal()  # it is not 0
         taken = accept & order.inside & residual
-        m.d.sync += spare.eq(spare + self.announced - taken)
-        return ~residual | ~order.inside | (spare != 0)
+        m.d.sync += [
+            spare.eq(spare + self.announced - taken),
+            some.eq(Mux(taken, self.announced | (spare != 1), self.announced | (spare != 0))),
+        ]
+        return ~residual | ~order.inside | some
 
     def _front(self, m, accept):
         """Stage a: accumulators with their start values; biases are read behind the others."""

@@ -146,11 +146,18 @@ class ResultConstants(wiring.Component):
         released = Signal(bits + 1)  # words that are no longer needed
         accept, by_row, fill, out_known = Signal(), Signal(), Signal(), Signal()
         by = Mux(self.columns, 1, lanes)
-        room = (self._word(taken)[:bits + 1] - released)[:bits + 1] != _RING
+        step = accept | by_row
+        # What holds of `taken` is worked out for both that it can be in the next cycle.
+        room, complete = Signal(init=1), Signal()
+        next_released = Signal.like(released)
+        choices = [(self._room(each, next_released), self._complete(each))
+                   for each in (taken, taken + by)]
+        m.d.sync += [known.eq(Mux(step, after, before)) for known, before, after in zip(
+            (room, complete), *choices, strict=True)]
         m.d.comb += [
             accept.eq(self.units.valid & self.units.ready),
             by_row.eq(self.active & room & ~self.columns),
-            self.units.ready.eq(self.active & room & self.columns & ~self._complete(taken)),
+            self.units.ready.eq(self.active & room & self.columns & ~complete),
             exp2.o.ready.eq(1),
             fill.eq(exp2.o.valid & out_known),
         ]
@@ -158,11 +165,12 @@ class ResultConstants(wiring.Component):
         m.d.sync += out_known.eq(out_known | exp2.o.valid)
         with m.If(exp2.o.valid & ~out_known):
             m.d.sync += self.multiplier_out.eq(exp2.o.payload)
-        with m.If(accept | by_row):
+        with m.If(step):
             m.d.sync += taken.eq(taken + by)
         with m.If(fill):
             m.d.sync += filled.eq(filled + by)
-        self._release(m, released)
+        self._release(m, released, next_released)
+        m.d.sync += released.eq(next_released)
 
         # The rows go through the ring one after the other, as their beats leave.
         place = Mux(self.columns, self.word[:bits + 1], released)
@@ -218,13 +226,19 @@ class ResultConstants(wiring.Component):
         ]
         return read.data
 
-    def _release(self, m, released):
+    def _room(self, taken, released):
+        """Return whether the ring has a word that neither holds."""
+        bits = len(released)
+        return (self._word(taken)[:bits] - released)[:bits] != _RING
+
+    def _release(self, m, released, following):
         """Count words that are no longer needed: tile columns behind their biases, rows."""
         words = {mode: self._config.tile_cols(mode) // self._config.lanes for mode in Mode}
+        m.d.comb += following.eq(released)
         with m.If(self.columns & self.release):
-            m.d.sync += released.eq(released + by_mode(self.mode, words))
+            m.d.comb += following.eq(released + by_mode(self.mode, words))
         with m.If(~self.columns & self.row_end):
-            m.d.sync += released.eq(released + 1)
+            m.d.comb += following.eq(released + 1)
 
     def _complete(self, taken):
         """Return whether the run has no more units than those taken."""

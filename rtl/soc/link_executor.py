@@ -65,17 +65,20 @@ class LinkExecutor(wiring.Component):
         at = Signal(range(BLOCK + 1))  # bytes that are done
         step = Signal(range(len(word) // BYTE + 1))  # bytes of the unit that are done
         status, stored = Signal(ANSWER_BITS), Signal(ANSWER_BITS)
-        peeks = (request.opcode == Opcode.PEEK) | (request.opcode == Opcode.POKE)
-        writes = (request.opcode == Opcode.WRITE) | (request.opcode == Opcode.POKE)
+        peeks_now = (request.opcode == Opcode.PEEK) | (request.opcode == Opcode.POKE)
+        writes_now = (request.opcode == Opcode.WRITE) | (request.opcode == Opcode.POKE)
+        peeks, writes = Signal(), Signal()  # from the cycle after a request came
+        m.d.sync += [peeks.eq(peeks_now), writes.eq(writes_now)]
         unit = Mux(peeks, WORD_BYTES, self._bus)
         address = Signal(len(request.address))
         m.d.comb += address.eq(request.address + at)
-        self._ports(m, word, address, at, step, status, writes)
+        answer = Signal(response_layout)
+        self._ports(m, word, address, at, step, status, writes, answer)
         repeated = self._repeated(m, status, stored)
 
         with m.FSM():
             with m.State("idle"), m.If(self.i.valid):
-                m.d.sync += [at.eq(0), step.eq(0), status.eq(self._refusal(peeks, writes))]
+                m.d.sync += [at.eq(0), step.eq(0), status.eq(self._refusal(peeks_now, writes_now))]
                 m.next = "refused"
             with m.State("refused"):
                 with m.If(writes & repeated):
@@ -93,9 +96,14 @@ class LinkExecutor(wiring.Component):
                     m.d.sync += step.eq(0)
                     m.next = "ask"
             with m.State("ask"):
-                m.d.comb += [self.memory.request.valid.eq(~peeks), self.registers.enable.eq(peeks)]
-                with m.If(peeks | self.memory.request.ready):
+                m.d.comb += self.memory.request.valid.eq(~peeks)
+                m.d.sync += self.registers.enable.eq(peeks)
+                with m.If(peeks):
+                    m.next = "look"
+                with m.Elif(self.memory.request.ready):
                     m.next = "wait"
+            with m.State("look"):
+                m.next = "wait"
             with m.State("wait"), m.If(peeks | self.memory.response.valid):
                 self._answered(m, word, status, peeks)
                 m.next = "bytes"
@@ -110,12 +118,15 @@ class LinkExecutor(wiring.Component):
                     with m.If(at + 1 == request.length):
                         m.next = "answer"
             with m.State("answer"):
+                m.d.sync += self.o.payload.eq(answer)
+                m.next = "send"
+            with m.State("send"):
                 m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
                 with m.If(self.o.ready):
                     m.next = "idle"
         return m
 
-    def _ports(self, m, word, address, at, step, status, writes):
+    def _ports(self, m, word, address, at, step, status, writes, answer):
         """Connect what does not depend on the state."""
         memory, registers = self.memory, self.registers
         request = self.i.p.request
@@ -128,13 +139,13 @@ class LinkExecutor(wiring.Component):
             memory.request.p.write.eq(writes),
             memory.request.p.data.eq(word[-BYTE * self._bus:]),
             memory.response.ready.eq(1),
-            registers.write.eq(writes),
-            registers.address.eq(address),
-            registers.data.eq(word[-WORD_BITS:]),
-            self.o.p.status.eq(status),
-            self.o.p.sequence.eq(Mux(self.i.p.status == Status.FINE, request.sequence, 0)),
-            self.o.p.length.eq(Mux(fine & ~writes, request.length, 0)),
+            answer.status.eq(status),
+            answer.sequence.eq(Mux(self.i.p.status == Status.FINE, request.sequence, 0)),
+            answer.length.eq(Mux(fine & ~writes, request.length, 0)),
         ]
+        # Registers are reached out of registers: their addresses are compared with many.
+        m.d.sync += [registers.enable.eq(0), registers.write.eq(writes),
+                     registers.address.eq(address), registers.data.eq(word[-WORD_BITS:])]
 
     def _refusal(self, peeks, writes):
         """Return what is wrong with a request as such."""
