@@ -13,6 +13,7 @@ from golden.soc.system import System
 
 from ..common.checks import check_config, check_memory
 from ..core.core import Core
+from ..memory.fault_watch import FaultWatch
 from ..sdram.sdram import Sdram
 from ..sdram.sdram_pins import pins_signature
 from .arbiter import MemoryArbiter
@@ -88,6 +89,7 @@ class Soc(wiring.Component):
         for served, user in zip(arbiter.users, (core, link.memory), strict=True):
             connect(m, user.request, served.request)
             connect(m, served.response, user.response)
+        m.submodules.faults = faults = FaultWatch(config, flight)
         connect(m, arbiter.memory, sdram.memory)
         connect(m, link.registers, registers.port)
         connect(m, sdram.pins, flipped(self.pins))
@@ -96,6 +98,12 @@ class Soc(wiring.Component):
             core.start.eq(registers.start),
             core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
             sdram.restart.eq(registers.start),
+            faults.clear.eq(registers.start),
+            faults.sent.eq(core.request.valid & core.request.ready),
+            faults.request.eq(core.request.payload),
+            faults.answered.eq(core.response.valid),
+            faults.error.eq(core.response.p.error),
+            registers.error_source.eq(faults.source), registers.error_address.eq(faults.address),
             *(getattr(registers, name).eq(getattr(core, name))
               for name in ("busy", "done", "status", "index",
                            *(f"counter_{counter}" for counter in COUNTERS))),
