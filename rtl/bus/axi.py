@@ -3,15 +3,18 @@
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.common.config import AcceleratorConfig
+
 from ..common.operands import BYTE
 
 __all__ = ["CACHE", "INCR", "LENGTH_BITS", "Resp", "axi_read_signature", "axi_signature",
-           "axi_write_signature"]
+           "axi_write_signature", "data_bytes_of"]
 
 INCR = 1
 """Of a burst's beats, one lies behind the other."""
 CACHE = 0b0011
 """Normal memory, not cacheable, may be buffered."""
+BEAT_BYTES = 4, 8, 16
 ID_BITS, LENGTH_BITS, SIZE_BITS, BURST_BITS = 1, 8, 3, 2
 
 
@@ -22,6 +25,19 @@ class Resp(enum.Enum, shape=2):
     EXOKAY = 1
     SLVERR = 2
     DECERR = 3
+
+
+def data_bytes_of(config: AcceleratorConfig) -> int:
+    """Return the bytes of a beat.
+
+    Raises
+    ------
+    ValueError
+        If AXI4 has no such beats.
+    """
+    if config.bus_bytes not in BEAT_BYTES:
+        raise ValueError(f"bus_bytes must be 4, 8 or 16 at AXI4, not {config.bus_bytes}")
+    return config.bus_bytes
 
 
 def _address(channel: str, address_bits: int) -> dict:

@@ -13,11 +13,17 @@ from golden.soc.system import ADDRESS_BITS
 from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..memory.memory_port import ADDRESS, memory_signature
-from .axi import CACHE, INCR, axi_read_signature, axi_signature, axi_write_signature
+from .axi import (
+    CACHE,
+    INCR,
+    axi_read_signature,
+    axi_signature,
+    axi_write_signature,
+    data_bytes_of,
+)
 
 __all__ = ["Axi4Master"]
 
-BEAT_BYTES = 4, 8, 16
 MOST_BEATS = 256
 """Of a burst, by the specification."""
 
@@ -63,7 +69,7 @@ class Axi4Master(wiring.Component):
         self._burst = integer("burst", burst, 1, MOST_BEATS)
         self._flight = integer("flight", flight, burst)
         integer("address_bits", address_bits, *ADDRESS_BITS)
-        self._bus_bytes, self._address_bits = _wide(config), address_bits
+        self._bus_bytes, self._address_bits = data_bytes_of(config), address_bits
         super().__init__({
             "memory": In(memory_signature(config)),
             "bus": Out(axi_signature(address_bits, config.bus_bytes)),
@@ -118,13 +124,6 @@ class Axi4Master(wiring.Component):
         wanted = Mux(request.beats > self._burst, self._burst, request.beats)
         wanted = Mux(wanted == 0, 1, wanted)
         return Mux(left < wanted, left, wanted)
-
-
-def _wide(config: AcceleratorConfig) -> int:
-    """Return the bytes of a beat, which AXI4 must have."""
-    if config.bus_bytes not in BEAT_BYTES:
-        raise ValueError(f"bus_bytes must be 4, 8 or 16 at AXI4, not {config.bus_bytes}")
-    return config.bus_bytes
 
 
 class _Half(wiring.Component):

@@ -46,7 +46,7 @@ class Registers(wiring.Component):
     error_source, error_address
         Of :class:`.memory.fault_watch.FaultWatch`.
     base : ``Out(64)``
-        Where memory begins on a bus, from the cycle after `start` on.
+        Where memory begins on a bus, from the second cycle after `start` on.
     irq : ``Out(1)``
         Something is pending that is enabled.
     """
@@ -66,32 +66,35 @@ class Registers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         port = self.port
-        written = {name: Signal(WORD_BITS, name=name.lower()) for name in writable(self._system)}
-        ended, cleared = Signal(), Signal(WORD_BITS)
-        pending = self._pending(m, ended, cleared)
-        values = self._values(m, ended) | written | {"INTERRUPT_PENDING": pending}
+        kept = {name: Signal(WORD_BITS, name=name.lower()) for name, register in REGISTERS.items()
+                if register.access in (Access.WRITE, Access.CLEAR)}
+        ended = Signal()
+        pending = self._pending(m, ended, kept["INTERRUPT_PENDING"])
+        values = self._values(m, ended) | kept | {"INTERRUPT_PENDING": pending}
         m.d.comb += [
-            self.stream.eq(written["STREAM"]), self.stream_bytes.eq(written["STREAM_BYTES"]),
-            self.irq.eq((pending & written["INTERRUPT_ENABLE"]) != 0),
+            self.stream.eq(kept["STREAM"]), self.stream_bytes.eq(kept["STREAM_BYTES"]),
+            self.irq.eq((pending & kept["INTERRUPT_ENABLE"]) != 0),
         ]
-        with m.If(self.start):
-            m.d.sync += self.base.eq(Cat(written["BASE_LOW"], written["BASE_HIGH"]))
+        begun = Signal()
+        m.d.sync += begun.eq(self.start)
+        with m.If(begun):
+            m.d.sync += self.base.eq(Cat(kept["BASE_LOW"], kept["BASE_HIGH"]))
         m.d.sync += [port.value.eq(0), port.answer.eq(Answer.UNKNOWN)]
         with m.Switch(port.address):
             for name, register in REGISTERS.items():
                 with m.Case(register.address):
                     m.d.sync += [port.value.eq(values[name]), port.answer.eq(Answer.DONE)]
                     with m.If(port.enable & port.write):
-                        self._write(m, register, values[name], cleared)
+                        self._write(m, register, kept.get(name), values[name])
         return m
 
-    def _write(self, m, register, value, cleared):
+    def _write(self, m, register, kept, value):
         """Write a register, or refuse to."""
         port = self.port
         if register.access is Access.WRITE:
-            m.d.sync += value.eq(port.data & writable(self._system)[register.name])
+            m.d.sync += kept.eq(port.data & writable(self._system)[register.name])
         elif register.access is Access.CLEAR:
-            m.d.comb += cleared.eq(port.data)
+            m.d.sync += kept.eq(value & ~port.data)
         elif register.access is Access.READ:
             m.d.sync += port.answer.eq(Answer.REFUSED)
         else:
@@ -100,14 +103,14 @@ class Registers(wiring.Component):
             with m.If(wanted & self.busy):
                 m.d.sync += port.answer.eq(Answer.REFUSED)
 
-    def _pending(self, m, ended, cleared):
+    def _pending(self, m, ended, kept):
         """Return what has happened and was not cleared; what happens as it is cleared stays."""
-        register = REGISTERS["INTERRUPT_PENDING"]
-        pending, happened = Signal(WORD_BITS), Signal(WORD_BITS)
-        failed = self.status != 0
-        for name, condition in {"done": ~failed, "failed": failed}.items():
-            m.d.comb += happened[register.field(name).low].eq(ended & condition)
-        m.d.sync += pending.eq((pending & ~cleared) | happened)
+        happened = Signal(WORD_BITS)  # in the cycle before
+        for name, failed in {"done": 0, "failed": 1}.items():
+            bit = happened[REGISTERS["INTERRUPT_PENDING"].field(name).low]
+            m.d.sync += bit.eq(ended & ((self.status != 0) == failed))
+        pending = kept | happened
+        m.d.sync += kept.eq(pending)
         return pending
 
     def _values(self, m, ended):

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import deque
+from collections.abc import Callable
 
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiRam, AxiReadBus, AxiWriteBus
@@ -10,22 +11,25 @@ from cocotbext.axi import AxiBus, AxiRam, AxiReadBus, AxiWriteBus
 PAGE = 4096
 
 
-def axi_ram(bus: AxiBus, clock, memory: bytearray, *, reset=None, active=True, broken=()) -> AxiRam:
+def axi_ram(bus: AxiBus, clock, memory: bytearray, *, reset=None, active=True, broken=(),
+            base=None) -> AxiRam:
     """Return the memory of cocotbext-axi; accesses to the addresses `broken` are errors.
 
-    `memory` is its contents, and is what is written.
+    `memory` is its contents, and is what is written. It begins at `base`, or everywhere.
     """
     ram = AxiRam(bus, clock, reset, active, size=len(memory), mem=memory)
     read, write = ram.read_if._read, ram.write_if._write
 
-    async def broken_read(address, length):
-        if address % len(memory) in broken:
+    def check(address):
+        if address % len(memory) in broken or base not in (None, address - address % len(memory)):
             raise ValueError
+
+    async def broken_read(address, length):
+        check(address)
         return await read(address, length)
 
     async def broken_write(address, data):
-        if address % len(memory) in broken:
-            raise ValueError
+        check(address)
         await write(address, data)
 
     ram.read_if._read, ram.write_if._write = broken_read, broken_write
@@ -56,6 +60,13 @@ def pause(ram: AxiRam, share: float, longest: int = 1):
 class Rules:
     """Rules of AXI4 for a master, watched in every cycle.
 
+    Parameters
+    ----------
+    burst, base, size
+        Most beats of a burst, and the only memory there is.
+    failed
+        Returns whether an error was answered, after which no burst may begin.
+
     Attributes
     ----------
     lengths
@@ -63,12 +74,13 @@ class Rules:
     most
         Most beats that were awaited.
     errors
-        Error responses that have come; set to zero where bursts may begin again.
+        Error responses that have come.
     """
 
-    def __init__(self, bus: AxiBus, clock, *, burst: int, base: int, size: int):
+    def __init__(self, bus: AxiBus, clock, *, burst: int, base: int, size: int,
+                 failed: Callable[[], bool]):
         self._bus, self._clock, self._burst = bus, clock, burst
-        self._base, self._size = base, size
+        self._base, self._size, self._failed = base, size, failed
         self.lengths, self.most, self.errors = {"read": [], "write": []}, 0, 0
         self._offered = {}
 
@@ -76,16 +88,14 @@ class Rules:
         """Watch for ever."""
         ar, r, aw, w, b = (self._bus.read.ar, self._bus.read.r, self._bus.write.aw,
                            self._bus.write.w, self._bus.write.b)
-        awaited, sent, bursts, written = deque(), 0, deque(), deque()
+        awaited, bursts, written = deque(), deque(), deque()
         while True:
             await RisingEdge(self._clock)
-            before = self.errors
             for channel, name in ((ar, "ar"), (aw, "aw")):
-                if length := self._taken(channel, name, ["addr", "len", "size", "burst"], before):
+                if length := self._taken(channel, name, ["addr", "len", "size", "burst"]):
                     (awaited if name == "ar" else bursts).append(length)
                     self.lengths["read" if name == "ar" else "write"].append(length)
-            if said := self._taken(w, "w", ["data", "strb", "last"], 0):
-                sent += 1
+            if said := self._taken(w, "w", ["data", "strb", "last"]):
                 written.append(said[-1])
             while written and bursts and len(written) >= bursts[0]:
                 length = bursts.popleft()
@@ -102,7 +112,7 @@ class Rules:
                 self.errors += int(b.bresp.value) >> 1
             self.most = max(self.most, sum(awaited))
 
-    def _taken(self, channel, name, fields, errors):
+    def _taken(self, channel, name, fields):
         """Check a channel; return the length of the burst or the beat that is taken, if any."""
         valid = getattr(channel, f"{name}valid").value
         held = self._offered.pop(name, None)
@@ -111,8 +121,8 @@ class Rules:
             return None
         said = [int(getattr(channel, name + field).value) for field in fields]
         assert held in (None, said), f"{name} changes while it waits"
-        assert held or not errors, f"{name} begins after an error"
         if name != "w" and held is None:
+            assert not self._failed(), f"{name} begins after an error"
             self._check_burst(channel, name, said)
         if not getattr(channel, f"{name}ready").value:
             self._offered[name] = said

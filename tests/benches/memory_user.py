@@ -18,10 +18,15 @@ class MemoryUser:
         Of the port.
     idle
         Probability in each cycle that nothing is asked for.
+
+    Attributes
+    ----------
+    failed
+        An answer was an error.
     """
 
     def __init__(self, dut, config, *, idle=0.0):
-        self._dut, self._idle = dut, idle
+        self._dut, self._idle, self.failed = dut, idle, False
         self._request, self._response = request_layout(config), response_layout(config)
 
     async def start(self, base: int):
@@ -34,7 +39,7 @@ class MemoryUser:
 
     async def clear(self):
         """Begin again after an error."""
-        self._dut.clear.value = 1
+        self._dut.clear.value, self.failed = 1, False
         await RisingEdge(self._dut.clk)
         self._dut.clear.value = 0
 
@@ -51,6 +56,7 @@ class MemoryUser:
             if self._dut.memory__response__valid.value:
                 answer = unpack(self._response,
                                 int(self._dut.memory__response__payload.value))
+                self.failed |= bool(answer.error)
                 answers.append((answer.data.to_bytes(width, "little"), bool(answer.error)))
         await driver
         for _ in range(100):

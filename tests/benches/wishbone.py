@@ -42,6 +42,8 @@ class PipelinedMemory:
         awaited, cycle, held, given = deque(), 0, None, 0
         unit = len(bus("sel"))
         while True:
+            if not (awaited or given or held or cyc.value):
+                await RisingEdge(cyc)  # which is much faster than to look in every cycle
             stalls = rng.random() < self._stall
             due = bool(awaited) and awaited[0][0] <= cycle and rng.random() >= self._idle
             if due:

@@ -23,7 +23,7 @@ def test_refuses_addresses_that_do_not_reach_all_registers(bits):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", ["32 of 32 bits", "64 of 40 bits", "128 of 64 bits", "one by one"])
+@pytest.mark.parametrize("name", ["32 of 32 bits", "64 of 40 bits", "128 of 64 bits", "no bursts"])
 def test_memory_at_wishbone(name, tmp_path):
     bus = BUSES[name]
     run_cocotb(WishboneMaster(bus.config, address_bits=bus.address_bits, flight=bus.flight),

@@ -64,6 +64,7 @@ def test_all_accesses_are_as_in_golden(system):
                 assert await access(ctx, dut, address) == expected, f"{address:#x}"
             for name in ("stream", "stream_bytes"):
                 assert ctx.get(getattr(dut, name)) == file.written[name.upper()]
+            await ctx.tick()
             assert (ctx.get(dut.base), ctx.get(dut.irq)) == (file.base, file.irq)
 
     simulate(dut, testbench)
