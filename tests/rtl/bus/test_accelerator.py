@@ -4,7 +4,6 @@
 
 import re
 import subprocess
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,4 +89,4 @@ def test_refuses_what_has_no_bus(component):
     with pytest.raises(TypeError, match="^system must be a System, not 8$"):
         component(8)
     with pytest.raises(ValueError, match=r"^address_bits must be within 32\.\.64, not 0$"):
-        component(System(replace(CORE, bus_bytes=8), 0, 1 << 25))
+        component(System(CORE, 0, 1 << 25))
