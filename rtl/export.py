@@ -1,12 +1,19 @@
 # amaranth: UnusedElaboratable=no
-"""Write the Verilog of the accelerator's units.
+"""Write the Verilog of the accelerator's units, or of a whole core at a bus.
 
     python -m rtl.export --config 8x16 --out build/verilog
     python -m rtl.export requant exp2
+    python -m rtl.export --core 8x16 --bus axi4 --out build/axi4
 
 Each unit becomes one file, ``vernier_UNIT.v``, with a top module of the same name. Ports: ``clk``,
 synchronous active-high ``rst``, and for each stream ``S`` of the unit ``S__payload``,
 ``S__valid`` and ``S__ready``; a payload is one vector, its first field in the low bits.
+
+With ``--bus`` there is one file ``vernier_BUS.v``, with the registers beside it: a C header, a
+CMSIS-SVD file and a page of text. Ports of ``axi4`` are ``m_axi_*`` (AXI4), ``s_axi_*``
+(AXI4-Lite), ``aclk``, active-low ``aresetn`` and ``irq``; of ``wishbone`` ``m_wb_*``, ``s_wb_*``,
+``clk``, ``rst`` and ``irq``; of ``neutral`` those of :class:`.soc.controlled_core.ControlledCore`,
+behind which 64 requests at most may await their answers.
 """
 
 import argparse
@@ -22,7 +29,10 @@ from amaranth.lib.wiring import Component
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.config_file import load_config
+from golden.soc.register_files import FILES
+from golden.soc.system import ADDRESS_BITS, MOST_HERTZ, MOST_MEMORY, System
 
+from .bus.accelerator import FLIGHT, AxiAccelerator, WishboneAccelerator
 from .cli import Parser, command, printable
 from .common.exp2 import Exp2
 from .core.core import Core
@@ -34,6 +44,7 @@ from .results.gelu import Gelu
 from .results.requant import Requant
 from .rows.layernorm import LayerNorm
 from .rows.softmax import Softmax
+from .soc.controlled_core import ControlledCore
 
 PROG = "python -m rtl.export"
 
@@ -50,6 +61,13 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
 }
 """How each unit is made from a configuration."""
 
+BUSES: dict[str, Callable[[System], Component]] = {
+    "axi4": AxiAccelerator,
+    "wishbone": WishboneAccelerator,
+    "neutral": lambda system: ControlledCore(system, flight=FLIGHT),
+}
+"""How a core is made at each bus."""
+
 PREFIX = "vernier_"
 
 
@@ -64,6 +82,21 @@ def unit_verilog(unit: str, config: AcceleratorConfig) -> str:
     text = verilog.convert(UNITS[unit](config), name=PREFIX + unit, emit_src=False,
                            strip_internal_attrs=True)
     return _header(unit, config) + text
+
+
+def bus_files(bus: str, system: System) -> dict[str, str]:
+    """Return the files of a core at a bus in :data:`BUSES`, by their names.
+
+    Raises
+    ------
+    ValueError
+        If there is no such core, or its memory cannot be at the bus.
+    """
+    made = BUSES[bus](system)
+    text = verilog.convert(made, name=PREFIX + bus, emit_src=False, strip_internal_attrs=True,
+                           ports=made.ports() if hasattr(made, "ports") else ports_of(made))
+    return {f"{PREFIX}{bus}.v": _header(bus, system.config) + text,
+            **{name: file(system) for name, file in FILES.items()}}
 
 
 def ports_of(unit: Component) -> dict:
@@ -106,13 +139,27 @@ def _unit(text: str) -> str:
     return text
 
 
+def _within(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be within {low}..{high}, not {text!r}")
+        return int(text)
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     parser.add_argument("units", nargs="*", type=_unit, metavar="UNIT",
                         help=f"what to write, among {', '.join(UNITS)} (all)")
-    parser.add_argument("--config", type=_config, default="8x16", metavar="NAME|FILE",
+    parser.add_argument("--config", "--core", type=_config, default="8x16", metavar="NAME|FILE",
                         help=f"configuration: {', '.join(CORES)}, or a TOML file with a table "
                              "[accelerator] (%(default)s)")
+    parser.add_argument("--bus", choices=BUSES, metavar="BUS",
+                        help=f"write a whole core at a bus instead: {', '.join(BUSES)}")
+    parser.add_argument("--address-bits", type=_within(*ADDRESS_BITS), default=64, metavar="N",
+                        help="width of addresses of the bus that memory is on (%(default)s)")
+    parser.add_argument("--clock-hz", type=_within(0, MOST_HERTZ), default=0, metavar="HZ",
+                        help="what the register CLOCK_HZ says; 0 if not known (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/verilog"), metavar="DIR",
                         help="directory to write to (%(default)s)")
     return parser
@@ -122,14 +169,21 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.units and args.bus:
+        parser.error("argument --bus: must not be given with units")
     try:
-        sources = {args.out / f"{PREFIX}{unit}.v": unit_verilog(unit, args.config).encode()
-                   for unit in args.units or UNITS}
+        if args.bus:
+            sources = bus_files(args.bus, System(args.config, args.clock_hz, MOST_MEMORY,
+                                                 args.address_bits))
+        else:
+            sources = {f"{PREFIX}{unit}.v": unit_verilog(unit, args.config)
+                       for unit in args.units or UNITS}
     except ValueError as error:
         parser.error(f"cannot make the units of this configuration: {error}")
-    for path, source in sources.items():
-        write_whole(path, source)
-        print(printable(f"{path}  {len(source):,} bytes"))
+    for name, source in sources.items():
+        path, content = args.out / name, source.encode()
+        write_whole(path, content)
+        print(printable(f"{path}  {len(content):,} bytes"))
     return 0
 
 

@@ -15,8 +15,10 @@ from .system import System
 WORD_BYTES = 4
 WORD_BITS = 8 * WORD_BYTES
 IDENTITY = int.from_bytes(b"VRNR", "little")
-VERSION = 1
+VERSION = 2
 """Of this table; a host refuses another."""
+PAGE_BITS = 12
+"""Memory of a core begins at a multiple of 4 KiB of its bus, which no burst of AXI4 crosses."""
 
 
 class Access(enum.Enum):
@@ -26,6 +28,8 @@ class Access(enum.Enum):
     WRITE = "read-write"
     COMMAND = "write-only"
     """Reads as zero; bits that are written as one do something once."""
+    CLEAR = "write-one-to-clear"
+    """Bits that are written as one become zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,22 @@ class Field:
     bits: int
     doc: str
 
+    @property
+    def mask(self) -> int:
+        """Its bits, in their places."""
+        return (1 << self.bits) - 1 << self.low
+
     def of(self, word: int) -> int:
         """Return the field of a register's value."""
-        return word >> self.low & ((1 << self.bits) - 1)
+        return (word & self.mask) >> self.low
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A register, at a byte `address`; without fields, its value is one number."""
+    """A register, at a byte `address`; without fields, its value is one number.
+
+    It is zero after a reset, unless it is among :func:`constants`.
+    """
 
     name: str
     address: int
@@ -56,8 +68,31 @@ class Register:
         """Return the field of this name."""
         return next(one for one in self.fields if one.name == name)
 
+    @property
+    def mask(self) -> int:
+        """Bits that mean something; the others read as zero."""
+        return sum(one.mask for one in self.fields) or (1 << WORD_BITS) - 1
+
+
+class ErrorSource(enum.IntEnum):
+    """What the core had asked memory for, when the answer was an error."""
+
+    NONE = 0
+    STREAM = 1
+    """More of the program's stream."""
+    READ = 2
+    """What LOAD or PATCHES reads."""
+    WRITE = 3
+    """What STORE writes."""
+
+
+ERROR_SOURCE_BITS = 2
 
 _IDENTITY, _CONFIG, _CONTROL, _COUNTERS = 0x000, 0x040, 0x100, 0x140
+_ENDS = (Field("done", 0, 1, "a run has ended without an error"),
+         Field("failed", 1, 1, "a run has ended with an error"))
+_BASE = ("where memory begins on the bus, a multiple of 4 KiB, for the next run; zero where it is "
+         "the core's own")
 
 
 def _table() -> dict[str, Register]:
@@ -72,7 +107,7 @@ def _table() -> dict[str, Register]:
     block(_IDENTITY,
           ("ID", Access.READ, 'the letters "VRNR", the first in the low byte'),
           ("VERSION", Access.READ, "version of this table of registers"),
-          ("CLOCK_HZ", Access.READ, "clock of the core, in hertz"),
+          ("CLOCK_HZ", Access.READ, "clock of the core, in hertz; 0 if not known"),
           ("MEMORY_BYTES", Access.READ, "external memory, in bytes"))
     block(_CONFIG, *((f"CONFIG_{one.name.upper()}", Access.READ,
                       f"{one.name} of the core's configuration")
@@ -87,7 +122,16 @@ def _table() -> dict[str, Register]:
           ("INDEX", Access.READ, "instructions that have been carried out"),
           ("RUNS", Access.READ, "runs that have ended since reset, modulo 2**32"),
           ("STREAM", Access.WRITE, "address of the program's stream in external memory"),
-          ("STREAM_BYTES", Access.WRITE, "length of the stream, in bytes"))
+          ("STREAM_BYTES", Access.WRITE, "length of the stream, in bytes"),
+          ("INTERRUPT_ENABLE", Access.WRITE, "what raises the interrupt line while it is pending",
+           *_ENDS),
+          ("INTERRUPT_PENDING", Access.CLEAR, "what has happened, until it is cleared", *_ENDS),
+          ("ERROR_SOURCE", Access.READ, "what memory has first answered with an error in a run",
+           Field("source", 0, ERROR_SOURCE_BITS, "golden.soc.registers.ErrorSource: " + ", ".join(
+               f"{one.value} {one.name}" for one in ErrorSource))),
+          ("ERROR_ADDRESS", Access.READ, "its address, as the program has it"),
+          ("BASE_LOW", Access.WRITE, f"{_BASE}, bits 0 to {WORD_BITS - 1}"),
+          ("BASE_HIGH", Access.WRITE, f"{_BASE}, bits {WORD_BITS} to {2 * WORD_BITS - 1}"))
     block(_COUNTERS, *(
         row for name, doc in COUNTERS.items() for row in (
             (f"{name.upper()}_LOW", Access.READ, f"{doc}, bits 0 to {WORD_BITS - 1}"),
@@ -101,6 +145,9 @@ REGISTERS = _table()
 
 BY_ADDRESS = {register.address: register for register in REGISTERS.values()}
 
+SPACE_BITS = max(BY_ADDRESS).bit_length()
+"""Width of the addresses of a bus that all registers are on."""
+
 
 def constants(system: System) -> dict[str, int]:
     """Return the registers whose values never change, and these."""
@@ -108,6 +155,15 @@ def constants(system: System) -> dict[str, int]:
             "MEMORY_BYTES": system.memory_bytes,
             **{f"CONFIG_{one.name.upper()}": getattr(system.config, one.name)
                for one in fields(system.config)}}
+
+
+def writable(system: System) -> dict[str, int]:
+    """Return the registers that keep what is written, and which bits of it."""
+    bus = (1 << system.address_bits) - (1 << min(PAGE_BITS, system.address_bits))
+    masks = {name: register.mask for name, register in REGISTERS.items()
+             if register.access is Access.WRITE}
+    masks["BASE_HIGH"], masks["BASE_LOW"] = divmod(bus, 1 << WORD_BITS)
+    return masks
 
 
 class Answer(enum.IntEnum):
@@ -128,6 +184,8 @@ class CoreState:
     done: int = 0
     status: int = 0
     index: int = 0
+    error_source: int = ErrorSource.NONE
+    error_address: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 
@@ -142,18 +200,32 @@ class RegisterFile:
         Runs that were begun, and how many have ended.
     written
         Values of the registers that can be written.
+    base
+        Where memory begins on the bus, for the run that was begun last.
+    pending
+        INTERRUPT_PENDING.
     """
 
     def __init__(self, system: System):
-        self._constants = constants(system)
+        self._constants, self._writable = constants(system), writable(system)
         self.reset()
 
     def reset(self):
         """Begin anew."""
         self.core = CoreState()
-        self.starts = self.runs = 0
-        self.written = {register.name: 0 for register in REGISTERS.values()
-                        if register.access is Access.WRITE}
+        self.starts = self.runs = self.base = self.pending = 0
+        self.written = dict.fromkeys(self._writable, 0)
+
+    @property
+    def irq(self) -> int:
+        """The interrupt line."""
+        return int(self.pending & self.written["INTERRUPT_ENABLE"] != 0)
+
+    def ended(self):
+        """Note that a run has ended, with the status that the core shows."""
+        self.runs += 1
+        self.pending |= REGISTERS["INTERRUPT_PENDING"].field(
+            "failed" if self.core.status else "done").mask
 
     def read(self, address: int) -> tuple[int, Answer]:
         """Return the value at an address, zero where there is none."""
@@ -167,14 +239,18 @@ class RegisterFile:
         if register is None:
             return Answer.UNKNOWN
         if register.access is Access.WRITE:
-            self.written[register.name] = value
+            self.written[register.name] = value & self._writable[register.name]
             return Answer.DONE
         if register.access is Access.READ:
             return Answer.REFUSED
+        if register.access is Access.CLEAR:
+            self.pending &= ~value
+            return Answer.DONE
         if register.field("start").of(value):
             if self.core.busy:
                 return Answer.REFUSED
             self.starts += 1
+            self.base = (self.written["BASE_HIGH"] << WORD_BITS) + self.written["BASE_LOW"]
         return Answer.DONE
 
     def _values(self) -> dict[str, int]:
@@ -185,6 +261,9 @@ class RegisterFile:
             "STATUS": sum(status[one.name] << one.low for one in REGISTERS["STATUS"].fields),
             "INDEX": core.index,
             "RUNS": self.runs,
+            "INTERRUPT_PENDING": self.pending,
+            "ERROR_SOURCE": core.error_source,
+            "ERROR_ADDRESS": core.error_address,
             **self.written,
         }
         for name, count in core.counters.items():

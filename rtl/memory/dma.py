@@ -12,7 +12,7 @@ from golden.memory.scratchpad import BANK_BITS
 from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.shapes import shape_of
-from .memory_port import ADDRESS, memory_signature, request_layout
+from .memory_port import ADDRESS, AHEAD_BITS, memory_signature, request_layout
 from .scratchpad import read_signature, write_signature
 
 __all__ = ["Dma", "transfer_layout"]
@@ -31,6 +31,7 @@ class Dma(wiring.Component):
     During a transfer it is not: the transfer has the port to itself from the cycle after `start`,
     one request per cycle; responses of the stream may still come in before its own. What is read
     is written to the scratchpad as it comes. A transfer is `done` when all has been answered.
+    Requests say how many beats follow: all of the stream or of a linear transfer, a run of PATCHES.
 
     Parameters
     ----------
@@ -121,13 +122,15 @@ class Dma(wiring.Component):
             m.d.sync += streaming.eq(0)
 
         store = self._store(m, request, sent, walk.last_now)
+        m.d.comb += [request.p.address.eq(walk.address), request.p.beats.eq(walk.beats)]
         with m.If(self.done):
-            m.d.comb += [request.valid.eq(stream_turn), request.p.address.eq(address)]
+            m.d.comb += [request.valid.eq(stream_turn), request.p.address.eq(address),
+                         request.p.beats.eq(_beats(left >> exact_log2(config.bus_bytes))),
+                         request.p.stream.eq(1)]
         with m.Elif(run.opcode == Opcode.STORE):
-            m.d.comb += [request.valid.eq(store), request.p.write.eq(1),
-                         request.p.address.eq(walk.address)]
+            m.d.comb += [request.valid.eq(store), request.p.write.eq(1)]
         with m.Else():
-            m.d.comb += [request.valid.eq(~walk.last_sent), request.p.address.eq(walk.address)]
+            m.d.comb += request.valid.eq(~walk.last_sent)
         m.d.comb += walk.advance.eq(sent & ~self.done)
 
         own = answered & ~for_stream
@@ -227,6 +230,11 @@ class Dma(wiring.Component):
         return zeros == 0
 
 
+def _beats(count):
+    """Return a number of beats, or the largest that a request can say."""
+    return Mux((count >> AHEAD_BITS) != 0, (1 << AHEAD_BITS) - 1, count)
+
+
 class _Walk(wiring.Component):
     """Addresses of a transfer's beats, one after the other.
 
@@ -237,6 +245,8 @@ class _Walk(wiring.Component):
     advance : ``In(1)``
         The beat at `address` has been requested.
     address : ``Out(32)``
+    beats : ``Out(AHEAD_BITS)``
+        So many follow one another from `address` on, itself among them, or more.
     last_now, last_sent : ``Out(1)``
         `address` is that of the last beat; the last beat has been requested.
     """
@@ -245,7 +255,8 @@ class _Walk(wiring.Component):
         self._config = config
         super().__init__({
             "run": In(transfer_layout), "start": In(1), "advance": In(1),
-            "address": Out(ADDRESS), "last_now": Out(1), "last_sent": Out(1),
+            "address": Out(ADDRESS), "beats": Out(AHEAD_BITS),
+            "last_now": Out(1), "last_sent": Out(1),
         })
 
     def elaborate(self, platform):
@@ -263,7 +274,10 @@ class _Walk(wiring.Component):
         patch_end = run_end & (runs == run.run_bytes)
         row_end = patch_end & (columns == 1)
         last = Mux(patches, patch_end & (rows == 1), left == 1)
-        m.d.comb += self.last_now.eq(last)
+        m.d.comb += [
+            self.last_now.eq(last),
+            self.beats.eq(_beats(Mux(patches, (run.run_bytes - in_run)[exact_log2(bus):], left))),
+        ]
         with m.If(self.start):
             m.d.sync += [
                 self.address.eq(run.address), run_start.eq(run.address), patch.eq(run.address),

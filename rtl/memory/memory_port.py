@@ -7,14 +7,22 @@ from golden.common.config import AcceleratorConfig
 
 from ..common.operands import BYTE
 
-__all__ = ["memory_signature", "request_layout", "response_layout"]
+__all__ = ["ADDRESS", "AHEAD_BITS", "memory_signature", "request_layout", "response_layout"]
 
 ADDRESS = 32
+AHEAD_BITS = 8
 
 
 def request_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """A beat of ``bus_bytes`` bytes to be read or written; `address` in bytes, a multiple of it."""
-    return data.StructLayout({"address": ADDRESS, "write": 1, "data": BYTE * config.bus_bytes})
+    """A beat of ``bus_bytes`` bytes to be read or written; `address` in bytes, a multiple of it.
+
+    `beats` tells of bursts: as far as is known, that many requests, this one among them, are for
+    beats one behind the other; 0 says nothing. Those to write come, with no others between them.
+    Those to read may stop early, and others may come first. `stream` says that a beat is of a
+    program's stream.
+    """
+    return data.StructLayout({"address": ADDRESS, "write": 1, "data": BYTE * config.bus_bytes,
+                              "beats": AHEAD_BITS, "stream": 1})
 
 
 def response_layout(config: AcceleratorConfig) -> data.StructLayout:

@@ -6,19 +6,17 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
-from golden.core.counters import COUNTERS
 from golden.core.isa import INDEX_BITS
 from golden.cycles.memory_model import SdramMemory
 from golden.sdram.sdram import Schedule
 from golden.soc.system import System
 
 from ..common.checks import check_config, check_memory
-from ..core.core import Core
 from ..sdram.sdram import Sdram
 from ..sdram.sdram_pins import pins_signature
 from .arbiter import MemoryArbiter
+from .controlled_core import ControlledCore
 from .host_link import SerialLink
-from .registers import Registers
 
 __all__ = ["Soc"]
 
@@ -28,7 +26,7 @@ class Soc(wiring.Component):
 
     ::
 
-        rx, tx <--> SerialLink --- registers ---> Core
+        rx, tx <--> SerialLink --- registers ---> ControlledCore
                         |                          |
                         +----> MemoryArbiter <-----+
                                      |
@@ -80,29 +78,23 @@ class Soc(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, clock_hz, memory = self._system.config, self._system.clock_hz, self._memory
-        m.submodules.core = core = Core(config)
-        m.submodules.registers = registers = Registers(self._system)
-        m.submodules.link = link = SerialLink(self._system, self._baud)
         m.submodules.sdram = sdram = Sdram(config, memory.chip, clock_hz, memory.capture)
         flight = max(16, 2 * sdram.latency)
+        m.submodules.core = core = ControlledCore(self._system, flight=flight)
+        m.submodules.link = link = SerialLink(self._system, self._baud)
         m.submodules.arbiter = arbiter = MemoryArbiter(config, users=2, flight=flight)
-        connect(m, core.request, arbiter.users[0].request)
-        connect(m, arbiter.users[0].response, core.response)
+        connect(m, core.memory.request, arbiter.users[0].request)
+        connect(m, arbiter.users[0].response, core.memory.response)
         connect(m, arbiter.users[1].response, link.memory.response)
         self._hosts_requests(m, link.memory.request, arbiter.users[1].request)
         connect(m, arbiter.memory, sdram.memory)
-        connect(m, link.registers, registers.port)
+        connect(m, link.registers, core.registers)
         connect(m, sdram.pins, flipped(self.pins))
         m.d.comb += [
             link.rx.eq(self.rx), self.tx.eq(link.tx),
-            core.start.eq(registers.start),
-            core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
-            sdram.restart.eq(registers.start),
-            *(getattr(registers, name).eq(getattr(core, name))
-              for name in ("busy", "done", "status", "index",
-                           *(f"counter_{counter}" for counter in COUNTERS))),
-            self.begins.eq(registers.start), self.index.eq(core.index),
-            self.running.eq(core.busy), self.failed.eq(core.done & (core.status != 0)),
+            sdram.restart.eq(core.begins),
+            self.begins.eq(core.begins), self.index.eq(core.index),
+            self.running.eq(core.busy), self.failed.eq(core.failed),
         ]
         self._blink(m, clock_hz)
         return m

@@ -21,6 +21,8 @@ class System:
         Contents: uint8 (bytes,) from :data:`TOP` on, uint16 (words, rows).
     requests
         Cycle, address and direction of each accepted request.
+    hints
+        What it says of beats that follow, and whether it is of the stream.
     stream
         Beats that came of the stream.
     reserved, free
@@ -33,7 +35,8 @@ class System:
         self.config, self.dut = config, Dma(config)
         self.memory = rng.integers(0, 256, MEMORY_BYTES, np.uint8)
         self.words = rng.integers(0, 1 << 16, (config.scratchpad_words, config.rows), np.uint16)
-        self.requests, self.stream, self.reserved, self.cycle = [], [], 0, 0
+        self.requests, self.hints, self.stream = [], [], []
+        self.reserved = self.cycle = 0
         self.free = self.limit = config.stream_words * config.cols // config.bus_bytes
         self._latency, self._jitter, self._faults = latency, jitter, set(faults)
         self._stall, self._idle, self._full, self._rng = stall, idle, full, random.Random(seed)
@@ -58,6 +61,7 @@ class System:
                 due = self.cycle + self._latency + rng.randint(0, self._jitter)
                 answers.append((due, data, len(self.requests) in self._faults))
                 self.requests.append((self.cycle, request.address, request.write))
+                self.hints.append((request.beats, request.stream))
             self.cycle += 1
 
     def _access(self, request):

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from amaranth.back import verilog
 from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
+from cocotb_tools.runner import VerilatorControlFile, get_runner
 
 # Generated Verilog extends and truncates operands implicitly, as the language defines, and lists
 # the states of a state machine without the codes that none of them has.
 VERILATOR_ARGS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"]
+
+# What has one word or one tile in a core that is small has indexes of no bits.
+SMALL = ["-Wno-ASCRANGE", "-Wno-CMPCONST"]
 
 _SIM = os.environ.get("SIM", "verilator")
 _BUILD_ARGS = VERILATOR_ARGS if _SIM == "verilator" else []
@@ -39,15 +42,27 @@ def build_cocotb(dut, build_dir: Path):
                     **_COMMON)
 
 
+def build_verilog(source: Path, top: str, build_dir: Path):
+    """Build a Verilog file whose top module is `top`; only its ports can be seen, which is faster
+    where it is large.
+    """
+    visible = build_dir / "visible.vlt"
+    visible.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n')
+    _runner().build(sources=[VerilatorControlFile(visible), source], always=True,
+                    build_args=[*_BUILD_ARGS, "-no-public-flat-rw", *SMALL],
+                    build_dir=build_dir, **_COMMON | {"hdl_toplevel": top})
+
+
 def run_built(*, testbench: str, build_dir: Path, env: dict[str, str] | None = None,
-              seed: int = 1, only: str | None = None):
+              seed: int = 1, only: str | None = None, top: str = "top"):
     """Run the cocotb tests in module `testbench` on what was built in `build_dir`.
 
     All of them, or those whose names match the regular expression `only`.
     """
     results = _runner().test(test_module=testbench, build_dir=build_dir, test_dir=build_dir,
                              seed=seed, test_filter=only, extra_env=env or {},
-                             hdl_toplevel_lang="verilog", **_COMMON)
+                             hdl_toplevel_lang="verilog",
+                             **_COMMON | {"hdl_toplevel": top})
     tests, failures = get_results(results)
     assert tests > 0, f"no cocotb test ran in {testbench}"
     assert failures == 0, f"{failures} of {tests} cocotb tests of {testbench} failed"

@@ -45,7 +45,8 @@ def happens(board: Device, event: Event) -> bytes:
         board.registers.core = core
         core.busy = busy
     else:
-        board.registers.runs += core.busy > event.value
+        if core.busy > event.value:
+            board.registers.ended()
         core.busy = event.value
     return b""
 

@@ -68,11 +68,18 @@ def test_says_nothing_of_the_machine_it_was_made_on():
     (["--config", "BAD"], r"cannot use .*: lanes must divide cols"),
     (["--config", "NOT_TOML"], r"cannot use .*: "),
     (["--config", "TEXT"], r"cannot use .*: rows must be an integer, not '4'"),
+    (["--bus", "pci"], "argument --bus: invalid choice: 'pci'"),
+    (["--bus", "axi4", "exp2"], "argument --bus: must not be given with units"),
+    (["--bus", "axi4", "--address-bits", "31"],
+     r"argument --address-bits: must be within 32\.\.64, not '31'"),
+    (["--bus", "axi4", "--clock-hz", "-1"], "argument --clock-hz: "),
+    (["--bus", "axi4", "--config", "NARROW"], "bus_bytes must be 4, 8 or 16 at AXI4, not 2"),
     (["--out", "FILE/x", "exp2"], r"cannot write .*: Not a directory"),
 ])
 def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path, capsys):
     files = {"BAD": "[accelerator]\ncols = 16\nlanes = 5\n", "NOT_TOML": "rows: 4\n",
-             "TEXT": "[accelerator]\nrows = '4'\n", "FILE": ""}
+             "TEXT": "[accelerator]\nrows = '4'\n", "FILE": "",
+             "NARROW": "[accelerator]\nrows = 4\ncols = 4\nlanes = 4\nbus_bytes = 2\n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     arguments = [re.sub(f"^({'|'.join(files)})", rf"{tmp_path}/\1", word) for word in arguments]

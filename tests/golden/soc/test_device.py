@@ -150,7 +150,8 @@ def test_refuses_memory_of_another_size():
 
 @pytest.mark.parametrize(("change", "error", "message"), [
     ({"config": 8}, TypeError, "config must be an AcceleratorConfig, not 8"),
-    ({"clock_hz": 0}, ValueError, r"clock_hz must be within 1\.\.4294967295, not 0"),
+    ({"clock_hz": -1}, ValueError, r"clock_hz must be within 0\.\.4294967295, not -1"),
+    ({"address_bits": 31}, ValueError, r"address_bits must be within 32\.\.64, not 31"),
     ({"memory_bytes": 0}, ValueError, r"memory_bytes must be within 1\.\.2147483648, not 0"),
     ({"memory_bytes": 6}, ValueError, "memory_bytes must be a multiple of 4, not 6"),
 ])

@@ -10,8 +10,10 @@ from golden.soc.registers import (
     WORD_BITS,
     Access,
     Answer,
+    ErrorSource,
     RegisterFile,
     constants,
+    writable,
 )
 from golden.soc.system import System
 
@@ -32,7 +34,8 @@ def read(file, name):
 def test_addresses_are_those_that_hosts_know():
     known = {"ID": 0, "VERSION": 4, "CLOCK_HZ": 8, "MEMORY_BYTES": 12, "CONFIG_ROWS": 0x40,
              "CONFIG_KEY_WORDS": 0x7c, "CONTROL": 0x100, "STATUS": 0x104, "INDEX": 0x108,
-             "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114, "CYCLES_LOW": 0x140,
+             "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114,
+             "INTERRUPT_ENABLE": 0x118, "BASE_HIGH": 0x12c, "CYCLES_LOW": 0x140,
              "CYCLES_HIGH": 0x144, "WRITES_HIGH": 0x194}
     assert {name: REGISTERS[name].address for name in known} == known
     assert len(BY_ADDRESS) == len(REGISTERS)
@@ -50,10 +53,10 @@ def test_fields_are_within_their_registers_and_apart():
     for register in REGISTERS.values():
         taken = 0
         for field in register.fields:
-            mask = (1 << field.bits) - 1 << field.low
-            assert not taken & mask
-            assert mask < 1 << WORD_BITS
-            taken |= mask
+            assert not taken & field.mask
+            assert field.mask < 1 << WORD_BITS
+            taken |= field.mask
+        assert register.mask == (taken or (1 << WORD_BITS) - 1)
         assert register.doc
         assert not register.doc.endswith(".")
 
@@ -81,7 +84,7 @@ def test_writing_does_what_access_says(file):
         answer = file.write(register.address, 0x12345678)
         assert answer == (Answer.REFUSED if register.access is Access.READ else Answer.DONE), name
         if register.access is Access.WRITE:
-            assert read(file, name) == 0x12345678
+            assert read(file, name) == 0x12345678 & writable(SYSTEM)[name]
     assert file.write(0x800, 0) == Answer.UNKNOWN
     assert file.read(0x800) == (0, Answer.UNKNOWN)
 
@@ -94,3 +97,39 @@ def test_a_run_is_begun_once_and_not_while_one_is_going_on(file):
     file.core.busy = 1
     assert [file.write(control, value) for value in (1, 0)] == [Answer.REFUSED, Answer.DONE]
     assert file.starts == 1
+
+
+@pytest.mark.parametrize(("bits", "low", "high"), [
+    (0, 0, 0), (32, 0xfffff000, 0), (40, 0xfffff000, 0xff), (64, 0xfffff000, 0xffffffff)])
+def test_memory_begins_at_a_page_of_the_bus(bits, low, high):
+    file = RegisterFile(System(CORES["4x4"], 0, 1 << 25, bits))
+    for name in ("BASE_LOW", "BASE_HIGH"):
+        file.write(REGISTERS[name].address, 0xffffffff)
+    assert (read(file, "BASE_LOW"), read(file, "BASE_HIGH")) == (low, high)
+    assert file.base == 0
+    file.write(REGISTERS["CONTROL"].address, 1)
+    file.write(REGISTERS["BASE_LOW"].address, 0)
+    assert file.base == (high << 32) + low
+
+
+def test_the_end_of_a_run_is_pending_until_it_is_cleared(file):
+    enable, pending = (REGISTERS[f"INTERRUPT_{name}"].address for name in ("ENABLE", "PENDING"))
+    file.ended()
+    assert (read(file, "INTERRUPT_PENDING"), file.irq) == (1, 0)
+    file.write(enable, 2)
+    assert file.irq == 0
+    file.core.status = 2
+    file.ended()
+    assert (read(file, "INTERRUPT_PENDING"), file.irq) == (3, 1)
+    assert file.write(pending, 2) == Answer.DONE
+    assert (read(file, "INTERRUPT_PENDING"), file.irq) == (1, 0)
+    file.write(enable, 1)
+    assert file.irq == 1
+
+
+def test_an_error_of_memory_is_read(file):
+    file.core.error_source, file.core.error_address = ErrorSource.WRITE, 0x1234
+    source = REGISTERS["ERROR_SOURCE"]
+    assert source.field("source").of(read(file, "ERROR_SOURCE")) == ErrorSource.WRITE
+    assert "3 WRITE" in source.field("source").doc
+    assert read(file, "ERROR_ADDRESS") == 0x1234

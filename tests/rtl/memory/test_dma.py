@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 
+import itertools
 import random
 
 import pytest
@@ -116,6 +117,30 @@ def test_hundreds_of_beats_are_awaited_at_once(kind):
                    stream_bytes=4 * SQUARE.stream_words, latency=700)
     first = sum(cycle < system.requests[0][0] + 700 for cycle, *_ in system.requests)
     assert first > 256 + system.limit
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_requests_say_how_many_beats_follow(name):
+    config = CONFIGS[name]
+    system = check(config, random_transfers(config, 5), full=0.9, **KINDS["slow memory"],
+                   stream_bytes=5 * config.stream_words * config.cols)
+    streamed = [address >= TOP + STREAM for _, address, _ in system.requests]
+    assert [bool(stream) for _, stream in system.hints] == streamed
+    for of_stream in (True, False):
+        ours = [(address, beats) for (_, address, _), (beats, _), stream in zip(
+            system.requests, system.hints, streamed, strict=True) if stream == of_stream]
+        for (address, beats), (following, left) in itertools.pairwise([*ours, (0, 1)]):
+            assert beats > 0
+            if beats > 1:
+                assert following == address + config.bus_bytes
+                assert left == beats - 1 or beats == left == 255
+        assert max(beats for _, beats in ours) > 8
+
+
+@pytest.mark.parametrize(("kind", "beats"), [("LOAD", 255), ("STORE", 255), ("long runs", 127),
+                                             ("many runs", 1)])
+def test_the_first_request_of_a_transfer_says_its_length(kind, beats):
+    assert check(SQUARE, [LONG[kind](random.Random(5))]).hints[0] == (beats, 0)
 
 
 def test_wrong_bit_is_noticed():

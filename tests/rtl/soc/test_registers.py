@@ -6,13 +6,14 @@ import pytest
 
 from golden.common.config import CORES
 from golden.core.counters import COUNTERS
-from golden.soc.registers import REGISTERS, RegisterFile
+from golden.soc.registers import REGISTERS, ErrorSource, RegisterFile
 from golden.soc.system import System
 from rtl.core.core import Core
 from rtl.soc.registers import Registers
 from tests.benches.simulate import simulate
 
-SYSTEM = System(CORES["4x4"], 50_000_000, 1 << 20)
+SYSTEMS = [System(CORES["4x4"], 50_000_000, 1 << 20, bits) for bits in (0, 32, 40, 64)]
+SYSTEM = SYSTEMS[0]
 
 
 async def access(ctx, dut, address, data=None):
@@ -27,23 +28,31 @@ async def access(ctx, dut, address, data=None):
     return ctx.get(port.value), ctx.get(port.answer), started
 
 
-def test_all_accesses_are_as_in_golden():
-    dut, file, rng = Registers(SYSTEM), RegisterFile(SYSTEM), random.Random(1)
+def shown(rng, core):
+    """Have a core show something else."""
+    core.busy, core.done, core.status = (rng.randrange(2) for _ in range(3))
+    core.index, core.error_source = rng.randrange(1 << 16), rng.choice(list(ErrorSource))
+    core.error_address = rng.getrandbits(32)
+    core.counters = {name: rng.randrange(1 << 40) for name in COUNTERS}
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: f"{system.address_bits} bits")
+def test_all_accesses_are_as_in_golden(system):
+    dut, file, rng = Registers(system), RegisterFile(system), random.Random(1)
     addresses = [one.address for one in REGISTERS.values()] + [0x10, 0x1, 0x800, 0xfffffffc]
 
     async def testbench(ctx):
         for _ in range(1500):
             core = file.core
             was_busy = core.busy
-            core.busy, core.done, core.status = (rng.randrange(2) for _ in range(3))
-            file.runs += was_busy > core.busy
-            core.index = rng.randrange(1 << 16)
-            core.counters = {name: rng.randrange(1 << 40) for name in COUNTERS}
-            for name in ("busy", "done", "status", "index"):
+            shown(rng, core)
+            for name in ("busy", "done", "status", "index", "error_source", "error_address"):
                 ctx.set(getattr(dut, name), getattr(core, name))
             for name, value in core.counters.items():
                 ctx.set(getattr(dut, f"counter_{name}"), value)
             await ctx.tick()
+            if was_busy > core.busy:
+                file.ended()
             address, data = rng.choice(addresses), rng.getrandbits(32)
             if rng.random() < 0.5:
                 starts = file.starts
@@ -55,6 +64,24 @@ def test_all_accesses_are_as_in_golden():
                 assert await access(ctx, dut, address) == expected, f"{address:#x}"
             for name in ("stream", "stream_bytes"):
                 assert ctx.get(getattr(dut, name)) == file.written[name.upper()]
+            await ctx.tick()
+            assert (ctx.get(dut.base), ctx.get(dut.irq)) == (file.base, file.irq)
+
+    simulate(dut, testbench)
+
+
+def test_what_happens_as_it_is_cleared_stays():
+    dut = Registers(SYSTEM)
+
+    async def testbench(ctx):
+        await access(ctx, dut, REGISTERS["INTERRUPT_ENABLE"].address, 1)
+        ctx.set(dut.busy, 1)
+        await ctx.tick()
+        ctx.set(dut.busy, 0)
+        await access(ctx, dut, REGISTERS["INTERRUPT_PENDING"].address, 1)  # as the run ends
+        assert ctx.get(dut.irq)
+        await access(ctx, dut, REGISTERS["INTERRUPT_PENDING"].address, 1)
+        assert not ctx.get(dut.irq)
 
     simulate(dut, testbench)
 

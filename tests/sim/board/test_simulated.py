@@ -15,7 +15,7 @@ from golden.cycles.timing import timing
 from golden.network.network import Precision
 from golden.network.vit import Vit
 from golden.soc.link import BLOCK, Status
-from golden.soc.registers import REGISTERS
+from golden.soc.registers import REGISTERS, ErrorSource
 from sim.board import __main__ as command
 from sim.board import opened
 from sim.board.board import Board
@@ -163,6 +163,9 @@ def test_a_stream_beyond_memory_is_a_bus_error(board):
     board.link.poke("STREAM", board.system.memory_bytes)
     with pytest.raises(RunFailed, match=r"^instruction 0 \(\w+\): memory has answered with an er"):
         board.run(program, pixels(1, SHAPE)[0])
+    assert board.link.peek("ERROR_SOURCE") == ErrorSource.STREAM
+    assert board.link.peek("ERROR_ADDRESS") == board.system.memory_bytes
+    assert board.link.peek("INTERRUPT_PENDING") >> 1 == 1
 
 
 def test_programs_that_the_board_cannot_run_are_refused(board):

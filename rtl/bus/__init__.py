@@ -1,0 +1,1 @@
+"""The core at standard buses: AXI4, AXI4-Lite and Wishbone."""

@@ -1,0 +1,81 @@
+"""A core with its registers: what every system has of it, whatever its buses are."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.common.checks import integer
+from golden.core.counters import COUNTERS
+from golden.core.isa import INDEX_BITS
+from golden.soc.registers import WORD_BITS
+from golden.soc.system import System
+
+from ..common.checks import check_system
+from ..core.core import Core
+from ..memory.fault_watch import FaultWatch
+from ..memory.memory_port import memory_signature
+from .registers import Registers, register_signature
+
+__all__ = ["ControlledCore"]
+
+
+class ControlledCore(wiring.Component):
+    """A core that registers start, and that tells what has become of a run.
+
+    Parameters
+    ----------
+    system : :class:`System`
+    flight : int
+        Most requests to memory that await their answers, whatever is behind the port.
+
+    Members
+    -------
+    registers : ``In(register_signature)``
+    memory : ``Out(memory_signature(config))``
+    base : ``Out(64)``
+        Where memory begins on a bus, for the present run.
+    begins : ``Out(1)``
+        A run begins in this cycle; no request is on its way.
+    busy, failed, index : ``Out(1)``, ``Out(1)``, ``Out(INDEX_BITS)``
+        A run is going on; the last one has ended with an error; instructions that have been
+        carried out.
+    irq : ``Out(1)``
+        The interrupt line.
+    """
+
+    def __init__(self, system: System, *, flight: int):
+        check_system(system)
+        self._system, self._flight = system, integer("flight", flight, 1)
+        super().__init__({
+            "registers": In(register_signature),
+            "memory": Out(memory_signature(system.config)),
+            "base": Out(2 * WORD_BITS), "begins": Out(1),
+            "busy": Out(1), "failed": Out(1), "index": Out(INDEX_BITS), "irq": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._system.config
+        m.submodules.core = core = Core(config)
+        m.submodules.registers = registers = Registers(self._system)
+        m.submodules.faults = faults = FaultWatch(config, self._flight)
+        connect(m, core.request, flipped(self.memory.request))
+        connect(m, flipped(self.memory.response), core.response)
+        connect(m, flipped(self.registers), registers.port)
+        m.d.comb += [
+            core.start.eq(registers.start),
+            core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
+            *(getattr(registers, name).eq(getattr(core, name))
+              for name in ("busy", "done", "status", "index",
+                           *(f"counter_{counter}" for counter in COUNTERS))),
+            faults.clear.eq(registers.start),
+            faults.sent.eq(core.request.valid & core.request.ready),
+            faults.request.eq(core.request.payload),
+            faults.answered.eq(core.response.valid),
+            faults.error.eq(core.response.p.error),
+            registers.error_source.eq(faults.source), registers.error_address.eq(faults.address),
+            self.base.eq(registers.base), self.begins.eq(registers.start),
+            self.busy.eq(core.busy), self.failed.eq(core.done & (core.status != 0)),
+            self.index.eq(core.index), self.irq.eq(registers.irq),
+        ]
+        return m

@@ -1,0 +1,154 @@
+"""cocotb testbench of an exported core: a host's view of it, and memory of others behind it.
+
+TB_BUS names the bus, TB_RUN a file with a program's memory, what is to be told, and the logits.
+"""
+
+import logging
+import os
+import random
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, First, RisingEdge
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp
+from cocotbext.wishbone.driver import WBOp, WishboneMaster
+
+from golden.core.isa import Status
+from golden.soc.registers import IDENTITY, REGISTERS, ErrorSource
+from tests.benches.axi import axi_ram
+from tests.benches.wishbone import NAMES, PipelinedMemory
+
+BUS = os.environ["TB_BUS"]
+RUN = dict(np.load(os.environ["TB_RUN"]))
+BASE = 0xab_cdc0_0000
+MOST_CYCLES = 4_000_000
+
+
+class AxiHost:
+    """The host of a core at AXI4."""
+
+    def __init__(self, dut, memory, broken):
+        self.dut, self.clock = dut, dut.aclk
+        logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)  # a line per burst
+        self._ram = axi_ram(AxiBus.from_prefix(dut, "m_axi"), dut.aclk, memory,
+                            reset=dut.aresetn, active=False, broken=broken, base=BASE)
+        self._registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk,
+                                        dut.aresetn, reset_active_level=False)
+
+    def reset(self, level):
+        """Hold the reset, or not."""
+        self.dut.aresetn.value = int(not level)
+
+    async def stall(self):
+        """Have each channel pause now and then, for ever."""
+        write, read, rng = self._ram.write_if, self._ram.read_if, random.Random(1)
+        channels = [write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
+                    read.r_channel]
+        while True:
+            for channel in channels:
+                channel.pause = rng.random() < 0.2
+            await ClockCycles(self.clock, rng.randint(1, 40))
+
+    async def write(self, name, value):
+        """Write a register."""
+        answer = await self._registers.write(REGISTERS[name].address, value.to_bytes(4, "little"))
+        assert answer.resp == AxiResp.OKAY, name
+
+    async def read(self, name):
+        """Return a register."""
+        answer = await self._registers.read(REGISTERS[name].address, 4)
+        assert answer.resp == AxiResp.OKAY, name
+        return int.from_bytes(answer.data, "little")
+
+
+class WishboneHost:
+    """The host of a core at Wishbone."""
+
+    def __init__(self, dut, memory, broken):
+        self.dut, self.clock = dut, dut.clk
+        self._memory = PipelinedMemory(dut, "m_wb_", dut.clk, memory, broken=broken, stall=0.1,
+                                       idle=0.1, latency=6)
+        self._registers = WishboneMaster(dut, "s_wb", dut.clk, timeout=10, signals_dict=NAMES)
+
+    def reset(self, level):
+        """Hold the reset, or not."""
+        self.dut.rst.value = int(level)
+
+    async def stall(self):
+        """Be memory, which stalls."""
+        await self._memory.run()
+
+    async def write(self, name, value):
+        """Write a register."""
+        self._memory.errors = 0
+        (answer,) = await self._registers.send_cycle([WBOp(REGISTERS[name].address // 4, value)])
+        assert answer.ack == 1, name
+
+    async def read(self, name):
+        """Return a register."""
+        (answer,) = await self._registers.send_cycle([WBOp(REGISTERS[name].address // 4)])
+        assert answer.ack == 1, name
+        return int(answer.datrd)
+
+
+async def started(dut, broken=frozenset()):
+    """Return a host, and its memory with the program in it, which the core is told of."""
+    memory = bytearray(RUN["memory"].tobytes())
+    host = {"axi4": AxiHost, "wishbone": WishboneHost}[BUS](dut, memory, broken)
+    Clock(host.clock, 10, unit="ns").start()
+    host.reset(1)
+    await ClockCycles(host.clock, 4)
+    host.reset(0)
+    cocotb.start_soon(host.stall())
+    await ClockCycles(host.clock, 2)
+    assert await host.read("ID") == IDENTITY
+    for name, value in {"STREAM": RUN["stream"][0], "STREAM_BYTES": RUN["stream"][1],
+                        "BASE_LOW": BASE & 0xffff_ffff, "BASE_HIGH": BASE >> 32,
+                        "INTERRUPT_ENABLE": 3}.items():
+        await host.write(name, int(value))
+    return host, memory
+
+
+async def run(host):
+    """Start the core, and return STATUS when it has raised its interrupt."""
+    await host.write("CONTROL", 1)
+    await First(RisingEdge(host.dut.irq), ClockCycles(host.clock, MOST_CYCLES))
+    assert host.dut.irq.value == 1
+    return await host.read("STATUS")
+
+
+@cocotb.test(timeout_time=100, timeout_unit="ms")
+async def a_model_runs_whole(dut):
+    """Its logits are those of golden."""
+    host, memory = await started(dut)
+    status = REGISTERS["STATUS"].field
+    word = await run(host)
+    assert [status(name).of(word) for name in ("busy", "done", "error")] == [0, 1, Status.FINE]
+    assert await host.read("INTERRUPT_PENDING") == 1
+    assert await host.read("ERROR_SOURCE") == ErrorSource.NONE
+    assert await host.read("INDEX") == RUN["instructions"]
+    cycles, reads = await host.read("CYCLES_LOW"), await host.read("READS_LOW")
+    cocotb.log.info("%d cycles, %d with ideal memory; %d beats read", cycles, RUN["cycles"], reads)
+    assert RUN["cycles"] <= cycles < 1.05 * RUN["cycles"]
+    first, size = (int(value) for value in RUN["logits_place"])
+    found = np.frombuffer(memory[first:first + size], "<i2")[:len(RUN["logits"])]
+    assert found.tolist() == RUN["logits"].tolist()
+
+
+@cocotb.test(timeout_time=100, timeout_unit="ms")
+async def an_error_of_memory_is_told_with_its_address(dut):
+    """Then the core runs again."""
+    first = int(RUN["stream"][0])
+    broken = {first + 0x404}
+    host, _ = await started(dut, broken)
+    for attempt in range(2):
+        word = await run(host)
+        assert REGISTERS["STATUS"].field("error").of(word) == Status.BUS_ERROR
+        assert await host.read("INTERRUPT_PENDING") == 2
+        assert await host.read("ERROR_SOURCE") == ErrorSource.STREAM
+        assert await host.read("ERROR_ADDRESS") == first + 0x404 + 0x800 * attempt
+        await host.write("INTERRUPT_PENDING", 3)
+        assert dut.irq.value == 0
+        broken.clear()
+        broken.add(first + 0xc04)
