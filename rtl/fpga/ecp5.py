@@ -18,10 +18,10 @@ attributes only where it reads Verilog.
 def prepared(top: str) -> str:
     """Return the commands of yosys between reading a design and its synthesis.
 
-    ABC9 mixes up names of wires with its own.
+    ABC9 mixes up names of wires with its own, and takes ``values[0]`` for a bit of ``values``.
     """
     return "\n".join([f"hierarchy -top {top}", UNCHECKED_READS, "proc", "flatten",
-                      "rename -hide w:*$*"])
+                      "rename -hide w:*$* w:*[[]*"])
 
 
 RESOURCES = (Resource("LUTs", "TRELLIS_COMB"), Resource("flip-flops", "TRELLIS_FF"),
