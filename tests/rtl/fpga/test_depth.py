@@ -12,7 +12,7 @@ from rtl.fpga.depth import logic_depth, parse_depth
 from rtl.timing import UNITS, main
 
 LIMITS = {"sequencer": 13, "constant_store": 13, "program_stream": 12, "memory_side": 11,
-          "product_path": 14, "row_path": 20, "prediction": 20,
+          "product_path": 14, "row_path": 11, "prediction": 18,
           "registers": 5, "link": 18, "arbiter": 11, "sdram": 21, "core": 23}
 """What the units of the 4x4 core have. A ready that passes through a unit on its way from one
 register to the next, or an adder behind an adder, shows up here; make it shorter, not the limit
