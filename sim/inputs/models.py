@@ -98,8 +98,9 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
     name
         Short name or timm name.
     weights
-        File with the weights under timm's key names, see :func:`.weights.read_weights`. A file of
-        :mod:`sim.train` says itself what model it is for, unless `name` is one of timm's.
+        File with the weights under timm's key names or Hugging Face's, see
+        :func:`.weights.load_weights`. A file of :mod:`sim.train` says itself what model it is
+        for, unless `name` is one of timm's.
     pretrained
         Download the weights timm has for the model. Not together with `weights`; with neither,
         they are random. A model of the package has its own weights in both cases.
