@@ -56,7 +56,7 @@ def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None)
                   linear(hidden, dim))
     return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, dim),
                    np.zeros((shape.tokens, dim), np.int16), (block,) * shape.depth, norm,
-                   linear(dim, shape.classes), np.zeros(shape.sites, np.int16),
+                   linear(shape.classified_dim, shape.classes), np.zeros(shape.sites, np.int16),
                    () if tap is None else (tap,))
 
 

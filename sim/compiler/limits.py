@@ -24,7 +24,8 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     limits = (("tokens", shape.tokens, "max_tokens"), ("tokens", shape.tokens, "key_words"),
               ("channels of a head", shape.head_dim, "key_words"),
               ("dim", shape.dim, "max_channels"), ("hidden", shape.hidden, "max_k"),
-              ("values of a patch", shape.patch_values, "max_k"))
+              ("values of a patch", shape.patch_values, "max_k"),
+              ("values that the head takes", shape.classified_dim, "max_k"))
     multiples = (("dim", shape.dim, "lanes", config.lanes),
                  ("channels of a head", shape.head_dim, "2", 2),
                  ("bytes in a row of a patch", 3 * shape.patch, "bus_bytes", config.bus_bytes))

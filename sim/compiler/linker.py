@@ -65,11 +65,15 @@ def _paged(size: int) -> int:
 
 
 def _embedding(network: Network, config: AcceleratorConfig) -> bytes:
-    """Return what is added to the tokens, as LOAD takes it; the class token gets no bias."""
+    """Return what is added to the tokens, as LOAD takes it; that before the patches, which has a
+    row of zeros in the product, gets no bias.
+    """
     values = network.embedding.astype(np.int64)
-    values[0] -= network.patch.bias
-    if not (values[0] >= ACT16.min).all() or not (values[0] <= ACT16.max).all():
-        raise DoesNotFit("the class token less the bias of the patch embedding must fit 16 bits")
+    last = values[network.shape.prefix - 1]
+    last -= network.patch.bias
+    if not (last >= ACT16.min).all() or not (last <= ACT16.max).all():
+        raise DoesNotFit("the token before the patches less the bias of the patch embedding must "
+                         "fit 16 bits")
     stride = stride_of(Layout.WIDE, *values.shape, config)
     padded = np.zeros((len(values), stride * config.lanes), "<i2")
     padded[:, :values.shape[1]] = values

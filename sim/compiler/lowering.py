@@ -64,14 +64,18 @@ def _taps(build: LayerBuilder) -> list[list[Tap]]:
 def _embedded(build: LayerBuilder, image: int, embedding: int, taps: list[Tap]) -> Matrix:
     """Embed the patches; return the residual stream."""
     network, shape = build.network, build.network.shape
+    if taps and shape.prefix > 1:
+        raise DoesNotFit("scales can be predicted from the embedding where the class token is the "
+                         f"only one before the patches, but there are {shape.prefix}")
     x = build.matrix("x", Layout.WIDE, shape.tokens, shape.dim)
     build.emit(Opcode.LOAD, writes={"dest": (x, 0)}, address=embedding, words=x.words)
-    patches = build.matrix("patches", Layout.OPERAND8, shape.tokens, shape.patch_values,
-                           signed=False)
-    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=shape.tokens,
+    rows = shape.patches + 1  # the first, of zeros, for the last token of the prefix
+    patches = build.matrix("patches", Layout.OPERAND8, rows, shape.patch_values, signed=False)
+    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=rows,
                k=shape.patch_values, address=image, run_bytes=3 * shape.patch, grid=shape.grid,
                image_row_bytes=3 * shape.image, patch_row_bytes=3 * shape.image * shape.patch)
-    build.onto(x, "embedding", patches, network.patch, None, HEAD.mode, taps, Activation.UNSIGNED)
+    build.onto(x, "embedding", patches, network.patch, None, HEAD.mode, taps, Activation.UNSIGNED,
+               first=shape.prefix - 1)
     return x
 
 
@@ -159,10 +163,10 @@ def _mixed(build: LayerBuilder, head: int, block: Block, probs: Matrix, values: 
 
 
 def _classified(build: LayerBuilder, x: Matrix, logits: int) -> None:
-    """Logits of the class token, into external memory; the end."""
+    """Logits of the classified tokens, into external memory; the end."""
     network, shape = build.network, build.network.shape
     last = shape.sites - 1
-    a = build.norm("head", x, network.norm, last, 1, HEAD.mode)
+    a = build.norm("head", x, network.norm, last, 1, HEAD.mode, shape.classified)
     x.versions[-1].last = x.last
     out = build.matrix("logits", Layout.WIDE, 1, shape.classes)
     build.product(a, network.head, last, HEAD.mode, writes={"dest": (out, 0)}, path=Path.WIDE)

@@ -46,6 +46,14 @@ def test_eight_bits_are_near_the_float_network_and_four_less_so(name, network, p
     assert all(torch.equal(value, before[key]) for key, value in network.tensors().items())
 
 
+@pytest.mark.parametrize("family", ["registers", "distilled"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_families_with_other_prefixes_are_near_the_float_network(name, family, pixels):
+    network = source.read(vits.FAMILIES[family](), vits.preprocessing())
+    made = RECIPES[name].make(network, Precision(8, 8), pixels[:IMAGES])
+    assert error(made, network, pixels[IMAGES:]) < NEAR[name]
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_deterministic_and_can_be_pickled(name, network, pixels):
     made = [RECIPES[name].make(network, Precision(4, 3), pixels[:4]) for _ in range(2)]
