@@ -51,8 +51,9 @@ Answer = tuple[dict, list[dict], Callable[[Console], None]]
 """A document, the rows that CSV has of it, and what prints it."""
 
 
-def workload_of(model: str) -> Workload:
-    """Return the workload of a timm model, by short or full name.
+def workload_of(model: str, image_size: int | None = None) -> Workload:
+    """Return the workload of a timm model, by short or full name; `image_size` is as for
+    :func:`sim.inputs.models.create`.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def workload_of(model: str) -> Workload:
     # PyTorch takes seconds to import: only once there is something to trace.
     from .estimation.tracing import trace
     from .inputs.models import meta_model
-    return trace(meta_model(model), model)
+    return trace(meta_model(model, image_size), model)
 
 
 def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorConfig:
@@ -119,7 +120,7 @@ def _compiled(args, table: dict) -> ProgramEstimate:
     DoesNotFit
         If it cannot be: why.
     """
-    shape = shape_of(args.model)
+    shape = shape_of(args.model, args.image_size)
     try:
         core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
@@ -178,8 +179,8 @@ def _compared(args, choices: dict) -> Answer:
 
 
 def _scalesim(args, config: AcceleratorConfig) -> Answer:
-    document = report.scalesim_dict(workload_of(args.model), config.rows, config.cols,
-                                    args.dataflow)
+    workload = workload_of(args.model, args.image_size)
+    document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
     return document, document["operations"], lambda console: report.print_scalesim(
         document, console)
 
@@ -190,7 +191,7 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
         raise UserError(f"--memory needs a compiled program{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
-        result = estimate(workload_of(args.model), config, options)
+        result = estimate(workload_of(args.model, args.image_size), config, options)
     except ValueError as error:
         raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
     document = report.as_dict(result, reason)

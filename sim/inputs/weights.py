@@ -7,6 +7,7 @@ tensors and plain values are made, and an inert object in the place of everythin
 
 import argparse
 import contextlib
+import math
 import pickle
 import re
 import warnings
@@ -21,6 +22,7 @@ import torch
 from ..cli import UserError, one_line
 from . import hugging_face, torch_files
 from .damage import DAMAGE, arrays_of
+from .torchvision_compat import timm
 
 State = dict[str, torch.Tensor]
 
@@ -238,8 +240,11 @@ def _unwrapped(state: State, path: Path) -> State:
     return made
 
 
-def load_weights(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
+def load_weights(model: torch.nn.Module, path: Path | str, complaint: str, *,
+                 resample: bool = False) -> None:
     """Read a file into `model` if it has exactly the model's keys and shapes, finite numbers.
+
+    With `resample`, position embeddings of another image size are resampled as timm does it.
 
     A ``.npz`` of the authors of ViT, in JAX's layout, is taken as timm takes it, and names of
     Hugging Face's (:mod:`.hugging_face`) are made timm's.
@@ -255,6 +260,8 @@ def load_weights(model: torch.nn.Module, path: Path | str, complaint: str) -> No
         return
     if hugging_face.is_theirs(state):
         state = hugging_face.timm_names(state)
+    if resample:
+        state = state | _resampled(model, state)
     _load(model, state, complaint)
 
 
@@ -272,6 +279,23 @@ def _load_jax(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
     for key, value in model.named_parameters():
         if not bool(torch.isfinite(value).all()):
             raise UserError(f"{complaint}: {key} is missing, or has values that are not finite")
+
+
+def _resampled(model: torch.nn.Module, state: State) -> State:
+    """Return the position embedding for the model's image size, by its name; nothing if it cannot
+    be made of what there is.
+    """
+    places, wanted = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    if (places is None or wanted is None or places.dim() != 3 or places.shape == wanted.shape
+            or not places.is_floating_point()):
+        return {}
+    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    side = math.isqrt(max(0, places.shape[1] - prefix))
+    if not side or side**2 != places.shape[1] - prefix:
+        return {}
+    return {"pos_embed": timm.layers.resample_abs_pos_embed(
+        places.float(), new_size=list(model.patch_embed.grid_size), old_size=[side, side],
+        num_prefix_tokens=prefix)}
 
 
 def _listed(keys: list[str]) -> str:

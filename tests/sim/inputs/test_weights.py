@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import io
 import os
 import pickle
@@ -18,6 +19,7 @@ from sim.cli import UserError
 from sim.inputs import models
 from sim.inputs.torchvision_compat import timm
 from sim.inputs.weights import ENTRIES, load_weights, read_weights
+from tests.cases import vits
 
 TINY = "test_vit"  # timm's smallest ViT, 371 k parameters
 
@@ -257,6 +259,42 @@ def test_archives_of_the_authors_of_vit(tmp_path):
         load_weights(other, path, "it does not fit")
     with pytest.raises(UserError, match=r"it is in JAX's layout, which timm reads for other"):
         load_weights(torch.nn.Linear(2, 2), path, "it does not fit")
+
+
+BUILD = {"vit": vits.model, "patches only": functools.partial(vits.model, no_embed_class=True),
+         "registers": functools.partial(vits.model, reg_tokens=3), "distilled": vits.distilled}
+
+
+@pytest.mark.parametrize("kind", BUILD)
+@pytest.mark.parametrize("side", [8, 24])
+def test_positions_of_another_image_size_are_resampled_as_timm_does_it(tmp_path, kind, side):
+    path, images = tmp_path / "x.safetensors", torch.randn(2, 3, side, side)
+    dynamic = BUILD[kind](dynamic_img_size=True)
+    safetensors.torch.save_file(dynamic.state_dict(), path)
+    model = BUILD[kind](seed=2, img_size=side)
+    with pytest.raises(UserError, match="^x: pos_embed has shape .*, not "):
+        load_weights(model, path, "x")
+    load_weights(model, path, "x", resample=True)
+    torch.testing.assert_close(model(images), dynamic(images))
+
+
+def test_positions_of_no_square_are_not_resampled(tmp_path):
+    path, model = tmp_path / "x.safetensors", vits.model()
+    state = model.state_dict()
+    safetensors.torch.save_file(state | {"pos_embed": state["pos_embed"][:, :9].clone()}, path)
+    with pytest.raises(UserError, match=r"^x: pos_embed has shape \(1, 9, 32\), not \(1, 17, 32\)"):
+        load_weights(vits.model(), path, "x", resample=True)
+
+
+def test_a_model_of_another_image_size(tmp_path, state):
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file(state, path)
+    made = models.create(TINY, path, image_size=96)
+    assert made.pos_embed.shape[1] == 6**2 + 1
+    assert models.preprocessing(made).size == (96, 96)
+    assert models.meta_model(TINY, 96).pos_embed.shape == made.pos_embed.shape
+    with pytest.raises(UserError, match="timm cannot build resnet18: .*img_size"):
+        models.create("resnet18", image_size=96)
 
 
 def _torchscript(path):
