@@ -66,9 +66,10 @@ def timm_names(state: State) -> State:
             made |= dict(parts.values())
     if "dist_token" in made and "head_dist.weight" not in made:
         for kind in ("weight", "bias"):
-            if f"head.{kind}" in made:
+            head = made.get(f"head.{kind}")
+            if head is not None and head.is_floating_point():
+                made[f"head.{kind}"] = 2 * head.float()  # float8 has no products
                 made[f"head_dist.{kind}"] = torch.zeros_like(made[f"head.{kind}"])
-                made[f"head.{kind}"] = 2 * made[f"head.{kind}"]
     return made
 
 
