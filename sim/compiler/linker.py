@@ -13,7 +13,7 @@ from golden.memory.scratchpad import stride_of
 from golden.network.network import Network
 
 from .builder import Builder, Matrix, Step
-from .limits import DoesNotFit
+from .limits import DoesNotFit, pixel_bytes
 
 _PAGE = 64  # parts of external memory begin at multiples of it
 
@@ -22,7 +22,7 @@ def reserve(network: Network, config: AcceleratorConfig) -> dict[str, Region]:
     """Return the parts of external memory before the stream, by name: image, logits, embedding."""
     shape = network.shape
     regions, end = {}, 0
-    sizes = {"image": 3 * shape.image**2,
+    sizes = {"image": pixel_bytes(shape, config) * shape.image**2,
              "logits": -(-shape.classes // config.lanes) * config.word_bytes,
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
              * config.word_bytes}

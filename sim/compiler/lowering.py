@@ -5,17 +5,21 @@ onto the residual stream in place; LayerNorm, and the two layers of the MLP, the
 place.
 """
 
+from dataclasses import replace
+
+import numpy as np
+
 from golden.common.formats import LAMBDA, Mode
 from golden.core import isa
 from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.rules import operand_layout, weight_layout
-from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Block, Tap
+from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Block, Linear, Tap
 from golden.product.mac_array import Activation
 from golden.rows import softmax
 
 from .builder import Matrix
 from .layers import LayerBuilder
-from .limits import DoesNotFit
+from .limits import DoesNotFit, pixel_bytes
 from .payloads import numbers_of
 
 _SCORE = softmax.SCORE.frac * LAMBDA.one
@@ -70,13 +74,23 @@ def _embedded(build: LayerBuilder, image: int, embedding: int, taps: list[Tap]) 
     x = build.matrix("x", Layout.WIDE, shape.tokens, shape.dim)
     build.emit(Opcode.LOAD, writes={"dest": (x, 0)}, address=embedding, words=x.words)
     rows = shape.patches + 1  # the first, of zeros, for the last token of the prefix
-    patches = build.matrix("patches", Layout.OPERAND8, rows, shape.patch_values, signed=False)
+    pixel = pixel_bytes(shape, build.config)
+    values = pixel * shape.patch**2
+    patches = build.matrix("patches", Layout.OPERAND8, rows, values, signed=False)
     build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=rows,
-               k=shape.patch_values, address=image, run_bytes=3 * shape.patch, grid=shape.grid,
-               image_row_bytes=3 * shape.image, patch_row_bytes=3 * shape.image * shape.patch)
-    build.onto(x, "embedding", patches, network.patch, None, HEAD.mode, taps, Activation.UNSIGNED,
-               first=shape.prefix - 1)
+               k=values, address=image, run_bytes=pixel * shape.patch, grid=shape.grid,
+               image_row_bytes=pixel * shape.image,
+               patch_row_bytes=pixel * shape.image * shape.patch)
+    build.onto(x, "embedding", patches, _with_room(network.patch, pixel), None, HEAD.mode, taps,
+               Activation.UNSIGNED, first=shape.prefix - 1)
     return x
+
+
+def _with_room(patch: Linear, pixel: int) -> Linear:
+    """Return the patch embedding with weights of zero for what pixels have beside colours."""
+    weight = patch.weight.reshape(-1, 3, patch.bias.size)
+    weight = np.pad(weight, ((0, 0), (0, pixel - 3), (0, 0)))
+    return replace(patch, weight=weight.reshape(-1, patch.bias.size))
 
 
 def _block(build: LayerBuilder, index: int, block: Block, x: Matrix, taps: list[Tap]) -> None:

@@ -40,7 +40,8 @@ class InstructionCost:
         operands; and those of products in which it waits for them, or for room for results.
     macs
         Multiply-accumulates that the result needs: those of the row of zeros before an image's
-        patches are computed, and cost energy, but are not counted.
+        patches, and of what its pixels have beside colours, are computed, and cost energy, but are
+        not counted.
     ideal
         Cycles in which the array could have done these.
     """
@@ -217,8 +218,10 @@ class _Counter:
         """Return the multiply-accumulates of a product, their cycles and their energy."""
         if op.opcode is not Opcode.GEMM:
             return 0, 0.0, 0.0
-        rows, mode = op.m - (op.source == self._patches), op.mode_of
-        macs, computed = rows * op.k * op.n, op.m * op.k * op.n
+        mode, computed = op.mode_of, op.m * op.k * op.n
+        macs = computed
+        if op.source == self._patches:
+            macs = (op.m - 1) * (op.k // self._program.pixel_bytes * 3) * op.n
         return (macs, macs / mode.macs / self._config.multipliers,
                 computed * self._energies.mac(mode))
 

@@ -36,6 +36,7 @@ FAMILIES = {
     "distilled": distilled,
     "any size": lambda: model(dynamic_img_size=True),
     "one patch": lambda: model(patch_size=16),
+    "many patches": lambda: model(patch_size=2),
 }
 """Small members of families of plain Vision Transformers."""
 

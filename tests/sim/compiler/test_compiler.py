@@ -96,6 +96,18 @@ def test_tokens_of_other_prefixes(bits, config, kind):
     compare(tapped, config, images)
 
 
+@pytest.mark.parametrize(("side", "patch"), [(10, 5), (14, 7), (12, 2), (9, 1)])
+def test_rows_of_patches_that_are_no_words_of_the_bus(side, patch):
+    shape = replace(SHAPE, image=side, patch=patch)
+    made, images = network(Precision(8, 8), shape=shape), pixels(2, shape)
+    assert {"embedding", "1.x", "logits"} <= compare(made, SMALL, images)
+    program = compile_network(made, SMALL)
+    assert (program.pixel_bytes, program.image.size) == (4, 4 * side**2)
+    stored = program.with_image(images[0])[program.image.address:][:program.image.size]
+    assert (stored.reshape(side, side, 4)[..., :3] == images[0]).all()
+    assert not stored.reshape(-1, 4)[:, 3].any()
+
+
 def test_a_prefix_is_not_seen_by_a_tap_of_the_embedding():
     made = with_tap(network(Precision(8, 8), shape=replace(SHAPE, prefix=2)),
                     replace(SHAPE, prefix=2))
@@ -161,8 +173,10 @@ def test_deit_small_in_a_larger_scratchpad():
      r"dim must be a multiple of 8 \(lanes\), not 36"),
     ({}, {"max_k": 64}, r"hidden must be 64 \(max_k\) or fewer, not 72"),
     ({}, {"max_sites": 10}, "scale file must have 16 slots or more .* but max_sites is 10"),
-    ({"image": 15, "patch": 5}, {},
-     r"bytes in a row of a patch must be a multiple of 4 \(bus_bytes\), not 15"),
+    ({"image": 15, "patch": 5}, {"rows": 8, "cols": 8, "lanes": 8, "bus_bytes": 8},
+     r"bytes in a row of a patch must be a multiple of 8 \(bus_bytes\), not 20"),
+    ({"classes": 3, "prefix": 3, "classified": 3}, {"max_k": 72},
+     r"values that the head takes must be 72 \(max_k\) or fewer, not 96"),
 ])
 def test_what_does_not_fit_is_said(shape, config, message):
     made = network(Precision(8, 8), shape=replace(SHAPE, **shape))

@@ -64,6 +64,15 @@ def test_every_instruction_has_a_row_and_they_add_up():
     assert result.fps == pytest.approx(1e8 / result.cycles)
 
 
+def test_what_pixels_have_beside_colours_is_not_counted():
+    shape = dataclasses.replace(SHAPE, patch=2, prefix=3)
+    program = compile_network(blank_network(shape, Precision(8, 8)), CORES["4x4"])
+    cost, = (row for row in estimate_program(program).costs if row.name == "embedding")
+    assert cost.macs == 64 * 12 * SHAPE.dim
+    tile = 4 * 4
+    assert cost.array >= 66 * 16 * SHAPE.dim / tile > cost.macs / tile == cost.ideal
+
+
 def test_rows_have_the_names_of_tensors():
     program = program_of()
     rows = estimate_program(program).costs

@@ -71,6 +71,12 @@ def test_tokens_of_other_prefixes(bits, kind):
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_rows_of_patches_that_are_no_words_of_the_bus(bits):
+    shape = replace(SHAPE, image=14, patch=7)
+    run(network(Precision.parse(bits), shape=shape), CONFIGS["4x4"], pixels(1, shape)[0])
+
+
 @configs
 def test_predicted_scales(name):
     made = with_tap(network(Precision(4, 4), shape=SHAPE), SHAPE)
