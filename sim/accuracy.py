@@ -64,6 +64,9 @@ def _parser() -> Parser:
         help="short or timm name, or a model of the package, such as vit_cifar10")
     add("--weights", type=Path, metavar="FILE",
         help="float weights (default: those of the package, or that timm downloads)")
+    add("--image-size", type=positive, metavar="N",
+        help="take images of N x N pixels, and resample the position embedding (default: as the "
+             "model has it)")
     add("--calibration", type=Path, required=True, metavar="DIR",
         help="images to calibrate and train with; no labels are needed")
     add("--calibration-count", type=positive, metavar="N",
@@ -132,7 +135,7 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, di
     methods = _methods(args.methods, known)
     images.files(args.calibration)  # before the weights are loaded or downloaded
     shown = chunks.listed(args.images, args.count, progress)
-    floating = FloatModel.create(args.model, args.weights)
+    floating = FloatModel.create(args.model, args.weights, args.image_size)
     shape = floating.source().shape
     labels = None
     if args.labels is not None:

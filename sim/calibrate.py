@@ -97,6 +97,9 @@ def _parser() -> Parser:
     parser.add_argument("--weights", type=Path, metavar="FILE",
                         help="float weights (default: those of the package, or that timm "
                              "downloads)")
+    parser.add_argument("--image-size", type=positive, metavar="N",
+                        help="take images of N x N pixels, and resample the position embedding "
+                             "(default: as the model has it)")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR",
                         help="calibration images, in it or in a folder for each class; no labels "
                              "are needed")
@@ -156,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     from .inputs import images
 
     images.files(args.images)  # before the weights are loaded or downloaded
-    floating = FloatModel.create(args.model, args.weights)
+    floating = FloatModel.create(args.model, args.weights, args.image_size)
     plan = _plan(args, floating.source().shape)
     checkpoint = args.out.with_suffix(".checkpoint")
     if checkpoint.exists():

@@ -52,8 +52,9 @@ Answer = tuple[dict, list[dict], Callable[[Console], None], ProgramEstimate | No
 """A document, the rows that CSV has of it, what prints it, and the program if there is one."""
 
 
-def workload_of(model: str) -> Workload:
-    """Return the workload of a timm model, by short or full name.
+def workload_of(model: str, image_size: int | None = None) -> Workload:
+    """Return the workload of a timm model, by short or full name; `image_size` is as for
+    :func:`sim.inputs.models.create`.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def workload_of(model: str) -> Workload:
     # PyTorch takes seconds to import: only once there is something to trace.
     from .estimation.tracing import trace
     from .inputs.models import meta_model
-    return trace(meta_model(model), model)
+    return trace(meta_model(model, image_size), model)
 
 
 def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorConfig:
@@ -123,7 +124,7 @@ def _compiled(args, table: dict) -> ProgramEstimate:
     DoesNotFit
         If it cannot be: why.
     """
-    shape = shape_of(args.model)
+    shape = shape_of(args.model, args.image_size)
     try:
         core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
@@ -182,8 +183,8 @@ def _compared(args, choices: dict) -> Answer:
 
 
 def _scalesim(args, config: AcceleratorConfig) -> Answer:
-    document = report.scalesim_dict(workload_of(args.model), config.rows, config.cols,
-                                    args.dataflow)
+    workload = workload_of(args.model, args.image_size)
+    document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
     return document, document["operations"], lambda console: report.print_scalesim(
         document, console), None
 
@@ -196,7 +197,7 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
                             f"{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
-        result = estimate(workload_of(args.model), config, options)
+        result = estimate(workload_of(args.model, args.image_size), config, options)
     except ValueError as error:
         raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
     document = report.as_dict(result, reason)

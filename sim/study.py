@@ -126,6 +126,9 @@ def _parser() -> Parser:
     parser.add_argument("--model", required=True, metavar="NAME",
                         help="short or timm name, or a model of the package")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="float weights")
+    parser.add_argument("--image-size", type=positive, metavar="N",
+                        help="take images of N x N pixels, and resample the position embedding "
+                             "(default: as the model has it)")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR",
                         help="calibration images")
     parser.add_argument("--count", type=positive, metavar="N",
@@ -147,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     from .inputs.float_model import FloatModel
     from .ptq import export, train
 
-    floating = FloatModel.create(args.model, args.weights)
+    floating = FloatModel.create(args.model, args.weights, args.image_size)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
     if len(pixels) < 2 * predictor.FOLDS:
         raise UserError(f"--images must be {2 * predictor.FOLDS} or more, not {len(pixels)}")

@@ -23,7 +23,7 @@ instruction's and, of a product with weights from the stream, the column's added
 ==========  ========================================================================================
 SCALES      ``file[scale_a ...] = payload``, `n` slots.                         Payload: scales.
 PATCHES     The patches of an image at `address`, as an 8-bit operand matrix (m, k) at `dest`: a row
-            of zeros for the class token, then ``m - 1`` patches. Patch ``y * grid + x`` begins at
+            of zeros for a prefix token, then ``m - 1`` patches. Patch ``y * grid + x`` begins at
             ``address + y * patch_row_bytes + x * run_bytes`` and has ``k / run_bytes`` runs of
             `run_bytes` bytes, `image_row_bytes` apart.
 LOAD        `words` words of the scratchpad from external memory at `address`.

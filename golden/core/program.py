@@ -82,7 +82,7 @@ class Program:
     stream
         Where the instructions with their payloads are.
     image, logits
-        Where the pixels go, and where the logits are found.
+        Where the pixels go, :attr:`pixel_bytes` each, and where the logits are found.
     side, classes, logit_point
         Pixels along a side of the image, number of logits and their fractional bits.
     tensors
@@ -103,6 +103,13 @@ class Program:
     about: dict
 
     @property
+    def pixel_bytes(self) -> int:
+        """Bytes of a pixel in memory: three colours, or beside them a fourth byte of zero, where
+        the image's region is as large.
+        """
+        return 4 if self.image.size == 4 * self.side**2 else 3
+
+    @property
     def scratchpad_bytes(self) -> int:
         """Bytes of the scratchpad up to the end of the last tensor."""
         return self.config.word_bytes * max(
@@ -116,7 +123,9 @@ class Program:
         pixels = integers("pixels", pixels, UINT8.min, UINT8.max, dtype=np.uint8,
                           shape=(self.side, self.side, 3))
         memory = np.frombuffer(self.memory, np.uint8).copy()
-        memory[self.image.address:self.image.address + pixels.size] = pixels.reshape(-1)
+        size = self.pixel_bytes * self.side**2
+        place = memory[self.image.address:self.image.address + size]
+        place.reshape(-1, self.pixel_bytes)[:, :3] = pixels.reshape(-1, 3)
         return memory
 
     def instructions(self) -> list[tuple[int, Instruction]]:

@@ -108,6 +108,9 @@ HEAD = Precision(8, 8)
 class VitShape:
     """Sizes of a Vision Transformer with a class token, for square images of three colours.
 
+    Its tokens are the prefix, which begins with the class token and is the same for all images, and
+    the patches.
+
     Attributes
     ----------
     image, patch
@@ -116,6 +119,10 @@ class VitShape:
         Channels, blocks, heads of a block, and channels inside its MLP.
     classes
         Length of the logits.
+    prefix
+        Tokens before the patches: the class token, and those of distillation or registers.
+    classified
+        First tokens that the head takes, side by side: 1, or 2 of a distilled network.
     """
 
     image: int
@@ -125,6 +132,8 @@ class VitShape:
     heads: int
     hidden: int
     classes: int
+    prefix: int = 1
+    classified: int = 1
 
     def __post_init__(self):
         for field in fields(self):
@@ -134,6 +143,7 @@ class VitShape:
             if getattr(self, whole) % getattr(self, part):
                 raise ValueError(f"{whole} must be a multiple of {part}, not "
                                  f"{getattr(self, whole)} of {getattr(self, part)}")
+        integer("classified", self.classified, 1, self.prefix)
         integer("tokens", self.tokens, 1, softmax.HIGHEST_KEYS)
 
     @property
@@ -143,8 +153,13 @@ class VitShape:
 
     @property
     def tokens(self) -> int:
-        """Patches, and the class token before them."""
-        return self.grid**2 + 1
+        """The prefix and the patches."""
+        return self.prefix + self.patches
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image."""
+        return self.grid**2
 
     @property
     def patch_values(self) -> int:
@@ -155,6 +170,11 @@ class VitShape:
     def head_dim(self) -> int:
         """Channels of a head."""
         return self.dim // self.heads
+
+    @property
+    def classified_dim(self) -> int:
+        """Values that the classifier takes."""
+        return self.classified * self.dim
 
     @property
     def sites(self) -> int:
@@ -282,9 +302,10 @@ class Network:
     patch
         Weights of the patch embedding for raw 8-bit pixels; its bias is in `embedding`, too.
     embedding : int16 array, shape (tokens, dim)
-        What is added to each token: position and bias, for the first one position and class token.
+        What is added to each patch: position and bias; and the tokens of the prefix, with theirs.
     blocks, norm, head
-        The layers behind it.
+        The layers behind it. `head` takes `shape.classified` tokens as one row of
+        `shape.classified_dim` values.
     scales : int16 array, shape (shape.sites,)
         Static lambda of each site.
     taps
@@ -339,7 +360,7 @@ class Network:
         put(self, "blocks", tuple(_block(f"blocks[{index}]", block, shape, precision)
                                   for index, block in enumerate(self.blocks)))
         put(self, "norm", _norm("norm", self.norm, shape.dim))
-        put(self, "head", _linear("head", self.head, shape.dim, shape.classes, HEAD))
+        put(self, "head", _linear("head", self.head, shape.classified_dim, shape.classes, HEAD))
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
                                      shape=(shape.sites,), dtype=np.int16))
         put(self, "coarse", _flags("coarse", self.coarse, shape.dim))

@@ -19,12 +19,13 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
-residual; the head takes the normalised class token. Channels of `x` that are `coarse` have less
-fractional bits than the others (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings
-that make them have, too, so that only ``layer_norm`` knows. Columns of `t` that are `coarse` have
-less as well (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu`` knows, for the
-exponents and biases of `fc1` and the rows of `fc2`'s weights make up for it. Scales are static, or
-taken from the residual stream at a tap (:mod:`golden.prediction.range_unit`,
+residual; tokens of the prefix are those of the embedding; the head takes the normalised class
+token, beside it that of distillation where there is one. Channels of `x` that are `coarse` have
+less fractional bits than the others (:mod:`golden.rows.layernorm`): the exponents, biases and
+embeddings that make them have, too, so that only ``layer_norm`` knows. Columns of `t` that are
+`coarse` have less as well (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu``
+knows, for the exponents and biases of `fc1` and the rows of `fc2`'s weights make up for it. Scales
+are static, or taken from the residual stream at a tap (:mod:`golden.prediction.range_unit`,
 :mod:`golden.prediction.scale_unit`), image by image.
 
 Rows are computed in parallel; results do not depend on it.
@@ -132,11 +133,11 @@ class Vit:
         acc = self._patch(patches(pixels, shape))
         mantissa, shift = multiplier(np.zeros(images, np.int64), network.patch.exponent)
         x = np.empty((images, shape.tokens, shape.dim), np.int16)
-        x[:, 0] = network.embedding[0]
-        embedded = np.empty_like(x[:, 1:])
-        places = network.embedding[None, 1:]
+        x[:, :shape.prefix] = network.embedding[:shape.prefix]
+        embedded = np.empty((images, shape.patches, shape.dim), np.int16)
+        places = network.embedding[None, shape.prefix:]
         rescale_add(acc, mantissa, shift, network.patch.bias, places, embedded)
-        x[:, 1:] = embedded
+        x[:, shape.prefix:] = embedded
         watch("embedding", x)
         for index in range(shape.depth + 1):
             for tap in taps:

@@ -166,11 +166,13 @@ class Blocks:
         return out
 
     def head(self, x):
-        """Classify the class token of the residual stream."""
-        site = self._network.shape.sites - 1
-        first = np.ascontiguousarray(x[:, :1])
+        """Classify the first tokens of the residual stream, side by side in one row."""
+        shape = self._network.shape
+        site = shape.sites - 1
+        first = np.ascontiguousarray(x[:, :shape.classified])
         u = self._norm(first, self._network.norm)
         self._watch("norm", u)
+        u = u.reshape(len(u), 1, shape.classified_dim)
         a = self._quantized(site, "head", u, _point(self._network.norm))
         self._watch("head", a)
         return self._linear(self._vit._head, a, site)[:, 0]

@@ -139,7 +139,8 @@ class Board:
         """
         image, unit = program.with_image(pixels), self.system.config.bus_bytes
         first = program.image.address // unit * unit
-        last = -(-(program.image.address + pixels.size) // unit) * unit
+        size = program.pixel_bytes * program.side**2
+        last = -(-(program.image.address + size) // unit) * unit
         self.link.write(first, image[first:min(last, len(image))].tobytes().ljust(
             last - first, b"\0"))
         self.execute(program, progress)

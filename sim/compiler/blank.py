@@ -23,8 +23,9 @@ from ..prediction.default_shapes import predictor_shape, tap_shape
 from .limits import DoesNotFit
 
 
-def shape_of(model: str) -> VitShape:
-    """Return the sizes of a plain ViT, by the short or full name of a timm model.
+def shape_of(model: str, image_size: int | None = None) -> VitShape:
+    """Return the sizes of a plain ViT, by the short or full name of a timm model; for images of
+    its usual size, or of another.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def shape_of(model: str) -> VitShape:
     from ..inputs.models import meta_model, preprocessing
     from ..ptq.source import missing, sizes
 
-    made = meta_model(model)
+    made = meta_model(model, image_size)
     what = missing(made, preprocessing(made))
     if what is not None:
         raise DoesNotFit(what)
@@ -56,7 +57,7 @@ def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None)
                   linear(hidden, dim))
     return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, dim),
                    np.zeros((shape.tokens, dim), np.int16), (block,) * shape.depth, norm,
-                   linear(dim, shape.classes), np.zeros(shape.sites, np.int16),
+                   linear(shape.classified_dim, shape.classes), np.zeros(shape.sites, np.int16),
                    () if tap is None else (tap,))
 
 

@@ -36,8 +36,11 @@ class LayerBuilder(Builder):
         self.slots = np.arange(1, network.shape.sites + 1)  # of each site, now
         self.free_slot = network.shape.sites + 1
 
-    def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode) -> Matrix:
-        """LayerNorm of the first rows of the residual stream, quantized to a site."""
+    def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode,
+             beside: int = 1) -> Matrix:
+        """LayerNorm of the first rows of the residual stream, quantized to a site: `rows` of them,
+        or of one row the `beside` ones it is put together from.
+        """
         coarse = np.zeros(x.cols, int) if self.network.coarse is None else self.network.coarse
         units = [{"gamma": int(g), "beta": int(b), "coarse": int(flag)} for g, b, flag in
                  zip(norm.gamma, norm.beta, coarse, strict=True)]
@@ -45,15 +48,18 @@ class LayerBuilder(Builder):
         payload = units_of(units, isa.CHANNEL, self.config)
         plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
         if self.jit:
-            wide, places = self.wide(name, rows, x.cols), self.wide_point(site)
-            self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (wide, 0)},
-                      exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
+            wide, places = self.wide(name, rows, beside * x.cols), self.wide_point(site)
+            for row in range(beside):
+                self.emit(Opcode.NORM, payload, {"source": (x, row * x.stride)},
+                          {"dest": (wide, row * x.cols // self.config.lanes)},
+                          exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
             return self.measured(name, wide, site, places, operand_layout(mode))
         fmt = self.site_format(site)
-        out = self.matrix(name, operand_layout(mode), rows, x.cols)
-        self.emit(Opcode.NORM, payload, {"source": (x, 0)}, {"dest": (out, 0)},
-                  exponent=-point * _ONE, scale_b=self.slots[site], subtract_b=1, low=fmt.min,
-                  high=fmt.max, **plain)
+        out = self.matrix(name, operand_layout(mode), rows, beside * x.cols)
+        for row in range(beside):
+            self.emit(Opcode.NORM, payload, {"source": (x, row * x.stride)},
+                      {"dest": (out, row * x.cols // 2)}, exponent=-point * _ONE,
+                      scale_b=self.slots[site], subtract_b=1, low=fmt.min, high=fmt.max, **plain)
         return out
 
     def wide(self, name: str, rows: int, cols: int) -> Matrix:
@@ -120,14 +126,17 @@ class LayerBuilder(Builder):
                   n=weight.shape[1], scale_a=0 if site is None else self.slots[site], **fields)
 
     def onto(self, x: Matrix, name: str, a: Matrix, layer: Linear, site: int | None, mode: Mode,
-             taps: list[Tap], activation=Activation.SIGNED) -> None:
-        """Multiply and add to the residual stream, in place; predict scales of what has become."""
+             taps: list[Tap], activation=Activation.SIGNED, *, first: int = 0) -> None:
+        """Multiply and add to the residual stream from row `first` on, in place; predict scales of
+        what has become.
+        """
         tap = {}
         if taps:
             shape = RangeShape(x.rows, x.cols, taps[0].chunk_tokens, taps[0].groups,
                                self.config.tile_cols(mode) // self.config.lanes)
             tap = {"tap": 1, **shape.registers(self.config)}
-        self.product(a, layer, site, mode, {"residual_address": (x, 0)}, {"dest": (x, 0)},
+        place = (x, first * x.stride)
+        self.product(a, layer, site, mode, {"residual_address": place}, {"dest": place},
                      activation=activation, path=Path.WIDE, residual=1, **tap)
         self.version(x, name)
         if taps:

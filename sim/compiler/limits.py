@@ -1,7 +1,7 @@
 """What a core has no room or no means for."""
 
 from golden.common.config import AcceleratorConfig
-from golden.network.network import Network
+from golden.network.network import Network, VitShape
 
 
 class DoesNotFit(ValueError):
@@ -18,16 +18,25 @@ class DoesNotFit(ValueError):
         self.sram_kib = sram_kib
 
 
+def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
+    """Return the bytes of a pixel in external memory: its colours, and a fourth one of zero where
+    the rows of patches would not begin at words of the bus otherwise.
+    """
+    return 4 if 3 * shape.patch % config.bus_bytes else 3
+
+
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
+    pixel = pixel_bytes(shape, config)
     limits = (("tokens", shape.tokens, "max_tokens"), ("tokens", shape.tokens, "key_words"),
               ("channels of a head", shape.head_dim, "key_words"),
               ("dim", shape.dim, "max_channels"), ("hidden", shape.hidden, "max_k"),
-              ("values of a patch", shape.patch_values, "max_k"))
+              ("values of a patch", pixel * shape.patch**2, "max_k"),
+              ("values that the head takes", shape.classified_dim, "max_k"))
     multiples = (("dim", shape.dim, "lanes", config.lanes),
                  ("channels of a head", shape.head_dim, "2", 2),
-                 ("bytes in a row of a patch", 3 * shape.patch, "bus_bytes", config.bus_bytes))
+                 ("bytes in a row of a patch", pixel * shape.patch, "bus_bytes", config.bus_bytes))
     for what, value, name in limits:
         if value > getattr(config, name):
             raise DoesNotFit(f"{what} must be {getattr(config, name)} ({name}) or fewer, not "

@@ -13,7 +13,7 @@ from golden.memory.scratchpad import stride_of
 from golden.network.network import Network
 
 from .builder import Builder, Matrix, Step
-from .limits import DoesNotFit
+from .limits import DoesNotFit, pixel_bytes
 
 _PAGE = 64  # parts of external memory begin at multiples of it
 
@@ -22,7 +22,7 @@ def reserve(network: Network, config: AcceleratorConfig) -> dict[str, Region]:
     """Return the parts of external memory before the stream, by name: image, logits, embedding."""
     shape = network.shape
     regions, end = {}, 0
-    sizes = {"image": 3 * shape.image**2,
+    sizes = {"image": pixel_bytes(shape, config) * shape.image**2,
              "logits": -(-shape.classes // config.lanes) * config.word_bytes,
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
              * config.word_bytes}
@@ -65,11 +65,15 @@ def _paged(size: int) -> int:
 
 
 def _embedding(network: Network, config: AcceleratorConfig) -> bytes:
-    """Return what is added to the tokens, as LOAD takes it; the class token gets no bias."""
+    """Return what is added to the tokens, as LOAD takes it; that before the patches, which has a
+    row of zeros in the product, gets no bias.
+    """
     values = network.embedding.astype(np.int64)
-    values[0] -= network.patch.bias
-    if not (values[0] >= ACT16.min).all() or not (values[0] <= ACT16.max).all():
-        raise DoesNotFit("the class token less the bias of the patch embedding must fit 16 bits")
+    last = values[network.shape.prefix - 1]
+    last -= network.patch.bias
+    if not (last >= ACT16.min).all() or not (last <= ACT16.max).all():
+        raise DoesNotFit("the token before the patches less the bias of the patch embedding must "
+                         "fit 16 bits")
     stride = stride_of(Layout.WIDE, *values.shape, config)
     padded = np.zeros((len(values), stride * config.lanes), "<i2")
     padded[:, :values.shape[1]] = values

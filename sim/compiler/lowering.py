@@ -5,17 +5,21 @@ onto the residual stream in place; LayerNorm, and the two layers of the MLP, the
 place.
 """
 
+from dataclasses import replace
+
+import numpy as np
+
 from golden.common.formats import LAMBDA, Mode
 from golden.core import isa
 from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.rules import operand_layout, weight_layout
-from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Block, Tap
+from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Block, Linear, Tap
 from golden.product.mac_array import Activation
 from golden.rows import softmax
 
 from .builder import Matrix
 from .layers import LayerBuilder
-from .limits import DoesNotFit
+from .limits import DoesNotFit, pixel_bytes
 from .payloads import numbers_of
 
 _SCORE = softmax.SCORE.frac * LAMBDA.one
@@ -64,15 +68,29 @@ def _taps(build: LayerBuilder) -> list[list[Tap]]:
 def _embedded(build: LayerBuilder, image: int, embedding: int, taps: list[Tap]) -> Matrix:
     """Embed the patches; return the residual stream."""
     network, shape = build.network, build.network.shape
+    if taps and shape.prefix > 1:
+        raise DoesNotFit("scales can be predicted from the embedding where the class token is the "
+                         f"only one before the patches, but there are {shape.prefix}")
     x = build.matrix("x", Layout.WIDE, shape.tokens, shape.dim)
     build.emit(Opcode.LOAD, writes={"dest": (x, 0)}, address=embedding, words=x.words)
-    patches = build.matrix("patches", Layout.OPERAND8, shape.tokens, shape.patch_values,
-                           signed=False)
-    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=shape.tokens,
-               k=shape.patch_values, address=image, run_bytes=3 * shape.patch, grid=shape.grid,
-               image_row_bytes=3 * shape.image, patch_row_bytes=3 * shape.image * shape.patch)
-    build.onto(x, "embedding", patches, network.patch, None, HEAD.mode, taps, Activation.UNSIGNED)
+    rows = shape.patches + 1  # the first, of zeros, for the last token of the prefix
+    pixel = pixel_bytes(shape, build.config)
+    values = pixel * shape.patch**2
+    patches = build.matrix("patches", Layout.OPERAND8, rows, values, signed=False)
+    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=rows,
+               k=values, address=image, run_bytes=pixel * shape.patch, grid=shape.grid,
+               image_row_bytes=pixel * shape.image,
+               patch_row_bytes=pixel * shape.image * shape.patch)
+    build.onto(x, "embedding", patches, _with_room(network.patch, pixel), None, HEAD.mode, taps,
+               Activation.UNSIGNED, first=shape.prefix - 1)
     return x
+
+
+def _with_room(patch: Linear, pixel: int) -> Linear:
+    """Return the patch embedding with weights of zero for what pixels have beside colours."""
+    weight = patch.weight.reshape(-1, 3, patch.bias.size)
+    weight = np.pad(weight, ((0, 0), (0, pixel - 3), (0, 0)))
+    return replace(patch, weight=weight.reshape(-1, patch.bias.size))
 
 
 def _block(build: LayerBuilder, index: int, block: Block, x: Matrix, taps: list[Tap]) -> None:
@@ -159,10 +177,10 @@ def _mixed(build: LayerBuilder, head: int, block: Block, probs: Matrix, values: 
 
 
 def _classified(build: LayerBuilder, x: Matrix, logits: int) -> None:
-    """Logits of the class token, into external memory; the end."""
+    """Logits of the classified tokens, into external memory; the end."""
     network, shape = build.network, build.network.shape
     last = shape.sites - 1
-    a = build.norm("head", x, network.norm, last, 1, HEAD.mode)
+    a = build.norm("head", x, network.norm, last, 1, HEAD.mode, shape.classified)
     x.versions[-1].last = x.last
     out = build.matrix("logits", Layout.WIDE, 1, shape.classes)
     build.product(a, network.head, last, HEAD.mode, writes={"dest": (out, 0)}, path=Path.WIDE)

@@ -21,7 +21,7 @@ DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, 
             "scales": "predicted", "dataflow": "os", "mapping": "auto"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
               "memory", "layers")
-_OF_MODELS = ("model", "array", "bits", "scales", "mapping", "compat", "dataflow")
+_OF_MODELS = ("model", "image_size", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
 def _array(text: str) -> str:
@@ -50,6 +50,8 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", metavar="NAME",
         help="short name (deit_t, deit_s, vit_b, swin_t, ...) or any timm model (default: deit_t)")
+    add("--image-size", type=positive, metavar="N",
+        help="images of N x N pixels (default: as the model takes them)")
     add("--program", type=Path, metavar="DIR",
         help="what sim.compile has written, instead of a model: cycles of the RTL")
     add("--latency", type=positive, metavar="CYCLES",
@@ -159,7 +161,7 @@ def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argpar
     if args.program:
         given = [name for name in _OF_MODELS if getattr(args, name)]
         if given or tables.get("accelerator"):
-            what = f"--{given[0]}" if given else "[accelerator]"
+            what = f"--{given[0].replace('_', '-')}" if given else "[accelerator]"
             raise UserError(f"{what} has no meaning with --program")
     if args.memory:
         given = [name for name in ("latency", "dram_bandwidth") if getattr(args, name)]

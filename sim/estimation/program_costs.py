@@ -40,7 +40,9 @@ class InstructionCost:
         As in :class:`golden.cycles.timing.Step`: all cycles; those in which the array takes
         operands; and those of products in which it waits for them, or for room for results.
     macs
-        Multiply-accumulates that the result needs.
+        Multiply-accumulates that the result needs: those of the row of zeros before an image's
+        patches, and of what its pixels have beside colours, are computed, and cost energy, but are
+        not counted.
     ideal
         Cycles in which the array could have done these.
     """
@@ -186,14 +188,21 @@ class _Counter:
         self._program, self._config, self._energies = program, program.config, energies
         self._name = ""
         self._ends = [tensor.address + tensor.words(program.config) for tensor in program.tensors]
+        self._patches: int | None = None  # where those of an image lie, while they do
 
     def cost(self, index: int, step: Step) -> InstructionCost:
         """Return the cost of an instruction, by its index."""
         op = step.instruction
-        if spans(op, self._config)[1]:
+        writes = spans(op, self._config)[1]
+        if writes:
             self._name = self._tensor(index, op)
         name = {Opcode.SCALES: "scales", Opcode.END: "end"}.get(op.opcode, self._name)
         macs, ideal, mac_pj = self._macs(op)
+        for span in writes:
+            if self._patches in range(span.address, span.address + span.words(self._config)):
+                self._patches = None
+        if op.opcode is Opcode.PATCHES:
+            self._patches = op.dest
         traffic = self._traffic(op) + Traffic(dram=step.reads + step.writes)
         pj = {"dram": traffic.dram * self._energies.dram_byte, "sram": self._sram_pj(traffic)}
         if op.opcode is Opcode.PREDICT:
@@ -218,8 +227,12 @@ class _Counter:
         """Return the multiply-accumulates of a product, their cycles and their energy."""
         if op.opcode is not Opcode.GEMM:
             return 0, 0.0, 0.0
-        macs, mode = op.m * op.k * op.n, op.mode_of
-        return macs, macs / mode.macs / self._config.multipliers, macs * self._energies.mac(mode)
+        mode, computed = op.mode_of, op.m * op.k * op.n
+        macs = computed
+        if op.source == self._patches:
+            macs = (op.m - 1) * (op.k // self._program.pixel_bytes * 3) * op.n
+        return (macs, macs / mode.macs / self._config.multipliers,
+                computed * self._energies.mac(mode))
 
     def _traffic(self, op: Instruction) -> Traffic:
         """Return the bytes moved on chip: scratchpad; ring and buffer of keys."""

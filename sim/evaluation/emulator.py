@@ -119,8 +119,8 @@ class Walk(ABC):
         layer, places = network.patch, real(network.embedding)
         acc = real(patches(pixels, shape)) @ real(layer.weight)
         x = self.requantized("residual", "embedding", acc, real(layer.exponent), ACT16,
-                             real(layer.bias), places[1:])
-        x = torch.cat((places[:1].expand(len(x), 1, -1), x), 1)
+                             real(layer.bias), places[shape.prefix:])
+        x = torch.cat((places[:shape.prefix].expand(len(x), -1, -1), x), 1)
         for index in range(shape.depth + 1):
             for tap in self._taps:
                 if tap.after == index:
@@ -128,7 +128,7 @@ class Walk(ABC):
                     self.lambdas[:, tap.sites] = torch.from_numpy(predict(stream, tap))
             if index < shape.depth:
                 x = self._block(index, x)
-        u = self.normalized("norm", x[:, :1], network.norm)
+        u = self.normalized("norm", x[:, :shape.classified], network.norm).flatten(1)[:, None]
         a = self._site("head", u, shape.sites - 1, _point(network.norm))
         return self._linear("logits", "logits", a, network.head, self._scale(shape.sites - 1))[:, 0]
 

@@ -19,8 +19,10 @@ class FloatModel:
     preprocessing: object
 
     @classmethod
-    def create(cls, name: str, weights: Path | str | None = None) -> "FloatModel":
-        """Build a model with the weights of a file, of the package, or as timm downloads them.
+    def create(cls, name: str, weights: Path | str | None = None,
+               image_size: int | None = None) -> "FloatModel":
+        """Build a model with the weights of a file, of the package, or as timm downloads them; for
+        images of its usual size, or of another.
 
         Raises
         ------
@@ -29,7 +31,7 @@ class FloatModel:
         """
         from . import models  # seconds of imports, which --help and bad options do not need
 
-        model = models.create(name, weights, pretrained=weights is None)
+        model = models.create(name, weights, pretrained=weights is None, image_size=image_size)
         return cls(name, model, models.preprocessing(model))
 
     def source(self):
@@ -80,6 +82,9 @@ def beside(model: QuantizedModel, weights: Path | None = None):
         raise UserError(f"{name!r} is neither a model of timm's nor of the package; name its "
                         "weights with --weights")
     made = FloatModel.create(name, weights)
+    side = model.network.shape.image
+    if made.preprocessing.size != (side, side):
+        made = FloatModel.create(name, weights, side)
     source = made.source()
     if source.shape != model.network.shape:
         raise UserError(f"{name} is of another shape than the quantized model")

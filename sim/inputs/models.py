@@ -74,8 +74,10 @@ def timm_name(name: str) -> str:
     return _full(name)
 
 
-def meta_model(name: str) -> torch.nn.Module:
+def meta_model(name: str, image_size: int | None = None) -> torch.nn.Module:
     """Build a model without storage for its weights, ready to be traced with meta tensors.
+
+    `image_size` is as for :func:`create`.
 
     Models that compute something from tensors while being built cannot do so on the meta device;
     they are built on the CPU and moved.
@@ -83,14 +85,15 @@ def meta_model(name: str) -> torch.nn.Module:
     full, about = timm_name(name), _trained(name)
     try:
         with torch.device("meta"):
-            model = timm.create_model(full) if about is None else _package_model(about)
+            model = (timm.create_model(full, **_sized(image_size)) if about is None
+                     else _package_model(about, image_size))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
-        model = _build(full).to("meta")
-    return model.eval()
+        model = _build(full, image_size).to("meta")
+    return _for_size(model, image_size).eval()
 
 
 def create(name: str, weights: Path | str | None = None, *, pretrained: bool = False,
-           device: torch.device | str = "cpu") -> torch.nn.Module:
+           device: torch.device | str = "cpu", image_size: int | None = None) -> torch.nn.Module:
     """Build a model in evaluation mode, without gradients.
 
     Parameters
@@ -98,11 +101,15 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
     name
         Short name or timm name.
     weights
-        File with the weights under timm's key names, see :func:`.weights.read_weights`. A file of
-        :mod:`sim.train` says itself what model it is for, unless `name` is one of timm's.
+        File with the weights under timm's key names or Hugging Face's, see
+        :func:`.weights.load_weights`. A file of :mod:`sim.train` says itself what model it is
+        for, unless `name` is one of timm's.
     pretrained
         Download the weights timm has for the model. Not together with `weights`; with neither,
         they are random. A model of the package has its own weights in both cases.
+    image_size
+        Height and width of the images it is to take, in pixels, in place of its usual ones;
+        position embeddings are resampled as timm does it.
 
     Raises
     ------
@@ -113,19 +120,35 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
         raise ValueError("weights come from a file or from timm, not from both")
     about = _trained(name, weights)
     if about is not None:
-        model, weights = _package_model(about), weights or about.path
+        model, weights = _package_model(about, image_size), weights or about.path
     else:
         full = timm_name(name)
-        model = _download(full) if pretrained else _build(full)
+        model = _download(full, image_size) if pretrained else _build(full, image_size)
     if weights is not None:
         load_weights(model, weights, f"{weights} does not fit {timm_name(name)}"
-                     if about is None else f"{weights} is damaged")
+                     if about is None else f"{weights} is damaged", resample=image_size is not None)
+    model = _for_size(model, image_size)
     return model.eval().requires_grad_(False).to(device)
 
 
-def _build(full: str) -> torch.nn.Module:
+def _sized(image_size: int | None) -> dict:
+    """Return what timm takes to build a model for images of a size."""
+    return {} if image_size is None else {"img_size": image_size}
+
+
+def _for_size(model: torch.nn.Module, image_size: int | None) -> torch.nn.Module:
+    """Return the model, with a data configuration for images of its size."""
+    if image_size is not None:
+        model.pretrained_cfg = model.pretrained_cfg | {"input_size": (3, image_size, image_size)}
+    return model
+
+
+def _build(full: str, image_size: int | None = None) -> torch.nn.Module:
     try:
-        return timm.create_model(full)
+        return timm.create_model(full, **_sized(image_size))
+    except AssertionError as error:
+        raise UserError(f"timm cannot build {full} for images of {image_size}: "
+                        f"{one_line(error)}") from None
     except (RuntimeError, TypeError, ValueError, ImportError) as error:
         raise UserError(f"timm cannot build {full}: {one_line(error)}") from None
 
@@ -138,9 +161,10 @@ def _trained(name: str, weights: Path | str | None = None) -> zoo.Trained | None
     return zoo.find(_full(name)) if about is None and timm_name(name) in zoo.names() else about
 
 
-def _package_model(about: zoo.Trained) -> torch.nn.Module:
+def _package_model(about: zoo.Trained, image_size: int | None = None) -> torch.nn.Module:
     try:
-        model = timm.models.vision_transformer.VisionTransformer(**about.architecture)
+        model = timm.models.vision_transformer.VisionTransformer(
+            **about.architecture | _sized(image_size))
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise UserError(f"timm cannot build the model of {about.path}: "
                         f"{one_line(error)}") from None
@@ -165,10 +189,10 @@ def _quiet(name: str):
         logger.setLevel(level)
 
 
-def _download(full: str) -> torch.nn.Module:
+def _download(full: str, image_size: int | None = None) -> torch.nn.Module:
     try:
         with _quiet("huggingface_hub"):  # its retries, one line each
-            return timm.create_model(full, pretrained=True)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+            return timm.create_model(full, pretrained=True, **_sized(image_size))
+    except (OSError, RuntimeError, ValueError, ImportError, TypeError, AssertionError) as error:
         raise UserError(f"timm cannot give {full} its weights ({one_line(error)}); "
                         "name a file with --weights") from None

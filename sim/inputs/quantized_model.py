@@ -178,8 +178,9 @@ def _optional(kind):
     return None
 
 
-_MAY_LACK = {"coarse"}
-"""What a network and a block may do without, and files of older versions do."""
+_MAY_LACK = {"coarse", "prefix", "classified"}
+"""What a network, its sizes and a block may do without, and files of older versions do: it has the
+value that it has by default."""
 
 
 def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
@@ -196,9 +197,10 @@ def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
         arrays[name] = array
         return name
     if is_dataclass(kind):
+        usual = {field.name: field.default for field in fields(kind) if field.name in _MAY_LACK}
         return {key: _take_apart(part, getattr(value, key), full, arrays)
                 for key, (part, full) in _children(kind, name).items()
-                if key not in _MAY_LACK or getattr(value, key) is not None}
+                if key not in usual or not np.array_equal(getattr(value, key), usual[key])}
     if kind is int:
         return operator.index(value)
     raise TypeError(f"{name} is a {kind}, which a file has no form for")

@@ -7,6 +7,7 @@ tensors and plain values are made, and an inert object in the place of everythin
 
 import argparse
 import contextlib
+import math
 import pickle
 import re
 import warnings
@@ -19,8 +20,9 @@ import safetensors.torch
 import torch
 
 from ..cli import UserError, one_line
-from . import torch_files
+from . import hugging_face, torch_files
 from .damage import DAMAGE, arrays_of
+from .torchvision_compat import timm
 
 State = dict[str, torch.Tensor]
 
@@ -29,6 +31,7 @@ ENTRIES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", 
            "params", "teacher", "student", "backbone", "encoder")
 """Entries of a checkpoint that may hold the weights, the first one that does is taken."""
 
+_LISTED = 6  # names of tensors in a message
 _PREFIXES = ("module.", "model.", "net.", "network.", "ema_model.", "backbone.", "encoder.",
              "_forward_module.")
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -237,10 +240,14 @@ def _unwrapped(state: State, path: Path) -> State:
     return made
 
 
-def load_weights(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
+def load_weights(model: torch.nn.Module, path: Path | str, complaint: str, *,
+                 resample: bool = False) -> None:
     """Read a file into `model` if it has exactly the model's keys and shapes, finite numbers.
 
-    A ``.npz`` of the authors of ViT, in JAX's layout, is taken as timm takes it.
+    With `resample`, position embeddings of another image size are resampled as timm does it.
+
+    A ``.npz`` of the authors of ViT, in JAX's layout, is taken as timm takes it, and names of
+    Hugging Face's (:mod:`.hugging_face`) are made timm's.
 
     Raises
     ------
@@ -250,8 +257,12 @@ def load_weights(model: torch.nn.Module, path: Path | str, complaint: str) -> No
     state = read_weights(path)
     if any(anchor in state for anchor in _JAX):
         _load_jax(model, path, complaint)
-    else:
-        _load(model, state, complaint)
+        return
+    if hugging_face.is_theirs(state):
+        state = hugging_face.timm_names(state)
+    if resample:
+        state = state | _resampled(model, state)
+    _load(model, state, complaint)
 
 
 def _load_jax(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
@@ -270,15 +281,39 @@ def _load_jax(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
             raise UserError(f"{complaint}: {key} is missing, or has values that are not finite")
 
 
+def _resampled(model: torch.nn.Module, state: State) -> State:
+    """Return the position embedding for the model's image size, by its name; nothing if it cannot
+    be made of what there is.
+    """
+    places, wanted = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    if (places is None or wanted is None or places.dim() != 3 or places.shape == wanted.shape
+            or not places.is_floating_point()):
+        return {}
+    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    side = math.isqrt(max(0, places.shape[1] - prefix))
+    if not side or side**2 != places.shape[1] - prefix:
+        return {}
+    return {"pos_embed": timm.layers.resample_abs_pos_embed(
+        places.float(), new_size=list(model.patch_embed.grid_size), old_size=[side, side],
+        num_prefix_tokens=prefix)}
+
+
+def _listed(keys: list[str]) -> str:
+    """Return the first of some names, and how many there are beside these."""
+    shown = keys if len(keys) <= _LISTED else keys[:_LISTED - 1]
+    names = [*shown, f"{len(keys) - len(shown)} more"] if len(shown) < len(keys) else shown
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def _load(model: torch.nn.Module, state: State, complaint: str) -> None:
     wanted = model.state_dict()
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
-    parts = [f"{keys[0]} {what}{f' (and {len(keys) - 1} more)' if len(keys) > 1 else ''}"
-             for keys, what in ((missing, "is missing"),
-                                (unexpected, "is not a key of the model")) if keys]
+    parts = [f"{_listed(keys)} {many if len(keys) > 1 else one}" for keys, one, many in (
+        (missing, "is missing", "are missing"),
+        (unexpected, "is not a key of the model", "are not keys of the model")) if keys]
     if parts:
-        raise UserError(f"{complaint}: {', '.join(parts)}")
+        raise UserError(f"{complaint}: {'; '.join(parts)}")
     for key, value in wanted.items():
         got = state[key]
         if got.shape != value.shape:

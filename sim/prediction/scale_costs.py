@@ -49,7 +49,7 @@ class Cost:
 def site_elements(shape: VitShape) -> list[int]:
     """Return the values of each site of an image."""
     widths = [shape.hidden if name == "fc2" else shape.dim for name in BLOCK_SITES]
-    return [shape.tokens * width for width in widths] * shape.depth + [shape.dim]
+    return [shape.tokens * width for width in widths] * shape.depth + [shape.classified_dim]
 
 
 @lru_cache

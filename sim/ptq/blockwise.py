@@ -190,11 +190,10 @@ class _Calibration:
             wanted, found = self._block(index, wanted, found)
             self.done += 1
             save(self.state())
-        a = self.map(lambda x: twin.norm("norm", x[:, :1]), found)
+        a = self.map(twin.classified, found)
         self.scale(shape.sites - 1, a)
         a = self.quantize(shape.sites - 1, a)
-        logits = self.map(lambda x: reference.linear("head", reference.norm("norm", x[:, :1])),
-                          wanted)
+        logits = self.map(lambda x: reference.linear("head", reference.classified(x)), wanted)
         self.layer("head", a, logits)
         self._saw(logits=logits)
         self.done += 1

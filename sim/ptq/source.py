@@ -1,7 +1,9 @@
 """The float side of a quantized network: its weights as one plain structure, from a timm model.
 
 Weights are ``(inputs, outputs)``. What the integer network has no operation for is folded first:
-the normalisation of pixels into the patch embedding, LayerScale into the layer before it.
+the normalisation of pixels into the patch embedding, LayerScale into the layer before it. The two
+heads of a distilled network, whose logits timm averages, become one that takes both tokens side by
+side.
 """
 
 from dataclasses import dataclass
@@ -9,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from golden.common.config import CORES
 from golden.network.network import VitShape
 
-from ..cli import UserError
+from ..cli import UserError, one_line
 from ..inputs.models import Preprocessing
 from ..inputs.torchvision_compat import timm
 
@@ -19,6 +22,22 @@ LAYERS = ("qkv", "proj", "fc1", "fc2")
 """Matrix products of a block that have weights."""
 
 _TIMM = timm.models.vision_transformer
+_DISTILLED = timm.models.deit.VisionTransformerDistilled
+
+_LACKS = {
+    "Beit": "relative position bias", "BEiT3": "a norm within attention and MLP",
+    "Cait": "talking heads", "Eva": "rotary position embedding",
+    "MlpMixer": "mixing of tokens by an MLP", "NaFlexVit": "patches of any aspect",
+    "SwinTransformer": "attention within windows", "SwinTransformerV2": "attention within windows",
+    "SwinTransformerV2Cr": "attention within windows",
+    "VisionTransformerRelPos": "relative position bias",
+    "VisionTransformerSAM": "attention within windows",
+}
+"""What keeps other models of timm's from being integer networks, by their class."""
+
+_POOLED = {"avg": "average pooling", "avgmax": "average and maximum pooling",
+           "max": "maximum pooling", "map": "attention pooling", "prr": "attention pooling",
+           "": "the output of all tokens"}
 
 
 @dataclass
@@ -40,11 +59,11 @@ class FloatVit:
     patch
         Patch embedding for raw pixels 0..255, by row, column and colour; its bias is zero.
     embedding
-        ``(tokens, dim)``: position, and class token or bias of the patch embedding.
+        ``(tokens, dim)``: position, and tokens of the prefix or bias of the patch embedding.
     blocks
         For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``.
     norm, head
-        The last LayerNorm and the classifier.
+        The last LayerNorm; the classifier of ``shape.classified_dim`` inputs.
     coarse : uint8 tensor, shape (depth, hidden), or None
         1 for hidden units whose values are taken ``2**COARSE`` times smaller behind GELU
         (:data:`golden.results.gelu.COARSE`), which their weights in ``fc2`` make up for; None if
@@ -95,15 +114,12 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
     first, shape = model.blocks[0], sizes(model)
     with torch.no_grad():
         patch, bias = _patch(model.patch_embed.proj, preprocessing)
-        embedding = model.pos_embed[0].double().clone()
-        if len(embedding) == shape.tokens:
-            embedding[1:] += bias
-            embedding[0] += model.cls_token[0, 0].double()
-        else:  # no_embed_class
-            embedding = torch.cat((model.cls_token[0].double(), embedding + bias))
+        places = model.pos_embed[0].double()
+        embedding = torch.cat((*_prefix(model), bias.expand(shape.patches, -1)))
+        embedding[shape.tokens - len(places):] += places  # no_embed_class: patches only
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
-                        blocks, _norm(model.norm), _linear(model.head))
+                        blocks, _norm(model.norm), _head(model))
 
 
 def sizes(model: nn.Module) -> VitShape:
@@ -112,7 +128,8 @@ def sizes(model: nn.Module) -> VitShape:
     return VitShape(
         image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
         dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
-        hidden=first.mlp.fc1.out_features, classes=model.head.out_features)
+        hidden=first.mlp.fc1.out_features, classes=model.head.out_features,
+        prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1)
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
@@ -122,26 +139,35 @@ def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
 
 def _missing(model: nn.Module, preprocessing: Preprocessing):
     """Yield what the integer network lacks for a model."""
-    if type(model) is not _TIMM.VisionTransformer:
-        yield f"only timm's VisionTransformer is supported, not {type(model).__name__}"
+    if type(model) not in {_TIMM.VisionTransformer, _DISTILLED}:
+        name = type(model).__name__
+        why = f": {_LACKS[name]} is missing" if name in _LACKS else ""
+        yield f"only timm's VisionTransformer is supported, not {name}{why}"
         return
     if not len(model.blocks):
         yield "it has no blocks"
         return
-    if model.cls_token is None or model.num_prefix_tokens != 1:
-        yield "there must be a class token and no other prefix token"
     if model.global_pool != "token":
-        yield f"the class token must be pooled, not {model.global_pool!r}"
+        what = _POOLED.get(model.global_pool, f"pooling of kind {model.global_pool!r}")
+        yield f"{what} is missing, only a class token is classified"
+    if model.cls_token is None:
+        yield "there must be a class token"
+    if type(model) is _DISTILLED and model.reg_token is not None:
+        yield "register tokens of a distilled network are not supported"
     if model.pos_embed is None:
         yield "there must be a learned position embedding"
     if getattr(model, "attn_pool", None) is not None:
-        yield "attention pooling is not supported"
+        yield "attention pooling is missing"
     for part in ("norm_pre", "fc_norm"):
         if type(getattr(model, part)) is not nn.Identity:
             yield f"{part} is not supported"
-    if type(model.head) is not nn.Linear:
-        yield "there must be a linear head"
-    if type(model.patch_embed) is not timm.layers.PatchEmbed or not model.patch_embed.flatten:
+    for head in (model.head, *([model.head_dist] if type(model) is _DISTILLED else [])):
+        if type(head) is not nn.Linear:
+            yield "there must be a linear head"
+    if not _is_norm(model.norm):
+        yield "the last norm must be a LayerNorm with weight and bias"
+    if (type(model.patch_embed) is not timm.layers.PatchEmbed
+            or not (model.patch_embed.flatten or model.dynamic_img_size)):
         yield f"patch embedding {type(model.patch_embed).__name__} is not supported"
     elif not isinstance(model.patch_embed.norm, nn.Identity):
         yield "a norm after the patch embedding is not supported"
@@ -156,6 +182,15 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         yield f"every LayerNorm must have the same epsilon, not {sorted(epsilons)}"
     for index, block in enumerate(model.blocks):
         yield from (f"block {index}: {what}" for what in _missing_in_block(block))
+    try:
+        shape = sizes(model)
+    except ValueError as error:
+        yield one_line(error)
+        return
+    limit, longest = max(core.max_k for core in CORES.values()), max(
+        shape.hidden, shape.patch_values, shape.classified_dim)
+    if longest > limit:
+        yield f"products of {longest} values are not supported, only of {limit} or fewer"
 
 
 def _missing_in_block(block: nn.Module):
@@ -176,13 +211,22 @@ def _missing_in_block(block: nn.Module):
     elif type(mlp.act) is not nn.GELU or mlp.act.approximate != "none":
         yield f"activation {mlp.act} is not supported, only exact GELU"
     for name in ("norm1", "norm2"):
-        norm = getattr(block, name)
-        if not isinstance(norm, nn.LayerNorm) or norm.weight is None or norm.bias is None:
+        if not _is_norm(getattr(block, name)):
             yield f"{name} must be a LayerNorm with weight and bias"
     for name in ("ls1", "ls2"):
         if type(getattr(block, name)) not in {nn.Identity, timm.layers.LayerScale,
                                               getattr(_TIMM, "LayerScale", nn.Identity)}:
             yield f"{name} {type(getattr(block, name)).__name__} is not supported"
+
+
+def _is_norm(norm: nn.Module) -> bool:
+    return isinstance(norm, nn.LayerNorm) and norm.weight is not None and norm.bias is not None
+
+
+def _prefix(model: nn.Module) -> list[torch.Tensor]:
+    """Return the tokens before the patches, without positions, (1, dim) or (registers, dim)."""
+    tokens = (model.cls_token, getattr(model, "dist_token", None), model.reg_token)
+    return [token[0].double() for token in tokens if token is not None]
 
 
 def _patch(conv: nn.Conv2d, preprocessing: Preprocessing):
@@ -197,6 +241,15 @@ def _patch(conv: nn.Conv2d, preprocessing: Preprocessing):
 
 def _norm(norm: nn.LayerNorm) -> Affine:
     return Affine(norm.weight.double().clone(), norm.bias.double().clone())
+
+
+def _head(model: nn.Module) -> Affine:
+    """Return the classifier: of two heads, half of each one's weights above each other."""
+    if type(model) is not _DISTILLED:
+        return _linear(model.head)
+    parts = [_linear(head) for head in (model.head, model.head_dist)]
+    return Affine(torch.cat([part.weight for part in parts]) / 2,
+                  sum(part.bias for part in parts) / 2)
 
 
 def _linear(layer: nn.Linear, scale: nn.Module | None = None) -> Affine:

@@ -185,8 +185,8 @@ class Twin(nn.Module):
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels ``uint8 (images, side, side, 3)`` into the residual stream."""
         x = self.patches(pixels) @ self.weight("patch") + self.biases["patch"]
-        first = self.embedding[:1].expand(len(pixels), 1, -1)
-        return torch.cat((first, x + self.embedding[1:]), 1)
+        prefix, places = self.embedding.tensor_split((self.shape.prefix,))
+        return torch.cat((prefix.expand(len(pixels), -1, -1), x + places), 1)
 
     def attention(self, index: int, y: torch.Tensor, scales: torch.Tensor,
                   observe: Observe | None = None) -> torch.Tensor:
@@ -230,10 +230,16 @@ class Twin(nn.Module):
         a = self.site(g, scales, first + 6, observe)
         return x + self.linear(f"{index}_fc2", a - OFFSET)
 
+    def classified(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the head takes of a residual stream: the normalised first tokens, side by
+        side, ``(images, 1, channels)``.
+        """
+        return self.norm("norm", x[:, :self.shape.classified]).flatten(1)[:, None]
+
     def classify(self, x: torch.Tensor, scales: torch.Tensor,
                  observe: Observe | None = None) -> torch.Tensor:
-        """Return the logits of the class token."""
-        a = self.site(self.norm("norm", x[:, :1]), scales, self.shape.sites - 1, observe)
+        """Return the logits ``(images, classes)``."""
+        a = self.site(self.classified(x), scales, self.shape.sites - 1, observe)
         return self.linear("head", a)[:, 0]
 
     def forward(self, pixels: torch.Tensor, scales: torch.Tensor | None = None,

@@ -9,6 +9,8 @@ from golden.results import gelu
 from golden.rows import layernorm
 
 SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
+PREFIXES = {"registers": {"prefix": 5}, "distilled": {"prefix": 2, "classified": 2}}
+"""Other tokens before the patches than a class token alone."""
 
 
 def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape = SHAPE) -> Network:
@@ -38,7 +40,8 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
     patch = linear(shape.patch_values, shape.dim, 9, 1 / 128, HEAD.weight)
     return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,
                    draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
-                   linear(shape.dim, shape.classes, 10, 1, HEAD.weight), lambdas.astype(int))
+                   linear(shape.classified_dim, shape.classes, 10, 1, HEAD.weight),
+                   lambdas.astype(int))
 
 
 def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:

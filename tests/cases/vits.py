@@ -12,11 +12,33 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 def model(seed: int = 1, **options):
     """Return a random model with 17 tokens of 32 channels, two blocks of four heads."""
+    return _built(timm.models.vision_transformer.VisionTransformer, seed, options)
+
+
+def distilled(seed: int = 1, **options):
+    """Return such a model with a token and a head of distillation."""
+    return _built(timm.models.deit.VisionTransformerDistilled, seed, options)
+
+
+def _built(kind, seed: int, options: dict):
     torch.manual_seed(seed)
-    made = timm.models.vision_transformer.VisionTransformer(**{
-        "img_size": 16, "patch_size": 4, "num_classes": 7, "embed_dim": 32, "depth": 2,
-        "num_heads": 4, "mlp_ratio": 2.0} | options)
+    made = kind(**{"img_size": 16, "patch_size": 4, "num_classes": 7, "embed_dim": 32, "depth": 2,
+                   "num_heads": 4, "mlp_ratio": 2.0} | options)
     return stir(made, 1.5)
+
+
+FAMILIES = {
+    "vit": model,
+    "layer scale": lambda: model(init_values=0.5, no_embed_class=True),
+    "no biases": lambda: model(qkv_bias=False, proj_bias=False),
+    "registers": lambda: model(reg_tokens=4),
+    "registers without place": lambda: model(reg_tokens=4, no_embed_class=True, init_values=1e-5),
+    "distilled": distilled,
+    "any size": lambda: model(dynamic_img_size=True),
+    "one patch": lambda: model(patch_size=16),
+    "many patches": lambda: model(patch_size=2),
+}
+"""Small members of families of plain Vision Transformers."""
 
 
 def stir(model, gain: float = 1.0):

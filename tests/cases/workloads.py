@@ -13,9 +13,9 @@ DEIT_T_MACS = {
 
 
 @functools.cache
-def traced(name: str) -> Workload:
+def traced(name: str, image_size: int | None = None) -> Workload:
     """Workload of a timm model."""
-    return workload_of(name)
+    return workload_of(name, image_size)
 
 
 def product(m: int, k: int, n: int, *, role: str = "fc1", reads: tuple[int, ...] = (-1,),

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import re
@@ -87,6 +88,26 @@ def test_file_says_how_it_was_made(finished, inputs):
     assert about["weights"] == float_model.weights_digest(floating.source())
     assert about["preprocessing"] == floating.preprocessing.config
     assert str(inputs) not in json.dumps(about)
+
+
+def test_images_of_another_size_are_taken(run, inputs, finished, tmp_path, capsys):
+    status, out = run(bits="w8a8", **{"image-size": 24})
+    assert status == 0
+    made = quantized_model.load(out)
+    assert made.network.shape == dataclasses.replace(
+        quantized_model.load(finished(bits="w8a8")).network.shape, image=24)
+    floating, note = float_model.beside(made, inputs / "tiny.safetensors")
+    assert (floating.preprocessing.size, note) == ((24, 24), None)
+    pixels = vits.pixels(8, 24)
+    found = vit.Vit(made.network).run(pixels).logits / 2.0**made.network.logit_point
+    preprocess = preprocessing_of_model(made)
+    wanted = floating.model(torch.cat([preprocess.tensor(one) for one in pixels])).numpy()
+    assert np.sqrt(((found - wanted)**2).mean() / (wanted - wanted.mean(0)).var()) < 0.2
+    capsys.readouterr()
+    status, out = run("odd.safetensors", **{"image-size": 18})
+    assert (status, out.exists()) == (2, False)
+    assert error_of(capsys) == ("tiny cannot be quantized: image must be a multiple of patch, not "
+                                "18 of 4")
 
 
 def test_same_run_gives_the_same_bytes(run, finished, capsys):

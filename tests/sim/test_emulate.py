@@ -20,7 +20,7 @@ from sim.evaluation import arithmetic_errors, emulator
 from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import SHAPE, massive, network, pixels
+from tests.cases.networks import PREFIXES, SHAPE, massive, network, pixels
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 UNITS = tuple(emulator.UNITS)
@@ -73,6 +73,17 @@ def test_with_every_unit_of_golden_it_is_golden_at_scales_of_each_image():
     assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
     given = emulator.emulate(made, images, scales=scales, integer=UNITS)
     assert (given == logits).all()
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+def test_other_prefixes_are_golden_with_every_unit_of_it_and_real_within_the_stated_error(kind):
+    shape = dataclasses.replace(SHAPE, **PREFIXES[kind])
+    made, images = network(Precision(8, 8), shape=shape), pixels(6, shape)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert {"residual", "logits", "site"} <= errors.keys()
+    assert not any(error.beyond for error in errors.values())
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -101,7 +101,9 @@ class FqVit(Harness):
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels into the residual stream."""
         x = super().embed(pixels)
-        patches = torch.cat((torch.zeros_like(x[:, :1]), x[:, 1:] - self.embedding[1:]), 1)
+        first = self.shape.prefix
+        patches = torch.cat((torch.zeros_like(x[:, :first]),
+                             x[:, first:] - self.embedding[first:]), 1)
         position = self.point("embed_position", self.embedding[None])
         return self.point("embed_sum", self.point("embed_out", patches) + position)
 

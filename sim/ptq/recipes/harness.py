@@ -111,8 +111,8 @@ class Harness(Twin):
         return self.point(f"{index}_sum2", x)
 
     def classify(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits of the class token."""
-        return self.linear("head", self.norm("norm", x[:, :1]))[:, 0]
+        """Return the logits ``(images, classes)``."""
+        return self.linear("head", self.classified(x))[:, 0]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits ``(images, classes)`` of pixels ``uint8 (images, side, side, 3)``."""

@@ -1,5 +1,7 @@
 """A whole network against its definition, step by step on the front doors of the units."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from golden.product import mac_array
 from golden.product.mac_array import Activation
 from golden.results import gelu
 from golden.rows import layernorm, softmax
-from tests.cases.networks import SHAPE, massive, network, pixels
+from tests.cases.networks import PREFIXES, SHAPE, massive, network, pixels
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 
@@ -34,16 +36,17 @@ class Definition:
 
     def __init__(self, made, image, lambdas, step):
         self.made, self.step, self.seen = made, step, {}
+        prefix, classified = made.shape.prefix, made.shape.classified
         self.scale = dict(zip(SHAPE.site_names(), map(int, lambdas), strict=True))
         grid = range(SHAPE.grid)
         rows = np.stack([image[4 * y:4 * y + 4, 4 * x:4 * x + 4].reshape(-1)
                          for y in grid for x in grid])
         acc = mac_array.gemm(rows, made.patch.weight, HEAD.mode, Activation.UNSIGNED)
-        embedded = add(requant(acc, made.patch.exponent), made.patch.bias, made.embedding[1:])
-        x = self.seen["embedding"] = np.concatenate((made.embedding[:1], embedded))
+        embedded = add(requant(acc, made.patch.exponent), made.patch.bias, made.embedding[prefix:])
+        x = self.seen["embedding"] = np.concatenate((made.embedding[:prefix], embedded))
         for index in range(SHAPE.depth):
             x = self.block(str(index), made.blocks[index], x)
-        a = self.norm("head", made.norm, x[:1])
+        a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
         self.seen["logits"] = self.linear("head", made.head, a, HEAD.mode)[0]
 
     def site(self, name, values, exponent):
@@ -67,7 +70,7 @@ class Definition:
         parts = {}
         for name, part in zip("qkv", np.split(y, 3, axis=1), strict=True):
             site = f"{index}.{name}"
-            parts[name] = self.site(site, part.reshape(SHAPE.tokens, SHAPE.heads, -1)
+            parts[name] = self.site(site, part.reshape(len(part), SHAPE.heads, -1)
                                     .transpose(1, 0, 2), -scale[site] - 1024 * 10)
         mixed = []
         for q, k, v in zip(parts["q"], parts["k"], parts["v"], strict=True):
@@ -102,6 +105,13 @@ def test_every_tensor_is_that_of_the_definition(bits, step):
     check_definition(network(Precision.parse(bits), step), step)
 
 
+@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
+    shape = replace(SHAPE, **PREFIXES[kind])
+    check_definition(network(Precision.parse(bits), shape=shape), 0)
+
+
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_of_massive_activations_is_that_of_the_definition(bits):
     check_definition(massive(network(Precision.parse(bits))), 0)
@@ -134,7 +144,8 @@ def check_definition(made, step):
         wanted = Definition(made, images[image], lambdas[image], step).seen
         assert set(wanted) < set(seen)
         for name, tensor in wanted.items():
-            np.testing.assert_array_equal(seen[name][image], tensor, err_msg=name)
+            found = seen[name][image]
+            np.testing.assert_array_equal(found.reshape(tensor.shape), tensor, err_msg=name)
         assert (result.logits[image] == wanted["logits"]).all()
     for name in ("0.qkv", "1.q", "1.fc1", "1.fc2", "1.proj", "logits"):
         assert len(np.unique(seen[name])) > 3, f"{name} is nearly constant"

@@ -6,6 +6,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
+import torch
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.exp2 import exp2
@@ -23,7 +24,9 @@ from golden.results.requant import requant
 from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import massive, network, pixels
+from sim.ptq import pipeline, source
+from tests.cases import vits
+from tests.cases.networks import PREFIXES, massive, network, pixels
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -80,6 +83,58 @@ def test_massive_activations_have_coarse_channels(bits):
     assert {"0.x", "1.x", "1.qkv", "logits"} <= compare(made, SMALL, images)
 
 
+@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize(("bits", "config"), [("w8a8", SMALL), ("w4a4", SMALL), ("w4a8", WIDE),
+                                              ("w8a8", CORES["8x16"])],
+                         ids=["4x4 w8a8", "4x4 w4a4", "4x8 w4a8", "8x16 w8a8"])
+def test_tokens_of_other_prefixes(bits, config, kind):
+    shape = replace(SHAPE, **PREFIXES[kind])
+    made, images = network(Precision.parse(bits), shape=shape), pixels(2, shape)
+    assert {"embedding", "0.x", "1.x", "head", "logits"} <= compare(made, config, images)
+    tapped = with_tap(made, shape)
+    assert len(np.unique(Vit(tapped).run(images).scales, axis=0)) == len(images)
+    compare(tapped, config, images)
+
+
+@pytest.mark.parametrize(("side", "patch"), [(10, 5), (14, 7), (12, 2), (9, 1)])
+def test_rows_of_patches_that_are_no_words_of_the_bus(side, patch):
+    shape = replace(SHAPE, image=side, patch=patch)
+    made, images = network(Precision(8, 8), shape=shape), pixels(2, shape)
+    assert {"embedding", "1.x", "logits"} <= compare(made, SMALL, images)
+    program = compile_network(made, SMALL)
+    assert (program.pixel_bytes, program.image.size) == (4, 4 * side**2)
+    stored = program.with_image(images[0])[program.image.address:][:program.image.size]
+    assert (stored.reshape(side, side, 4)[..., :3] == images[0]).all()
+    assert not stored.reshape(-1, 4)[:, 3].any()
+
+
+def test_a_prefix_is_not_seen_by_a_tap_of_the_embedding():
+    made = with_tap(network(Precision(8, 8), shape=replace(SHAPE, prefix=2)),
+                    replace(SHAPE, prefix=2))
+    early = replace(made, taps=(replace(made.taps[0], after=0),))
+    with pytest.raises(DoesNotFit, match="class token is the only one .*, but there are 2$"):
+        compile_network(early, SMALL)
+
+
+@pytest.mark.parametrize("family", vits.FAMILIES)
+def test_families_of_timm_from_float_to_a_program(family):
+    """W8A8 from random weights: golden's logits are within 8 % of timm's, root mean square over
+    standard deviation; the program's are golden's.
+    """
+    model, images = vits.FAMILIES[family](), vits.pixels(48)
+    made = pipeline.quantize(source.read(model, vits.preprocessing()), images,
+                             pipeline.Plan(Precision(8, 8))).network
+    steps = vits.preprocessing()
+    wanted = model(torch.cat([steps.tensor(image) for image in images])).double().numpy()
+    found = Vit(made).run(images).logits
+    error = found / 2.0**made.logit_point - wanted
+    assert np.sqrt((error**2).mean() / (wanted - wanted.mean(0)).var()) < 0.08
+    for image, logits in zip(images[:2], found, strict=False):
+        machine = Machine(compile_network(made, SMALL), image)
+        machine.run()
+        assert (machine.logits == logits).all()
+
+
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_predicted_scales_are_used(bits):
     shape = replace(SHAPE, dim=32)
@@ -118,8 +173,10 @@ def test_deit_small_in_a_larger_scratchpad():
      r"dim must be a multiple of 8 \(lanes\), not 36"),
     ({}, {"max_k": 64}, r"hidden must be 64 \(max_k\) or fewer, not 72"),
     ({}, {"max_sites": 10}, "scale file must have 16 slots or more .* but max_sites is 10"),
-    ({"image": 15, "patch": 5}, {},
-     r"bytes in a row of a patch must be a multiple of 4 \(bus_bytes\), not 15"),
+    ({"image": 15, "patch": 5}, {"rows": 8, "cols": 8, "lanes": 8, "bus_bytes": 8},
+     r"bytes in a row of a patch must be a multiple of 8 \(bus_bytes\), not 20"),
+    ({"classes": 3, "prefix": 3, "classified": 3}, {"max_k": 72},
+     r"values that the head takes must be 72 \(max_k\) or fewer, not 96"),
 ])
 def test_what_does_not_fit_is_said(shape, config, message):
     made = network(Precision(8, 8), shape=replace(SHAPE, **shape))

@@ -5,6 +5,8 @@ import dataclasses
 import json
 
 import pytest
+import torch
+from torch.utils import flop_counter
 
 from golden.common.config import CORES
 from golden.core.isa import Opcode, make
@@ -13,16 +15,17 @@ from golden.cycles.memory_model import MemoryModel
 from golden.network.network import Precision
 from sim import estimate as command
 from sim.compiler import compile_network
-from sim.compiler.blank import blank_network, default_tap
+from sim.compiler.blank import blank_network, default_tap, shape_of
 from sim.estimation.program_costs import estimate_program, role_of
+from sim.inputs import models
 from tests.cases.networks import network
 from tests.cases.workloads import traced
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
 
-MACS = SHAPE.tokens * (
-    SHAPE.patch_values * SHAPE.dim
-    + SHAPE.depth * (4 * SHAPE.dim**2 + 2 * SHAPE.tokens * SHAPE.dim
+DEIT_TINY_MACS = 1_253_683_200
+MACS = SHAPE.patches * SHAPE.patch_values * SHAPE.dim + SHAPE.tokens * (
+    SHAPE.depth * (4 * SHAPE.dim**2 + 2 * SHAPE.tokens * SHAPE.dim
                      + 2 * SHAPE.dim * SHAPE.hidden)) + SHAPE.dim * SHAPE.classes
 
 
@@ -59,6 +62,15 @@ def test_every_instruction_has_a_row_and_they_add_up():
     assert 0 < result.utilisation < result.busy < 1
     assert 0 < result.scale_share < 0.05
     assert result.fps == pytest.approx(1e8 / result.cycles)
+
+
+def test_what_pixels_have_beside_colours_is_not_counted():
+    shape = dataclasses.replace(SHAPE, patch=2, prefix=3)
+    program = compile_network(blank_network(shape, Precision(8, 8)), CORES["4x4"])
+    cost, = (row for row in estimate_program(program).costs if row.name == "embedding")
+    assert cost.macs == 64 * 12 * SHAPE.dim
+    tile = 4 * 4
+    assert cost.array >= 66 * 16 * SHAPE.dim / tile > cost.macs / tile == cost.ideal
 
 
 def test_rows_have_the_names_of_tensors():
@@ -172,7 +184,32 @@ def test_deit_tiny_is_compiled_without_its_weights(run, bits, cycles):
     document = json.loads(out)
     assert (status, err, document["mapping"]) == (0, "", "program")
     assert document["totals"]["cycles"] == cycles
+    assert document["totals"]["macs"] == DEIT_TINY_MACS
     assert document["totals"]["scale_cycles_share"] == 0
+
+
+@pytest.mark.parametrize("name", ["deit_t", "deit_tiny_distilled_patch16_224"])
+def test_macs_are_those_that_torch_counts(name):
+    model = models.meta_model(name)
+    with flop_counter.FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 224, 224, device="meta"))
+    if name == "deit_t":
+        assert counter.get_total_flops() == 2 * DEIT_TINY_MACS
+    program = compile_network(blank_network(shape_of(name), Precision(8, 8)), CORES["8x16"])
+    assert 2 * estimate_program(program).sum("macs") == counter.get_total_flops()
+
+
+def test_images_of_another_size(run, folder):
+    small, usual = (json.loads(run(*words, "--json")[1])["totals"]
+                    for words in (["--image-size", "160"], []))
+    assert small["cycles"] < usual["cycles"]
+    tokens = 10**2 + 1
+    wanted = 100 * 768 * 192 + 12 * tokens * (12 * 192**2 + 2 * tokens * 192) + 192_000
+    assert small["macs"] == wanted
+    assert "--image-size has no meaning with --program" in run(
+        "--program", folder, "--image-size", "160")[2]
+    generic = json.loads(run("--mapping", "generic", "--image-size", "160", "--json")[1])
+    assert generic["totals"]["macs"] == wanted
 
 
 def test_predicted_scales_cost_a_prediction(run):

@@ -11,6 +11,7 @@ import pytest
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
+from golden.cycles import memory_model, timing
 from golden.network.network import Precision, VitShape
 from golden.network.vit import Vit
 from sim import calibrate
@@ -20,7 +21,7 @@ from sim.compiler import compile_network
 from sim.harness import checked_run, verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import massive, network, pixels
+from tests.cases.networks import PREFIXES, massive, network, pixels
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -58,6 +59,22 @@ def test_a_small_network_of_every_precision(bits, step, name):
 def test_massive_activations(bits):
     made = massive(network(Precision.parse(bits), shape=SHAPE))
     run(made, CONFIGS["4x4"], pixels(1, SHAPE)[0])
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_tokens_of_other_prefixes(bits, kind):
+    shape = replace(SHAPE, **PREFIXES[kind])
+    made = with_tap(network(Precision.parse(bits), shape=shape), shape)
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_rows_of_patches_that_are_no_words_of_the_bus(bits):
+    shape = replace(SHAPE, image=14, patch=7)
+    run(network(Precision.parse(bits), shape=shape), CONFIGS["4x4"], pixels(1, shape)[0])
 
 
 @configs

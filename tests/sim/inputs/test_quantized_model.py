@@ -116,6 +116,19 @@ def test_coarse_flags_survive_and_may_lack(tmp_path):
     assert ["coarse" in block for block in blocks] == [True, False]
 
 
+@pytest.mark.parametrize("kind", networks.PREFIXES)
+def test_a_prefix_survives_and_may_lack(tmp_path, kind):
+    path, prefix = tmp_path / "m.safetensors", networks.PREFIXES[kind]
+    shape = dataclasses.replace(networks.SHAPE, **prefix)
+    network = networks.network(Precision(8, 8), shape=shape)
+    save(QuantizedModel(network, ABOUT), path)
+    assert_same(load(path).network, network)
+    stored = parts(path)[0]["network"]["shape"]
+    assert {name: stored[name] for name in prefix} == prefix
+    save(QuantizedModel(networks.network(Precision(8, 8)), ABOUT), path)
+    assert not {"prefix", "classified"} & parts(path)[0]["network"]["shape"].keys()
+
+
 def test_reloaded_network_gives_the_same_logits(path):
     pixels = networks.pixels(2)
     found, wanted = (vit.Vit(network).run(pixels) for network in (load(path).network, small()))

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import io
 import os
 import pickle
@@ -18,6 +19,7 @@ from sim.cli import UserError
 from sim.inputs import models
 from sim.inputs.torchvision_compat import timm
 from sim.inputs.weights import ENTRIES, load_weights, read_weights
+from tests.cases import vits
 
 TINY = "test_vit"  # timm's smallest ViT, 371 k parameters
 
@@ -68,7 +70,7 @@ def _infinite(state):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (_without_norm, r"does not fit test_vit: norm.weight is missing \(and 1 more\)"),
+    (_without_norm, r"does not fit test_vit: norm.weight and norm.bias are missing$"),
     (_with_more, "does not fit test_vit: head_dist.weight is not a key of the model$"),
     (_transposed, r"blocks.1.mlp.fc1.weight has shape \(64, 192\), not \(192, 64\)"),
     (_quantized, "cls_token is torch.int8, not torch.float32"),
@@ -165,8 +167,8 @@ def test_wrappers_within_a_model_and_of_averages(tmp_path, state):
 def test_a_prefix_that_not_all_have_is_no_wrapper(tmp_path, state):
     wrapped = {f"backbone.{key}": value for key, value in state.items()}
     path = _saved(tmp_path / "x.pth", wrapped | {"head2.weight": torch.zeros(3)})
-    with pytest.raises(UserError, match=r"cls_token is missing \(and \d+ more\), "
-                                        r"backbone.cls_token is not a key of the model \(and "):
+    with pytest.raises(UserError, match=r": cls_token, pos_embed, .* and \d+ more are missing; "
+                                        r"backbone.cls_token, .* more are not keys of the mod"):
         models.create(TINY, path)
 
 
@@ -257,6 +259,42 @@ def test_archives_of_the_authors_of_vit(tmp_path):
         load_weights(other, path, "it does not fit")
     with pytest.raises(UserError, match=r"it is in JAX's layout, which timm reads for other"):
         load_weights(torch.nn.Linear(2, 2), path, "it does not fit")
+
+
+BUILD = {"vit": vits.model, "patches only": functools.partial(vits.model, no_embed_class=True),
+         "registers": functools.partial(vits.model, reg_tokens=3), "distilled": vits.distilled}
+
+
+@pytest.mark.parametrize("kind", BUILD)
+@pytest.mark.parametrize("side", [8, 24])
+def test_positions_of_another_image_size_are_resampled_as_timm_does_it(tmp_path, kind, side):
+    path, images = tmp_path / "x.safetensors", torch.randn(2, 3, side, side)
+    dynamic = BUILD[kind](dynamic_img_size=True)
+    safetensors.torch.save_file(dynamic.state_dict(), path)
+    model = BUILD[kind](seed=2, img_size=side)
+    with pytest.raises(UserError, match="^x: pos_embed has shape .*, not "):
+        load_weights(model, path, "x")
+    load_weights(model, path, "x", resample=True)
+    torch.testing.assert_close(model(images), dynamic(images))
+
+
+def test_positions_of_no_square_are_not_resampled(tmp_path):
+    path, model = tmp_path / "x.safetensors", vits.model()
+    state = model.state_dict()
+    safetensors.torch.save_file(state | {"pos_embed": state["pos_embed"][:, :9].clone()}, path)
+    with pytest.raises(UserError, match=r"^x: pos_embed has shape \(1, 9, 32\), not \(1, 17, 32\)"):
+        load_weights(vits.model(), path, "x", resample=True)
+
+
+def test_a_model_of_another_image_size(tmp_path, state):
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file(state, path)
+    made = models.create(TINY, path, image_size=96)
+    assert made.pos_embed.shape[1] == 6**2 + 1
+    assert models.preprocessing(made).size == (96, 96)
+    assert models.meta_model(TINY, 96).pos_embed.shape == made.pos_embed.shape
+    with pytest.raises(UserError, match="timm cannot build resnet18: .*img_size"):
+        models.create("resnet18", image_size=96)
 
 
 def _torchscript(path):

@@ -49,21 +49,22 @@ def made(pictures):
     return quantized_activations.record(small_vit(), Preprocess(), pictures, Choices(site_images=2))
 
 
-def test_observed_sites_are_the_operands_of_the_products():
-    model = small_vit().double()
+@pytest.mark.parametrize("registers", [0, 3])
+def test_observed_sites_are_the_operands_of_the_products(registers):
+    model, tokens = small_vit(reg_tokens=registers).double(), 17 + registers
     x = torch.rand(1, 3, 32, 32, dtype=torch.float64)
     sites, residual = observe.observe(model, x, [0, 2])
-    assert residual.shape == (17, 24)
+    assert residual.shape == (tokens, 24)
     assert sites.keys() == {0, 2}
     for number, seen in sites.items():
         block = model.blocks[number]
         assert seen.keys() == SITES.keys()
         qkv = torch.from_numpy(seen["qkv"]) @ block.attn.qkv.weight.T + block.attn.qkv.bias
-        q, k, v = qkv.detach().numpy().reshape(17, 3, 2, 12).transpose(1, 2, 0, 3)
+        q, k, v = qkv.detach().numpy().reshape(tokens, 3, 2, 12).transpose(1, 2, 0, 3)
         for name, expected in ("q", q), ("k", k), ("v", v):
             np.testing.assert_allclose(seen[name], expected, rtol=1e-9)
         np.testing.assert_allclose(seen["probs"].sum(2), 1, rtol=1e-9)
-        attended = (seen["probs"] @ v).transpose(1, 0, 2).reshape(17, 24)
+        attended = (seen["probs"] @ v).transpose(1, 0, 2).reshape(tokens, 24)
         np.testing.assert_allclose(seen["proj"], attended, rtol=1e-9)
         hidden = torch.from_numpy(seen["fc1"]) @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
         np.testing.assert_allclose(seen["fc2"], torch.nn.functional.gelu(hidden).detach().numpy(),

@@ -46,6 +46,26 @@ def test_eight_bits_are_near_the_float_network_and_four_less_so(name, network, p
     assert all(torch.equal(value, before[key]) for key, value in network.tensors().items())
 
 
+PREFIXES = {"registers": lambda: vits.model(seed=2, reg_tokens=4),
+            "distilled": lambda: vits.distilled(seed=2)}
+
+
+@pytest.mark.parametrize("family", PREFIXES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_families_with_other_prefixes_are_near_the_float_network(name, family, pixels):
+    network = source.read(PREFIXES[family](), vits.preprocessing())
+    made = RECIPES[name].make(network, Precision(8, 8), pixels[:IMAGES])
+    assert error(made, network, pixels[IMAGES:]) < 1.1 * NEAR[name]
+
+
+@pytest.mark.parametrize("family", PREFIXES)
+def test_without_quantizers_the_logits_are_those_of_timm(family, pixels):
+    model, steps = PREFIXES[family](), vits.preprocessing()
+    wanted = model(torch.cat([steps.tensor(image.numpy()) for image in pixels]))
+    found = Harness(source.read(model, steps), Precision(8, 8))(pixels)
+    torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_deterministic_and_can_be_pickled(name, network, pixels):
     made = [RECIPES[name].make(network, Precision(4, 3), pixels[:4]) for _ in range(2)]
