@@ -276,7 +276,7 @@ class _Walk(wiring.Component):
         last = Mux(patches, patch_end & (rows == 1), left == 1)
         m.d.comb += [
             self.last_now.eq(last),
-            self.beats.eq(_beats(Mux(patches, (run.run_bytes - in_run)[exact_log2(bus):], left))),
+            self.beats.eq(_beats(Mux(patches, in_run[exact_log2(bus):], left))),
         ]
         with m.If(self.start):
             m.d.sync += [

@@ -63,7 +63,7 @@ def test_command_says_the_depth_and_the_way(tmp_path, capsys):
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"registers of 4x4: {LIMITS['registers']} operations, along"
-    assert lines[1] == "    chain"
+    assert lines[1] == f"    {logic_depth(UNITS['registers'](CORES['4x4']), tmp_path).path[0]}"
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["levels"] == LIMITS["registers"]
 

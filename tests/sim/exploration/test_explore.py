@@ -71,7 +71,7 @@ def test_what_does_not_fit_says_why_and_would_not(rows):
     small = [row["reason"] for row in rows.values() if row["sram_kib"] == 5
              and (row["rows"], row["cols"]) == (8, 16)]
     assert set(small) == {"the scratchpad must have 6 KiB for this network, and has 5",
-                          "bytes in a row of a patch must be a multiple of 16 (bus_bytes), not 24"}
+                          "the scratchpad must have 8 KiB for this network, and has 5"}
 
 
 def test_a_core_has_an_area_whatever_runs_on_it(rows):
