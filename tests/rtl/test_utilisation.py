@@ -1,12 +1,20 @@
+# amaranth: UnusedElaboratable=no
+
 import json
 import re
 import sys
+from functools import cache
 
 import pytest
 
+from golden.common.config import CORES
 from rtl import build, utilisation
 from rtl.build import MissingTool, find_tool
-from rtl.utilisation import DEVICE, LIMITS, main, parse, synthesise
+from rtl.core.core import Core
+from rtl.fpga.ecp5 import Ecp5
+from rtl.utilisation import DEVICE, LIMITS, TOP, main, parse, synthesise
+
+_CONVERT = utilisation.rtlil.convert
 
 STATISTICS = {"modules": {
     "\\core": {"num_cells_by_type": {"LUT4": 10, "core.product_path": 1}},
@@ -57,8 +65,15 @@ def test_refuses_incomplete_statistics(change, message):
         parse(json.loads(change(json.dumps(STATISTICS))))
 
 
+@cache
+def core_of_4x4():
+    """What `main` has converted, once for all tests; it takes longer than all else of them."""
+    return _CONVERT(Core(CORES["4x4"]), name=TOP, platform=Ecp5(), emit_src=False)
+
+
 def fake_yosys(monkeypatch, tmp_path, statistics=None):
     """Replace yosys by a script that writes `statistics`, or fails."""
+    monkeypatch.setattr(utilisation.rtlil, "convert", lambda core, **choices: core_of_4x4())
     lines = [f"#!{sys.executable}", "import sys, pathlib"]
     if statistics is None:
         lines += ["print('ERROR: no such command')", "sys.exit(1)"]

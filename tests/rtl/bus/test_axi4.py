@@ -12,7 +12,9 @@ CONFIG = BUSES["32 of 32 bits"].config
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", BUSES)
+@pytest.mark.parametrize("name", [
+    "128 of 64 bits", "no bursts", "long bursts",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("32 of 32 bits", "64 of 40 bits"))])
 def test_memory_at_axi4(name, tmp_path):
     bus = BUSES[name]
     dut = Axi4Master(bus.config, address_bits=bus.address_bits, flight=bus.flight,

@@ -23,7 +23,10 @@ def test_refuses_addresses_that_do_not_reach_all_registers(bits):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", ["32 of 32 bits", "64 of 40 bits", "128 of 64 bits", "no bursts"])
+@pytest.mark.parametrize("name", [
+    "64 of 40 bits",
+    *(pytest.param(name, marks=pytest.mark.long)
+      for name in ("32 of 32 bits", "128 of 64 bits", "no bursts"))])
 def test_memory_at_wishbone(name, tmp_path):
     bus = BUSES[name]
     run_cocotb(WishboneMaster(bus.config, address_bits=bus.address_bits, flight=bus.flight),
