@@ -20,6 +20,20 @@ from amaranth.lib import wiring
 from rtl.build import find_tool
 
 TIMEOUT = 600
+"""Seconds for one run of the solver."""
+_RUN = r"""[options]
+mode {mode}
+depth {depth}
+timeout {timeout}
+[engines]
+smtbmc --nopresat yices
+[script]
+read_rtlil top.il
+chtype -set $anyconst t:\$anyconst
+prep -top top
+[files]
+top.il
+"""
 
 
 class Setting:
@@ -114,17 +128,14 @@ def _run(setting, out, mode, depth):
     names = dict(re.findall(r'cell \$check \$(\d+)\n +parameter \\FORMAT "(.*)"', text))
     out.mkdir(parents=True, exist_ok=True)
     (out / "top.il").write_text(text)
-    (out / "proof.sby").write_text("\n".join([
-        "[options]", f"mode {mode}", f"depth {depth}", "[engines]", "smtbmc yices", "[script]",
-        "read_rtlil top.il", r"chtype -set $anyconst t:\$anyconst", "prep -top top",
-        "[files]", "top.il"]))
+    (out / "proof.sby").write_text(_RUN.format(mode=mode, depth=depth, timeout=TIMEOUT))
     tools = {"yosys": "yosys", "smtbmc": "yosys-smtbmc", "witness": "yosys-witness"}
     command = [find_tool("sby"), "-f", "proof.sby"]
     for option, tool in tools.items():
         command += [f"--{option}", find_tool(tool)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     run = subprocess.run(command, cwd=out, env=os.environ | {"PATH": path}, text=True,
-                         capture_output=True, timeout=TIMEOUT, check=False)
+                         capture_output=True, check=False)
     status = (out / "proof" / "status").read_text().split()[0] if run.returncode < 16 else "ERROR"
     if status == "PASS":
         return set()
