@@ -9,11 +9,12 @@ Each unit becomes one file, ``vernier_UNIT.v``, with a top module of the same na
 synchronous active-high ``rst``, and for each stream ``S`` of the unit ``S__payload``,
 ``S__valid`` and ``S__ready``; a payload is one vector, its first field in the low bits.
 
-With ``--bus`` there is one file ``vernier_BUS.v``, with the registers beside it: a C header, a
-CMSIS-SVD file and a page of text. Ports of ``axi4`` are ``m_axi_*`` (AXI4), ``s_axi_*``
-(AXI4-Lite), ``aclk``, active-low ``aresetn`` and ``irq``; of ``wishbone`` ``m_wb_*``, ``s_wb_*``,
-``clk``, ``rst`` and ``irq``; of ``neutral`` those of :class:`.soc.controlled_core.ControlledCore`,
-behind which 64 requests at most may await their answers.
+With ``--bus`` there is one file ``vernier_BUS.v``, with the registers beside it (a C header, a
+Python file, a CMSIS-SVD file and a page of text) and a driver in C (docs/integration.md). Ports of
+``axi4`` are ``m_axi_*`` (AXI4), ``s_axi_*`` (AXI4-Lite), ``aclk``, active-low ``aresetn`` and
+``irq``; of ``wishbone`` ``m_wb_*``, ``s_wb_*``, ``clk``, ``rst`` and ``irq``; of ``neutral`` those
+of :class:`.soc.controlled_core.ControlledCore`, behind which 64 requests at most may await their
+answers.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from .cli import Parser, command, printable
 from .common.exp2 import Exp2
 from .core.core import Core
 from .fpga.files import write_whole
+from .integration.drivers import drivers
 from .prediction.range_unit import RangeUnit
 from .prediction.scale_unit import ScaleUnit
 from .product.mac_array import MacArray
@@ -96,7 +98,7 @@ def bus_files(bus: str, system: System) -> dict[str, str]:
     text = verilog.convert(made, name=PREFIX + bus, emit_src=False, strip_internal_attrs=True,
                            ports=made.ports() if hasattr(made, "ports") else ports_of(made))
     return {f"{PREFIX}{bus}.v": _header(bus, system.config) + text,
-            **{name: file(system) for name, file in FILES.items()}}
+            **{name: file(system) for name, file in FILES.items()}, **drivers(bus)}
 
 
 def ports_of(unit: Component) -> dict:
