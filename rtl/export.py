@@ -97,7 +97,8 @@ def bus_files(bus: str, system: System) -> dict[str, str]:
     made = BUSES[bus](system)
     text = verilog.convert(made, name=PREFIX + bus, emit_src=False, strip_internal_attrs=True,
                            ports=made.ports() if hasattr(made, "ports") else ports_of(made))
-    return {f"{PREFIX}{bus}.v": _header(bus, system.config) + text,
+    attributes = "; its attributes were not run in Vivado" if bus == "axi4" else ""
+    return {f"{PREFIX}{bus}.v": _header(bus, system.config, attributes) + text,
             **{name: file(system) for name, file in FILES.items()}, **drivers(bus)}
 
 
@@ -111,13 +112,13 @@ def ports_of(unit: Component) -> dict:
     return {name: port for name, port in ports.items() if not isinstance(port[0], Const)}
 
 
-def _header(unit: str, config: AcceleratorConfig) -> str:
+def _header(unit: str, config: AcceleratorConfig, more: str = "") -> str:
     try:
         release = version("vernier")
     except PackageNotFoundError:  # run from a source tree that was never installed
         release = "from source"
     choices = [f"{name} = {value}" for name, value in asdict(config).items()]
-    return "\n".join([f"// vernier {release}: {unit} (SPDX-License-Identifier: Apache-2.0)",
+    return "\n".join([f"// vernier {release}: {unit} (SPDX-License-Identifier: Apache-2.0){more}",
                       *(f"//   {', '.join(choices[at:at + 5])}"
                         for at in range(0, len(choices), 5)), ""])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 
 DRIVERS = {
-    "axi4": ("vernier.h", "vernier.c"),
+    "axi4": ("vernier.h", "vernier.c", "vernier_ip.tcl", "vernier_pynq.py", "vernier_litex.py"),
     "wishbone": ("vernier.h", "vernier.c"),
     "neutral": (),
 }

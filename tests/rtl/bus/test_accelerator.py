@@ -51,6 +51,17 @@ def test_files_are_those_of_the_bus(exported):
         name: file(system) for name, file in FILES.items()}
 
 
+@pytest.mark.parametrize("exported", ["axi4"], indirect=True)
+def test_the_verilog_has_the_attributes_of_its_ports(exported):
+    _, out = exported
+    text = (out / "vernier_axi4.v").read_text()
+    assert "not run in Vivado" in text.partition("\n")[0]
+    for name, (port, _) in AxiAccelerator(System(CORE, 50_000_000, 1 << 31, 40)).ports().items():
+        found = re.search(rf"((?:^ *\(\*.*\*\)\n)+)^ +(?:in|out)put (?:\[.*\] )?{name};", text,
+                          re.MULTILINE)
+        assert dict(re.findall(r'(\w+) = "(.*?)"', found[1])) == port.attrs, name
+
+
 @pytest.mark.verilator
 def test_verilog_is_clean_under_lint(exported):
     bus, out = exported
