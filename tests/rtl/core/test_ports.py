@@ -21,4 +21,4 @@ def test_ports_have_their_directions_and_widths(name):
     bus = 8 * CORES[name].bus_bytes
     widths = {port: member.signature.members["payload"].shape.size
               for port, member in memory.items()}
-    assert widths == {"request": 32 + 1 + bus, "response": bus + 1}
+    assert widths == {"request": 32 + 1 + bus + 8 + 1, "response": bus + 1}
