@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 BOARD ?= icebreaker
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long nightly mutation lint doctor benchmark bitstream clean
+.PHONY: help run test test-long prove nightly mutation lint doctor benchmark bitstream clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -15,10 +15,13 @@ run: $(VENV)/.run ## Estimate DeiT-Tiny on the default accelerator
 	@$(BIN)/python -m sim.estimate --model deit_t
 
 test: $(VENV)/.test ## Run the tests (about 20 minutes on two cores)
-	@$(BIN)/python -m pytest -q -n auto -m "not long"
+	@$(BIN)/python -m pytest -q -n auto -m "not long and not prove"
 
 test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
 	@$(BIN)/python -m pytest -q -m long
+
+prove: $(VENV)/.test ## Prove claims about the RTL for all inputs (under 20 minutes)
+	@$(BIN)/python -m pytest -q -n auto -m prove
 
 nightly: $(VENV)/.test ## Run new random programs, resets and damaged files, and show what they cover
 	@seed=$${VERNIER_SEED:-$$(date +%s)}; $(BIN)/python -m tests.random_runs --seed $$seed && \

@@ -9,11 +9,12 @@ Each unit becomes one file, ``vernier_UNIT.v``, with a top module of the same na
 synchronous active-high ``rst``, and for each stream ``S`` of the unit ``S__payload``,
 ``S__valid`` and ``S__ready``; a payload is one vector, its first field in the low bits.
 
-With ``--bus`` there is one file ``vernier_BUS.v``, with the registers beside it: a C header, a
-CMSIS-SVD file and a page of text. Ports of ``axi4`` are ``m_axi_*`` (AXI4), ``s_axi_*``
-(AXI4-Lite), ``aclk``, active-low ``aresetn`` and ``irq``; of ``wishbone`` ``m_wb_*``, ``s_wb_*``,
-``clk``, ``rst`` and ``irq``; of ``neutral`` those of :class:`.soc.controlled_core.ControlledCore`,
-behind which 64 requests at most may await their answers.
+With ``--bus`` there is one file ``vernier_BUS.v``, with the registers beside it (a C header, a
+Python file, a CMSIS-SVD file and a page of text) and a driver in C (docs/integration.md). Ports of
+``axi4`` are ``m_axi_*`` (AXI4), ``s_axi_*`` (AXI4-Lite), ``aclk``, active-low ``aresetn`` and
+``irq``; of ``wishbone`` ``m_wb_*``, ``s_wb_*``, ``clk``, ``rst`` and ``irq``; of ``neutral`` those
+of :class:`.soc.controlled_core.ControlledCore`, behind which 64 requests at most may await their
+answers.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from .cli import Parser, command, printable
 from .common.exp2 import Exp2
 from .core.core import Core
 from .fpga.files import write_whole
+from .integration.drivers import drivers
 from .prediction.range_unit import RangeUnit
 from .prediction.scale_unit import ScaleUnit
 from .product.mac_array import MacArray
@@ -95,8 +97,9 @@ def bus_files(bus: str, system: System) -> dict[str, str]:
     made = BUSES[bus](system)
     text = verilog.convert(made, name=PREFIX + bus, emit_src=False, strip_internal_attrs=True,
                            ports=made.ports() if hasattr(made, "ports") else ports_of(made))
-    return {f"{PREFIX}{bus}.v": _header(bus, system.config) + text,
-            **{name: file(system) for name, file in FILES.items()}}
+    attributes = "; its attributes were not run in Vivado" if bus == "axi4" else ""
+    return {f"{PREFIX}{bus}.v": _header(bus, system.config, attributes) + text,
+            **{name: file(system) for name, file in FILES.items()}, **drivers(bus)}
 
 
 def ports_of(unit: Component) -> dict:
@@ -109,13 +112,13 @@ def ports_of(unit: Component) -> dict:
     return {name: port for name, port in ports.items() if not isinstance(port[0], Const)}
 
 
-def _header(unit: str, config: AcceleratorConfig) -> str:
+def _header(unit: str, config: AcceleratorConfig, more: str = "") -> str:
     try:
         release = version("vernier")
     except PackageNotFoundError:  # run from a source tree that was never installed
         release = "from source"
     choices = [f"{name} = {value}" for name, value in asdict(config).items()]
-    return "\n".join([f"// vernier {release}: {unit} (SPDX-License-Identifier: Apache-2.0)",
+    return "\n".join([f"// vernier {release}: {unit} (SPDX-License-Identifier: Apache-2.0){more}",
                       *(f"//   {', '.join(choices[at:at + 5])}"
                         for at in range(0, len(choices), 5)), ""])
 

@@ -4,7 +4,8 @@
     python -m sim.compile --model deit_t_w8a8.safetensors --out build/deit_t --list
 
 MODEL is a file of sim.calibrate, or a model of the package. The directory can be run by the golden
-machine, and by the RTL: ``python -m sim.simulate DIR --image IMAGE``.
+machine, and by the RTL: ``python -m sim.simulate DIR --image IMAGE``. ``--c-header`` writes what
+the C driver of rtl.export has to know about it.
 """
 
 import json
@@ -18,9 +19,10 @@ from rich.text import Text
 
 from golden.common.config import CORES
 from golden.core.program import Program
+from golden.core.program_header import c_header
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_line, printable
+from .cli import UserError, command, core, one_line, printable, whole_file
 from .compiler import DoesNotFit, compile_network
 from .inputs.model_lookup import open_model
 from .tables import list_of, show
@@ -37,6 +39,8 @@ def _parser() -> Parser:
     parser.add_argument("--sram", type=int, metavar="KIB", help="scratchpad of another size")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR",
                         help="directory for the program")
+    parser.add_argument("--c-header", type=Path, metavar="FILE",
+                        help="also write where everything is in it, for the C driver")
     parser.add_argument("--list", action="store_true", help="print the instructions")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
@@ -91,6 +95,9 @@ def main(argv: list[str] | None = None) -> int:
         program.save(args.out)
     except OSError as error:
         raise UserError(f"cannot write {args.out}: {error.strerror}") from None
+    if args.c_header is not None:
+        with whole_file(args.c_header) as path:
+            path.write_text(c_header(program))
     if args.list:
         print("\n".join(program.disassemble()))
     made = summary(program)

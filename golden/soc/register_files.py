@@ -1,9 +1,11 @@
-"""The registers for others: a C header, a CMSIS-SVD file and a table of the documents.
+"""The registers for others: a C header, a Python file, a CMSIS-SVD file and a table of the
+documents.
 
 All of them say what :data:`.registers.REGISTERS` says. ``docs/registers.md`` is what
 :func:`markdown` gives.
 """
 
+from dataclasses import asdict
 from xml.etree import ElementTree
 
 from .registers import (
@@ -26,10 +28,14 @@ LICENCE = "SPDX-License-Identifier: Apache-2.0"
 
 FILES = {
     "vernier_registers.h": lambda system: c_header(),
+    "vernier_registers.py": lambda system: python(system),
     "vernier.svd": lambda system: svd(system),
     "registers.md": lambda system: markdown(),
 }
 """What each file holds, for a :class:`.system.System`."""
+
+_CONFIG = [name for name in REGISTERS if name.startswith("CONFIG_")]
+_CONFIG_SAID = "The registers of the configuration lie one behind the other."
 
 
 def c_header() -> str:
@@ -37,7 +43,10 @@ def c_header() -> str:
     lines = [f"/* Registers of a Vernier core, version {VERSION}. {LICENCE} */",
              "#ifndef VERNIER_REGISTERS_H", "#define VERNIER_REGISTERS_H", "",
              f"#define {PREFIX}IDENTITY 0x{IDENTITY:08x}u",
-             f"#define {PREFIX}TABLE_VERSION {VERSION}u", ""]
+             f"#define {PREFIX}TABLE_VERSION {VERSION}u", "",
+             f"/* {_CONFIG_SAID} */",
+             f"#define {PREFIX}CONFIG_FIRST 0x{REGISTERS[_CONFIG[0]].address:03x}u",
+             f"#define {PREFIX}CONFIG_COUNT {len(_CONFIG)}u", ""]
     for register in REGISTERS.values():
         lines += [f"/* {register.access.value}: {register.doc} */",
                   f"#define {PREFIX}{register.name} 0x{register.address:03x}u"]
@@ -48,6 +57,22 @@ def c_header() -> str:
     lines += ["", *(f"#define {PREFIX}ERROR_SOURCE_IS_{one.name} {one.value}u"
                     for one in ErrorSource)]
     return "\n".join([*lines, "", "#endif", ""])
+
+
+def python(system: System) -> str:
+    """Return a Python file: the registers, and what is known about one core."""
+    lines = [f'"""Registers of a Vernier core, version {VERSION}, and one core. {LICENCE}"""', "",
+             f"IDENTITY = 0x{IDENTITY:08x}", f"VERSION = {VERSION}", "", "ADDRESSES = {",
+             *(f'    "{one.name}": 0x{one.address:03x},' for one in REGISTERS.values()), "}",
+             '"""Of the registers, by their names."""', "", "MASKS = {",
+             *(f'    ("{one.name}", "{field.name}"): 0x{field.mask:08x},'
+               for one in REGISTERS.values() for field in one.fields), "}",
+             '"""Of the fields of registers."""', "", "CONFIG = {",
+             *(f'    "{name}": {value},' for name, value in asdict(system.config).items()), "}",
+             '"""Of this core."""', "", f"CLOCK_HZ = {system.clock_hz}",
+             '"""Of this core; 0 if not known."""', "", f"ADDRESS_BITS = {system.address_bits}",
+             '"""Of the bus that its memory is on."""', ""]
+    return "\n".join(lines)
 
 
 _SVD_ACCESS = {Access.READ: "read-only", Access.WRITE: "read-write", Access.COMMAND: "write-only",

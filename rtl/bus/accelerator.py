@@ -5,11 +5,12 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.checks import integer
+from golden.soc.registers import WORD_BITS
 from golden.soc.system import ADDRESS_BITS, System
 
 from ..common.checks import check_system
 from ..soc.controlled_core import ControlledCore
-from .axi import axi_signature, data_bytes_of
+from .axi import ID_BITS, axi_signature, data_bytes_of
 from .axi4 import Axi4Master
 from .axi_lite import AxiLiteSlave, axi_lite_signature
 from .wishbone import WishboneMaster, WishboneSlave, wishbone_signature
@@ -19,8 +20,16 @@ __all__ = ["CONTROL_BITS", "FLIGHT", "AxiAccelerator", "WishboneAccelerator"]
 CONTROL_BITS = 12
 """Width of the addresses of registers: a page, as systems give them."""
 
+CONTROL, MEMORY = "S_AXI_CONTROL", "M_AXI"
+"""Names of the interfaces in block designs of Vivado."""
+
 FLIGHT = 64
 """Most beats on their way: more than memory takes cycles to answer, and two bursts."""
+
+BURST = 16
+"""Most beats of a burst of AXI4."""
+
+INFO, PARAMETER = "X_INTERFACE_INFO", "X_INTERFACE_PARAMETER"
 
 
 def _check_addressed(system: System):
@@ -79,13 +88,40 @@ class AxiAccelerator(_Accelerator):
         super().__init__(system, {"aclk": In(1), "aresetn": In(1)},
                          axi_lite_signature(CONTROL_BITS),
                          axi_signature(system.address_bits, data_bytes_of(system.config)))
+        self._say_interfaces()
+
+    def _say_interfaces(self):
+        """Give the ports the attributes by which Vivado knows interfaces."""
+        clock = f", FREQ_HZ {self._system.clock_hz}" if self._system.clock_hz else ""
+        for port, kind, said in (
+                (self.aclk, "clock:1.0 aclk CLK",
+                 f"ASSOCIATED_BUSIF {CONTROL}:{MEMORY}, ASSOCIATED_RESET aresetn{clock}"),
+                (self.aresetn, "reset:1.0 aresetn RST", "POLARITY ACTIVE_LOW"),
+                (self.irq, "interrupt:1.0 irq INTERRUPT", "SENSITIVITY LEVEL_HIGH")):
+            port.attrs.update({INFO: f"xilinx.com:signal:{kind}",
+                               PARAMETER: f"XIL_INTERFACENAME {kind.split()[1]}, {said}"})
+        for path, _, value in self.signature.flatten(self):
+            name = {"s_axi": CONTROL, "m_axi": MEMORY}.get(path[0])
+            if name is not None:
+                Value.cast(value).attrs[INFO] = (
+                    f"xilinx.com:interface:aximm:1.0 {name} {path[-1].upper()}")
+        # What is said of an interface is said at one of its ports.
+        self.s_axi.awaddr.attrs[PARAMETER] = (
+            f"XIL_INTERFACENAME {CONTROL}, PROTOCOL AXI4LITE, DATA_WIDTH {WORD_BITS}, "
+            f"ADDR_WIDTH {CONTROL_BITS}")
+        self.m_axi.write.awaddr.attrs[PARAMETER] = (
+            f"XIL_INTERFACENAME {MEMORY}, PROTOCOL AXI4, DATA_WIDTH "
+            f"{8 * self._system.config.bus_bytes}, ADDR_WIDTH {self._system.address_bits}, "
+            f"ID_WIDTH {ID_BITS}, READ_WRITE_MODE READ_WRITE, SUPPORTS_NARROW_BURST 0, "
+            f"MAX_BURST_LENGTH {BURST}")
 
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = sync = ClockDomain()
         m.d.comb += [sync.clk.eq(self.aclk), sync.rst.eq(~self.aresetn)]
         self._joined(m, AxiLiteSlave(CONTROL_BITS), Axi4Master(
-            self._system.config, address_bits=self._system.address_bits, flight=FLIGHT))
+            self._system.config, address_bits=self._system.address_bits, flight=FLIGHT,
+            burst=BURST))
         return m
 
 

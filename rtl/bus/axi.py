@@ -7,7 +7,7 @@ from golden.common.config import AcceleratorConfig
 
 from ..common.operands import BYTE
 
-__all__ = ["CACHE", "INCR", "LENGTH_BITS", "Resp", "axi_read_signature", "axi_signature",
+__all__ = ["CACHE", "ID_BITS", "INCR", "LENGTH_BITS", "Resp", "axi_read_signature", "axi_signature",
            "axi_write_signature", "data_bytes_of"]
 
 INCR = 1

@@ -2,13 +2,14 @@
 
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from cmsis_svd.parser import SVDParser
 
-from golden.common.config import CORES
-from golden.soc.register_files import c_header, markdown, svd
+from golden.common.config import CORES, AcceleratorConfig
+from golden.soc.register_files import c_header, markdown, python, svd
 from golden.soc.registers import IDENTITY, REGISTERS, Access, ErrorSource, RegisterFile
 from golden.soc.system import System
 
@@ -28,7 +29,8 @@ def test_a_c_compiler_reads_the_header(tmp_path):
                     binary], check=True)
     printed = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
     found = {name: int(value) for name, value in map(str.split, printed.splitlines())}
-    expected = {"IDENTITY": IDENTITY, "TABLE_VERSION": 2}
+    expected = {"IDENTITY": IDENTITY, "TABLE_VERSION": 2, "CONFIG_FIRST": 0x40,
+                "CONFIG_COUNT": len(fields(AcceleratorConfig))}
     expected |= {f"ERROR_SOURCE_IS_{one.name}": one.value for one in ErrorSource}
     for register in REGISTERS.values():
         expected[register.name] = register.address
@@ -36,6 +38,23 @@ def test_a_c_compiler_reads_the_header(tmp_path):
             name = f"{register.name}_{field.name.upper()}"
             expected |= {f"{name}_SHIFT": field.low, f"{name}_MASK": field.mask}
     assert found == {f"VERNIER_{name}": value for name, value in expected.items()}
+
+
+def test_the_registers_of_the_configuration_lie_one_behind_the_other():
+    names = [f"CONFIG_{one.name.upper()}" for one in fields(AcceleratorConfig)]
+    assert [REGISTERS[name].address for name in names] == [
+        0x40 + 4 * index for index in range(len(names))]
+
+
+def test_python_reads_its_file():
+    found = {}
+    exec(compile(python(SYSTEM), "vernier_registers.py", "exec"), found)
+    assert (found["IDENTITY"], found["VERSION"]) == (IDENTITY, 2)
+    assert found["ADDRESSES"] == {name: one.address for name, one in REGISTERS.items()}
+    assert found["MASKS"] == {(name, field.name): field.mask for name, one in REGISTERS.items()
+                              for field in one.fields}
+    assert AcceleratorConfig(**found["CONFIG"]) == SYSTEM.config
+    assert (found["CLOCK_HZ"], found["ADDRESS_BITS"]) == (100_000_000, 40)
 
 
 def test_a_parser_of_svd_files_reads_the_registers(tmp_path):

@@ -15,6 +15,7 @@ from golden.soc.register_files import FILES
 from golden.soc.system import System
 from rtl.bus.accelerator import AxiAccelerator, WishboneAccelerator
 from rtl.export import BUSES, main
+from rtl.integration.drivers import DRIVERS
 from sim.compiler import compile_network
 from sim.inputs.model_lookup import open_model
 from tests.benches.verilate import SMALL, VERILATOR_ARGS, build_verilog, run_built
@@ -40,7 +41,7 @@ def exported(request, tmp_path_factory):
 
 def test_files_are_those_of_the_bus(exported):
     bus, out = exported
-    assert {path.name for path in out.iterdir()} == {f"vernier_{bus}.v", *FILES}
+    assert {path.name for path in out.iterdir()} == {f"vernier_{bus}.v", *FILES, *DRIVERS[bus]}
     text = (out / f"vernier_{bus}.v").read_text()
     assert text.startswith(f"// vernier 0.1.0: {bus} ")
     module = re.search(rf"^module vernier_{bus}\((.*?)\);", text, re.MULTILINE | re.DOTALL)[1]
@@ -48,6 +49,17 @@ def test_files_are_those_of_the_bus(exported):
     system = System(CORE, 50_000_000, 1 << 31, 40)
     assert {name: (out / name).read_text() for name in FILES} == {
         name: file(system) for name, file in FILES.items()}
+
+
+@pytest.mark.parametrize("exported", ["axi4"], indirect=True)
+def test_the_verilog_has_the_attributes_of_its_ports(exported):
+    _, out = exported
+    text = (out / "vernier_axi4.v").read_text()
+    assert "not run in Vivado" in text.partition("\n")[0]
+    for name, (port, _) in AxiAccelerator(System(CORE, 50_000_000, 1 << 31, 40)).ports().items():
+        found = re.search(rf"((?:^ *\(\*.*\*\)\n)+)^ +(?:in|out)put (?:\[.*\] )?{name};", text,
+                          re.MULTILINE)
+        assert dict(re.findall(r'(\w+) = "(.*?)"', found[1])) == port.attrs, name
 
 
 @pytest.mark.verilator

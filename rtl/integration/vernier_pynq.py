@@ -1,0 +1,115 @@
+"""Not run on PYNQ: a driver of the core behind AXI4 for PYNQ.
+
+SPDX-License-Identifier: Apache-2.0
+
+To be put on the board with ``vernier_registers.py`` and a program of ``python -m sim.compile``::
+
+    from pynq import Overlay
+    import vernier_pynq                      # before the overlay, which then takes the class
+
+    core = Overlay("vernier.bit").vernier_axi4_0
+    core.load("program")                     # the folder
+    logits = core.run(pixels)                # uint8, (side, side, 3)
+
+The overlay has the hardware description ``vernier.hwh`` beside ``vernier.bit``.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from pynq import DefaultIP, allocate
+from vernier_registers import ADDRESSES, IDENTITY, MASKS, VERSION
+
+SOURCES = "nothing", "the program's stream", "what it loads", "what it stores"
+"""What memory was asked for when it answered with an error, by ERROR_SOURCE."""
+
+
+class Vernier(DefaultIP):
+    """A core with its registers at AXI4-Lite, and its memory in that of the processor."""
+
+    bindto = ["vernier:vernier:vernier_axi4:1.0", "xilinx.com:module_ref:vernier_axi4:1.0"]
+
+    def __init__(self, description):
+        super().__init__(description=description)
+        self._about = self._memory = None
+        found = self.register("ID"), self.register("VERSION")
+        if found != (IDENTITY, VERSION):
+            raise RuntimeError(f"ID and VERSION must be 0x{IDENTITY:08x} and {VERSION}, "
+                               f"not 0x{found[0]:08x} and {found[1]}")
+
+    def register(self, name):
+        """Return a register."""
+        return self.read(ADDRESSES[name])
+
+    def set_register(self, name, value):
+        """Write a register."""
+        self.write(ADDRESSES[name], value)
+
+    def load(self, folder):
+        """Put the program of a folder into memory that the core can reach."""
+        about = json.loads((Path(folder) / "program.json").read_text())
+        for name, wanted in about["config"].items():
+            has = self.register(f"CONFIG_{name.upper()}")
+            if has != wanted:
+                raise ValueError(f"the core has {name} {has}, and the program is for {wanted}")
+        image = np.fromfile(Path(folder) / "memory.bin", np.uint8)
+        self.free()
+        self._memory = allocate(shape=image.shape, dtype=np.uint8)
+        self._memory[:] = image
+        self._memory.flush()
+        base = self._memory.device_address
+        for name, value in {"STREAM": about["stream"]["address"],
+                            "STREAM_BYTES": about["stream"]["size"],
+                            "BASE_LOW": base & 0xffff_ffff, "BASE_HIGH": base >> 32}.items():
+            self.set_register(name, value)
+        kept = self.register("BASE_LOW") | self.register("BASE_HIGH") << 32
+        if kept != base:
+            self.free()
+            raise RuntimeError(f"the core cannot have its memory at 0x{base:x}")
+        self._about = about
+
+    def run(self, pixels, timeout=10.0):
+        """Return the logits of an image, uint8 of shape (side, side, 3), as int16."""
+        if self._about is None:
+            raise RuntimeError("no program has been loaded")
+        side = self._about["side"]
+        pixels = np.asarray(pixels)
+        if pixels.dtype != np.uint8 or pixels.shape != (side, side, 3):
+            raise ValueError(f"pixels must be uint8 of shape {(side, side, 3)}, not "
+                             f"{pixels.dtype} of shape {pixels.shape}")
+        first = self._about["image"]["address"]
+        self._memory[first:first + pixels.size] = pixels.reshape(-1)
+        self._memory.flush()
+        self.set_register("INTERRUPT_PENDING", self.register("INTERRUPT_PENDING"))
+        self.set_register("CONTROL", MASKS["CONTROL", "start"])
+        self._wait(timeout)
+        self._memory.invalidate()
+        first = self._about["logits"]["address"]
+        data = bytes(self._memory[first:first + 2 * self._about["classes"]])
+        return np.frombuffer(data, "<i2").astype(np.int16)
+
+    def cycles(self):
+        """Return the cycles of the last run."""
+        return self.register("CYCLES_LOW") | self.register("CYCLES_HIGH") << 32
+
+    def free(self):
+        """Give the memory back."""
+        if self._memory is not None:
+            self._memory.freebuffer()
+        self._about = self._memory = None
+
+    def _wait(self, timeout):
+        end = time.monotonic() + timeout
+        while not (status := self.register("STATUS")) & MASKS["STATUS", "done"]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the core has not ended in {timeout} seconds, after "
+                                   f"{self.register('INDEX')} instructions")
+        self.set_register("INTERRUPT_PENDING", self.register("INTERRUPT_PENDING"))
+        if status & MASKS["STATUS", "error"]:
+            source = SOURCES[self.register("ERROR_SOURCE") & MASKS["ERROR_SOURCE", "source"]]
+            raise RuntimeError(
+                f"the core has stopped after {self.register('INDEX')} instructions, STATUS "
+                f"0x{status:x}; memory failed for {source}, at "
+                f"0x{self.register('ERROR_ADDRESS'):x}")
