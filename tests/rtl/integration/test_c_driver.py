@@ -86,7 +86,7 @@ def test_the_driver_compiles_as_it_is(options, sources):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("bus", ["axi4", "wishbone"])
+@pytest.mark.parametrize("bus", ["axi4", pytest.param("wishbone", marks=pytest.mark.long)])
 def test_the_driver_runs_the_shipped_model(bus, shipped, sources):
     program, image, logits = shipped
     assert main(["--core", "4x4", "--bus", bus, "--address-bits", "40", "--out", str(sources)]) == 0
