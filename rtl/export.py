@@ -18,6 +18,7 @@ answers.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -95,11 +96,24 @@ def bus_files(bus: str, system: System) -> dict[str, str]:
         If there is no such core, or its memory cannot be at the bus.
     """
     made = BUSES[bus](system)
-    text = verilog.convert(made, name=PREFIX + bus, emit_src=False, strip_internal_attrs=True,
-                           ports=made.ports() if hasattr(made, "ports") else ports_of(made))
+    ports = made.ports() if hasattr(made, "ports") else ports_of(made)
+    text = attributed(verilog.convert(made, name=PREFIX + bus, emit_src=False,
+                                      strip_internal_attrs=True, ports=ports), ports)
     attributes = "; its attributes were not run in Vivado" if bus == "axi4" else ""
     return {f"{PREFIX}{bus}.v": _header(bus, system.config, attributes) + text,
             **{name: file(system) for name, file in FILES.items()}, **drivers(bus)}
+
+
+def attributed(text: str, ports: dict) -> str:
+    """Return Verilog whose ports have their own attributes: yosys gives those that are the same
+    constant the attributes of one of them.
+    """
+    for name, (port, _) in ports.items():
+        lines = "".join(f'  (* {key} = "{value}" *)\n' for key, value in getattr(port, "attrs", {}).items())
+        text = re.sub(rf"(?:^ *\(\*.*\*\)\n)*(^ +(?:in|out)put (?:\[.*?\] )?{name};)",
+                      lambda found, lines=lines: lines + found[1], text, count=1,
+                      flags=re.MULTILINE)
+    return text
 
 
 def ports_of(unit: Component) -> dict:
