@@ -109,7 +109,8 @@ def attributed(text: str, ports: dict) -> str:
     constant the attributes of one of them.
     """
     for name, (port, _) in ports.items():
-        lines = "".join(f'  (* {key} = "{value}" *)\n' for key, value in getattr(port, "attrs", {}).items())
+        attributes = getattr(port, "attrs", {})
+        lines = "".join(f'  (* {key} = "{value}" *)\n' for key, value in attributes.items())
         text = re.sub(rf"(?:^ *\(\*.*\*\)\n)*(^ +(?:in|out)put (?:\[.*?\] )?{name};)",
                       lambda found, lines=lines: lines + found[1], text, count=1,
                       flags=re.MULTILINE)
