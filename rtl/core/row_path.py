@@ -84,8 +84,9 @@ class RowPath(wiring.Component):
         m.submodules.reader = reader = MatrixReader(config)
         m.submodules.layernorm = layernorm = LayerNorm(config, borrows=True)
         m.submodules.softmax = softmax = Softmax(config, borrows=True)
-        self._read(m, reader, layernorm, softmax)
-        self._lend(m, reader, layernorm, softmax)
+        kinds = [decoded(m, op, each) for each in (Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX)]
+        self._read(m, kinds, reader, layernorm, softmax)
+        self._lend(m, kinds, reader, layernorm, softmax)
         self._place(m, softmax)
         connect(m, flipped(self.channels), layernorm.constants)
         connect(m, layernorm.o, flipped(self.norms))
@@ -103,11 +104,10 @@ class RowPath(wiring.Component):
         ]
         return m
 
-    def _read(self, m, reader, layernorm, softmax):
+    def _read(self, m, kinds, reader, layernorm, softmax):
         """Have the wide matrix of the instruction read, and lead it to whom it is for."""
         config, op = self._config, self.instruction
-        product, norm, soft = (decoded(m, op, each) for each in (
-            Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
+        product, norm, soft = kinds
         words, tile_words = Signal.like(reader.run.words), Signal.like(reader.run.tile_words)
         of_tile = Mux(op.mode[0], 2 * config.cols, config.cols) >> self._lanes
         m.d.sync += [words.eq((op.n + config.lanes - 1) >> self._lanes),
@@ -130,9 +130,9 @@ class RowPath(wiring.Component):
             with m.If(wanted):
                 m.d.comb += reader.o.ready.eq(user.ready)
 
-    def _lend(self, m, reader, layernorm, softmax):
+    def _lend(self, m, kinds, reader, layernorm, softmax):
         """Give each the multipliers and the memory of rows that wait when it works."""
-        soft = decoded(m, self.instruction, Opcode.SOFTMAX)
+        *_, soft = kinds
         for user, multiplier in zip(layernorm.products, self.multipliers, strict=True):
             m.d.comb += lent_to(user, multiplier)
         for user, multiplier in zip(softmax.products, self.multipliers[:len(softmax.products)],
@@ -146,10 +146,10 @@ class RowPath(wiring.Component):
         users = (reader.store, layernorm.store, softmax.store)
         words = max(1 << len(user.write_address) for user in users)
         m.submodules.store = store = RowStore(self._config, words)
-        for opcode, user in zip((Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX), users, strict=True):
+        for wanted, user in zip(kinds, users, strict=True):
             *asked, given = store_lent_to(user, store.port, writes=False)
             m.d.comb += given
-            with m.If(decoded(m, self.instruction, opcode)):
+            with m.If(wanted):
                 m.d.comb += asked
         m.d.comb += [
             store.port.write_data.eq(Mux(reader.direct, reader.o.payload.as_value(),
