@@ -30,7 +30,7 @@ def setting(mantissa):
     low, high = (one.constant(signed(OUT.bits), name) for name in ("low", "high"))
     one.assume((operand.acc == acc) & (operand.multiplier.shift == shift))
     one.assume((dut.low == low) & (dut.high == high) & (low <= high))
-    one.m.d.comb += operand.multiplier.mantissa.eq(mantissa)
+    one.assume(operand.multiplier.mantissa == mantissa)
     twice = (acc * mantissa) << 1
 
     # It is clamped to a limit or rounded: on either side, one or the other. Each shift is a case of
