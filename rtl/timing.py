@@ -5,10 +5,12 @@
     python -m rtl.timing --unit layernorm
     python -m rtl.timing --unit core --config 4x4 --seeds 4
     python -m rtl.timing --unit core --config 4x4 --depth
+    python -m rtl.timing --unit soc --config 4x4 --paths 20
 
 Registers are around the unit, so that what it takes from others and gives to them counts as a path
 of its own. Seconds for small units, a quarter of an hour and more for the whole core; its logic
-depth (:mod:`rtl.fpga.depth`) alone is there in a minute.
+depth (:mod:`rtl.fpga.depth`) alone is there in a minute, and its slowest ways as estimated from
+the netlist (:mod:`rtl.fpga.static_timing`) as soon as that is synthesised.
 """
 
 import argparse
@@ -40,6 +42,7 @@ from .fpga.alone import Alone
 from .fpga.build_report import Step, path_of
 from .fpga.depth import logic_depth
 from .fpga.ecp5 import Ecp5, prepared
+from .fpga.static_timing import slowest_ways
 from .memory.dma import Dma
 from .memory.scratchpad import Scratchpad
 from .memory.weight_buffer import WeightBuffer
@@ -154,9 +157,25 @@ def _parser() -> argparse.ArgumentParser:
                         help="directory to write to (build/timing/CONFIG/UNIT)")
     parser.add_argument("--depth", action="store_true",
                         help="only count operations on the longest way between registers")
+    parser.add_argument("--paths", type=count, metavar="N",
+                        help="only estimate the N slowest ways, of the netlist")
     parser.add_argument("--list", action="store_true", help="list the units and exit")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _paths(args, out: Path) -> int:
+    with one_line_errors(out), redirect_stdout(sys.stderr if args.json else sys.stdout):
+        with step(1, 1, f"synthesise {args.unit}"):
+            netlist = synthesise(args.unit, CORES[args.config], out)
+        ways = slowest_ways(json.loads(netlist.read_text()), _TOP, args.paths)
+    if args.json:
+        print(json.dumps([asdict(way) for way in ways], indent=2))
+        return 0
+    for way in ways:
+        print(f"\n{way.ns:7.2f} ns, {way.cells} cells, along")
+        print(*(f"{at:7.2f} ns  {signal}" for signal, at in way.signals), sep="\n")
+    return 0
 
 
 @command(PROG)
@@ -176,6 +195,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{args.unit} of {args.config}: {depth.levels} operations, along")
             print(*(f"    {signal}" for signal in depth.path), sep="\n")
         return 0
+    if args.paths is not None:
+        return _paths(args, out)
     found, total = [], 1 + args.seeds
     with one_line_errors(out), redirect_stdout(sys.stderr if args.json else sys.stdout):
         with step(1, total, f"synthesise {args.unit}"):

@@ -120,12 +120,13 @@ def _delay(path: list[dict]) -> float:
 def _ends(path: list[dict] | None) -> str:
     if not path:
         return "unknown"
-    return " -> ".join(_register(end["cell"]) for end in (path[0]["from"], path[-1]["to"]))
+    return " -> ".join(register_name(end["cell"]) for end in (path[0]["from"], path[-1]["to"]))
 
 
-def _register(cell: str) -> str:
-    """Return a cell's name in the source: what yosys and nextpnr append is cut off."""
-    for mark in ("_TRELLIS_", "_SB_", "_LUT4", "_CCU2", "_MULT18", "$", "_DFFLC", "_LC"):
+def register_name(cell: str) -> str:
+    """Return the name in the source of a cell or net: what yosys and nextpnr append is cut off."""
+    for mark in ("_TRELLIS_", "_SB_", "_LUT4", "_CCU2", "_MULT18", "$", "_DFFLC", "_LC",
+                 "_PFUMX", "_L6MUX"):
         at = cell.find(mark)
         cell = cell[:at] if at > 0 else cell
     return cell
@@ -156,7 +157,7 @@ def path_of(report: dict) -> tuple[Step, ...]:
         steps, at = [], 0.0
         for part in paths[0]["path"]:
             at += part["delay"]
-            name = _register(part.get("net", part["to"]["cell"]))
+            name = register_name(part.get("net", part["to"]["cell"]))
             if steps and steps[-1].signal == name:
                 steps.pop()
             steps.append(Step(name, at))
