@@ -7,6 +7,7 @@ there is to add to :func:`golden.product.tiling.gemm_cycles`; if not, the array 
 and :func:`cycles` goes through feed and array cycle by cycle.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 from ..common.config import AcceleratorConfig
@@ -16,6 +17,10 @@ from ..product.tiling import FILL, SHORTEST, drain_cycles, gemm_cycles
 
 LATENCY = 3
 """Cycles from the request for the activations of a beat to the beat."""
+
+AHEAD = 2
+"""Beats that may have been asked for, and whose weights have not. Another one is asked for while
+they are fewer."""
 
 COMMAND = 2
 """Cycles from the start of a product, or from when the weights of a tile column have been passed,
@@ -167,7 +172,8 @@ def _stepped(m, k, n, mode, weights, config):
     source = (_Cursor(k, left, mode, config) if weights is Source.STREAM
               else _Loader(k, left, weights, config))
     column, beat = iter(()), None  # beats of the tile column; the next one
-    stages = [None] * LATENCY  # those on their way, the first one at the array
+    stages = [None] * (LATENCY - 1)  # those whose weights are read, the first one at the array
+    ahead = deque()  # those that have been asked for
     cycle = earliest = 0  # the last beat of a tile has to wait for the latter
     while True:
         cycle += 1
@@ -176,16 +182,19 @@ def _stepped(m, k, n, mode, weights, config):
             free.append(stage is None or free[-1])
         if free[0] and stages[0] and stages[0].last:
             earliest = cycle + max(drain, SHORTEST)
-            if stages[0].column_last and not left and not any(stages[1:]) and not beat:
+            if stages[0].column_last and not (left or any(stages[1:]) or ahead or beat):
                 return cycle + FILL + drain
 
-        asked = beat if free[-1] else None
+        asked = beat if len(ahead) < AHEAD else None
+        going = ahead.popleft() if ahead and free[-1] else None
         offered = source.offer()
         taken = offered is not None and (not beat or (asked is not None and asked.column_last))
-        source.step(taken, asked is not None and not asked.odd, stages[-1] if free[-2] else None)
+        source.step(taken, asked is not None and not asked.odd, going)
 
         stages = [after if place else stage for stage, after, place in
-                  zip(stages, [*stages[1:], asked], free, strict=True)]
+                  zip(stages, [*stages[1:], going], free, strict=True)]
+        if asked:
+            ahead.append(asked)
         if taken:
             column, left = _beats(tiles, k, offered), left - 1
         if taken or asked:

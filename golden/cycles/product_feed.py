@@ -45,28 +45,27 @@ def sizes(op: Instruction, config: AcceleratorConfig, start: int) -> Product:
         feed.header_words(mode), load_words, apart, start)))
 
 
-BEATS = (1, 0, 0, 0, 0, 0, *5 * (0,), *3 * (0,), *3 * (0,))
+BEATS = (1, 0, 0, 0, 0, 0, *5 * (0,), *5 * (0,), *3 * (0,), *3 * (0,))
 """State of the beats before the first one."""
 
 
 @inlined
 def feed_beats(product, beats, ready):
-    """Return what moves at the end of the cycle: d into the array, c, b, and the next beat.
+    """Return what moves at the end of the cycle: d into the array, c, and the next beat.
 
     Then whether d holds a beat, the last one of a tile; whether the feed reads a word of weights,
     which, and whether it is the last of its column; whether it reads the first of two words of
     activations; whether it would have the weights of the next column; whether beats are left.
     `ready` says whether the array may end a tile.
     """
-    (feeding, there, _, step, tile, column, b, _, b_end, b_word, _, c, _, _, d, d_last,
-     _) = beats
+    (feeding, there, _, step, tile, column, b, _, b_end, b_word, _, a, _, _, _, _, c, _, _,
+     d, d_last, _) = beats
     taken = d and (ready or not d_last)
     c_free = not c or not d or taken
-    b_free = not b or c_free
-    go = there and b_free
+    go = there and a + b < feed.AHEAD
     column_last = step == product.k - 1 and tile == product.tiles - 1
     wants_column = column < product.columns and (not there or (go and column_last))
-    return ((taken, c_free, b_free, go), d, d_last, (b and c_free, b_word, b_end),
+    return ((taken, c_free, go), d, d_last, (b and c_free, b_word, b_end),
             go and step % 2 == 0, wants_column, feeding)
 
 
@@ -74,22 +73,27 @@ def feed_beats(product, beats, ready):
 def step_beats(product, beats, moves, offered, new_base):
     """Return the beats of the next cycle; a column's weights are `offered` from `new_base` on."""
     # Whether any is left, whether the weights of the column are there and at which word, and the
-    # next beat. Stages b, c, d: whether a beat is there, the last one of its tile, of its column
-    # (b only, with the word of its weights), of the product.
-    (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, c, c_last,
-     c_final, d, d_last, d_final) = beats
-    taken, c_free, b_free, go = moves
+    # next beat. Of what has been asked for, b and then a: whether a beat is there, the last one of
+    # its tile, of its column, the word of its weights, the last of the product. Stages c and d:
+    # whether a beat is there, the last one of its tile, of the product.
+    (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, a, a_last, a_end,
+     a_word, a_final, c, c_last, c_final, d, d_last, d_final) = beats
+    taken, c_free, go = moves
     last = step == product.k - 1
     column_last = last and tile == product.tiles - 1
+    final = column_last and column == product.columns
     if taken and d_final:
         feeding = 0
     if not d or taken:
         d, d_last, d_final = c, c_last, c_final
     if c_free:
         c, c_last, c_final = b, b_last, b_final
-    if b_free:
-        b, b_last, b_end, b_word = there, last, column_last, base + step
-        b_final = column_last and column == product.columns
+        b, b_last, b_end, b_word, b_final = a, a_last, a_end, a_word, a_final
+        a = 0
+    if go and b:
+        a, a_last, a_end, a_word, a_final = 1, last, column_last, base + step, final
+    elif go:
+        b, b_last, b_end, b_word, b_final = 1, last, column_last, base + step, final
     if go:
         step += 1
         if last:
@@ -100,8 +104,8 @@ def step_beats(product, beats, moves, offered, new_base):
     if offered:
         there, base = 1, new_base
         column += 1
-    return (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, c, c_last,
-            c_final, d, d_last, d_final)
+    return (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, a, a_last,
+            a_end, a_word, a_final, c, c_last, c_final, d, d_last, d_final)
 
 
 @inlined

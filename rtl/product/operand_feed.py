@@ -12,6 +12,7 @@ from golden.cycles import feed
 
 from ..common.checks import check_config
 from ..common.operands import BYTE, by_mode
+from ..common.skid_buffer import SkidBuffer
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
 from .kv_buffer import KvBuffer, WeightSource, last_tile, product_layout
@@ -38,9 +39,10 @@ class OperandFeed(wiring.Component):
     Tile columns are outermost, as in :func:`golden.product.tiling.tiles`. A tile column starts
     when all of its weights are there; from then on a beat is given in every cycle in which the
     array takes one, from tile to tile, and from tile column to tile column if the weights are
-    there. Weights are those of the stream, in the ring of a :class:`WeightBuffer`, or keys or
-    values out of the scratchpad, see :class:`KvBuffer`. A beat is offered :attr:`LATENCY` cycles
-    after its activations were asked for. For the cycles of a product see
+    there; while it takes none, up to :data:`golden.cycles.feed.AHEAD` are read ahead. Weights are
+    those of the stream, in the ring of a :class:`WeightBuffer`, or keys or values out of the
+    scratchpad, see :class:`KvBuffer`. A beat is offered :attr:`LATENCY` cycles after its
+    activations were asked for. For the cycles of a product see
     :func:`golden.cycles.feed.cycles`.
 
     Of each tile column of the stream, the cursor of the weight buffer takes the column units,
@@ -136,10 +138,17 @@ class OperandFeed(wiring.Component):
         """Read what `order` says; return whether a tile column has been read, and all is given."""
         config = self._config
         turn = ceil_log2(config.rows)
-        # Stage b: the activations are at the port, or were when the beat came, or the one before.
-        b_valid, b_came = Signal(), Signal()
-        b = Signal(step_layout(config))
-        b_kept, b_word = Signal.like(self.read.data), Signal.like(self.read.data)
+        # Stage a: the activations are at the port, or were when the beat before came.
+        a_valid, a_came = Signal(), Signal()
+        a = Signal(step_layout(config))
+        a_kept = Signal.like(self.read.data)
+        # Stage b: two places for what has been read and cannot go on. So nothing is asked for that
+        # has no place, and that is known without the array's ready.
+        b_layout = data.StructLayout({"step": step_layout(config), "word": a_kept.shape()})
+        m.submodules.b_behind = behind = SkidBuffer(b_layout)
+        m.submodules.b_before = before = SkidBuffer(b_layout)
+        connect(m, behind.o, before.i)
+        b_valid, b = before.o.valid, before.o.p.step
         # Stage c: one byte of each bank; the weights are at their port.
         c_valid, c_last, c_final = Signal(), Signal(), Signal()
         c_turn = Signal(turn)
@@ -147,13 +156,17 @@ class OperandFeed(wiring.Component):
         # Stage d, the output: bytes by PE rows, and the weights.
         d_final = Signal()
 
-        b_free, c_free, d_free, weights = Signal(), Signal(), Signal(), Signal()
+        c_free, d_free, weights = Signal(), Signal(), Signal()
         m.d.comb += [
             d_free.eq(~self.o.valid | self.o.ready),
             c_free.eq(~c_valid | d_free),
-            b_free.eq(~b_valid | c_free),
-            order.o.ready.eq(b_free),
-            b_word.eq(Mux(b_came, self.read.data.as_value(), b_kept.as_value())),
+            before.o.ready.eq(c_free),
+            behind.i.valid.eq(a_valid),
+            behind.i.p.step.eq(a),
+            behind.i.p.word.eq(Mux(a_came, self.read.data.as_value(), a_kept.as_value())),
+            # At most one of stage a and both places is taken.
+            order.o.ready.eq(Mux(a_valid, behind.i.ready & before.i.ready,
+                                 behind.i.ready | before.i.ready)),
             weights.eq(b_valid & c_free),
             self.ring.enable.eq(weights & streamed),
             self.ring.address.eq(b.weights),
@@ -163,18 +176,17 @@ class OperandFeed(wiring.Component):
             self.tile.p.mode.eq(self.run.mode),
             self.tile.p.activation.eq(self.run.activation),
         ]
-        m.d.sync += b_came.eq(fresh)
-        with m.If(b_came):
-            m.d.sync += b_kept.eq(self.read.data)
-        with m.If(b_free):
-            m.d.sync += [b_valid.eq(order.o.valid), b.eq(order.o.payload)]
+        m.d.sync += [a_came.eq(fresh), a_valid.eq(order.o.valid & order.o.ready),
+                     a.eq(order.o.payload)]
+        with m.If(a_came):
+            m.d.sync += a_kept.eq(self.read.data)
         with m.If(c_free):
             m.d.sync += [
                 c_valid.eq(b_valid),
                 c_last.eq(b.last),
                 c_final.eq(b.final),
                 c_turn.eq(b.address[:turn]),
-                *(c_bytes[bank].eq(b_word[bank].word_select(b.odd, BYTE))
+                *(c_bytes[bank].eq(before.o.p.word[bank].word_select(b.odd, BYTE))
                   for bank in range(config.rows)),
             ]
         with m.If(d_free):
@@ -236,14 +248,24 @@ class _Order(wiring.Component):
                 each: config.tile_cols(each) for each in Mode})),
         ]
         go = self.o.valid & self.o.ready
+        # Whether these are the last ones, compared a cycle ahead.
+        k_ends, tile_ends, column_ends = Signal(), Signal(), Signal()
+        following_column = Mux(go & o.column_last, column + 1, column)
+        m.d.sync += column_ends.eq(following_column == last_column)
+        with m.If(go):
+            m.d.sync += k_ends.eq(Mux(o.last, last_k == 0, k + 1 == last_k))
+        with m.If(go & o.last):
+            m.d.sync += tile_ends.eq(Mux(o.column_last, last_row == 0, tile + 1 == last_row))
+        with m.If(~there):
+            m.d.sync += [k_ends.eq(last_k == 0), tile_ends.eq(last_row == 0)]
         m.d.comb += [
             self.o.valid.eq(active & there),
             o.odd.eq(k[0]),
             o.address.eq(address),
             o.weights.eq(base + k),
-            o.last.eq(k == last_k),
-            o.column_last.eq(o.last & (tile == last_row)),
-            o.final.eq(o.column_last & (column == last_column)),
+            o.last.eq(k_ends),
+            o.column_last.eq(o.last & tile_ends),
+            o.final.eq(o.column_last & column_ends),
             following.eq(Mux(o.column_last, run.source, first + run.source_stride)),
             self.column.ready.eq(active & (~there | (go & o.column_last))),
         ]
