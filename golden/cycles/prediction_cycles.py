@@ -197,31 +197,35 @@ def _step_scales(prediction, scales, coefficients, statistic, cycle):
 @inlined
 def _step_units(prediction, units, stream, cursor, takes_mean, feeds, cycle):
     # Return the state of the units. Units of statistics to come, halves of one that are left, beats
-    # left of one of coefficients; whether these have been asked for.
-    to_come, means, coefficients, asked = units
+    # left of one of coefficients; whether these have been asked for; whether a unit is kept that
+    # has been read ahead.
+    to_come, means, coefficients, asked, kept = units
     state, arrived, freed = stream
     if cycle < prediction.start:
         return units
     if cycle == prediction.start:
         to_come = (prediction.statistics + 1) // 2
         command(cursor, to_come)
-        return to_come, means, coefficients, asked
+        return to_come, means, coefficients, asked, kept
     taken, last = (takes_mean, means) if to_come else (feeds, coefficients)
-    accepted = gives_unit(cursor) and last == taken
+    accepted = gives_unit(cursor) and not kept
+    kept = int(kept or accepted)
     means -= takes_mean
     coefficients -= feeds
-    if accepted and to_come:
-        means = 2
-        to_come -= 1
-    elif accepted:
-        coefficients = 4 // prediction.width
+    if kept and last == taken:
+        kept = 0
+        if to_come:
+            means = 2
+            to_come -= 1
+        else:
+            coefficients = 4 // prediction.width
     asks = cursor[LEFT] == 0 and not asked
     if step_cursor(cursor, state, arrived, freed, cycle, accepted, False):
         freed[cursor[WORD] - 1] = cycle
     if asks:
         command(cursor, prediction.words)
         asked = 1
-    return to_come, means, coefficients, asked
+    return to_come, means, coefficients, asked, kept
 
 
 @kernel
@@ -230,12 +234,12 @@ def _steps(prediction, stream, cursor, tapped):
     ranges = 0, 0, 0, 0, 0, 0, 0, 0
     nothing = 0, 0, 0
     scales = nothing, nothing, 0, 0, 0, -1
-    units = 0, 0, 0, 0
+    units = 0, 0, 0, 0, 0
     done = False
     cycle = tapped
     while not done:
         cycle += 1
-        _, means, coefficients, _ = units
+        _, means, coefficients, _, _ = units
         ranges, takes_mean, statistic = _step_ranges(prediction, ranges, means)
         scales, feeds, done = _step_scales(prediction, scales, coefficients, statistic, cycle)
         if not done:

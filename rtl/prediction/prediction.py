@@ -76,22 +76,25 @@ class Prediction(wiring.Component):
         with m.If(self.watch):
             m.d.sync += tap.eq(self.tap)
 
+        m.submodules.read_ahead = read_ahead = SkidBuffer(UNIT_BITS)
+        connect(m, flipped(self.units), read_ahead.i)
+        units = read_ahead.o
         statistics = Signal(FIELDS["statistics"].bits)  # units of them still to come
         first = statistics != 0
         with m.If(self.start):
             m.d.sync += statistics.eq(units_for(self.run.statistics, PAIRS))
-        with m.Elif(first & self.units.valid & self.units.ready):
+        with m.Elif(first & units.valid & units.ready):
             m.d.sync += statistics.eq(statistics - 1)
         m.d.comb += [
             *joined(ranges.shape, tap),
             *joined(scales.predictor, self.run),
             normalisations.clear.eq(self.start),
-            normalisations.i.valid.eq(self.units.valid & first),
-            normalisations.i.payload.eq(self.units.payload),
+            normalisations.i.valid.eq(units.valid & first),
+            normalisations.i.payload.eq(units.payload),
             coefficients.clear.eq(self.start),
-            coefficients.i.valid.eq(self.units.valid & ~first),
-            coefficients.i.payload.eq(self.units.payload),
-            self.units.ready.eq(normalisations.i.ready & first | coefficients.i.ready & ~first),
+            coefficients.i.valid.eq(units.valid & ~first),
+            coefficients.i.payload.eq(units.payload),
+            units.ready.eq(normalisations.i.ready & first | coefficients.i.ready & ~first),
             ranges.normalisation.valid.eq(normalisations.o.valid),
             ranges.normalisation.payload.eq(normalisations.o.payload),
             normalisations.o.ready.eq(ranges.normalisation.ready),

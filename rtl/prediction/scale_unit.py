@@ -12,6 +12,7 @@ from golden.prediction.scale_predictor import HIGHEST
 from ..common.checks import check_config
 from ..common.exp2 import Exp2
 from ..common.shapes import multiplier_layout, shape_of
+from ..common.skid_buffer import SkidBuffer
 from .monomials import Monomials
 from .range_unit import statistic_layout
 from .scale_feed import ScaleFeed, coefficient_layout, predictor_layout
@@ -74,6 +75,7 @@ class ScaleUnit(wiring.Component):
         m.submodules.splitter = splitter = SumSplitter(self._config)
         m.submodules.round_variable = round_variable = RoundSum(
             formats.STATISTIC, formats.PROJECTION.frac, formats.STATISTIC.max)
+        m.submodules.ahead = ahead = SkidBuffer(rounded_layout(formats.STATISTIC))
         m.submodules.merge = merge = _Merge()
         m.submodules.monomials = monomials = Monomials(self._config)
         m.submodules.round_lambda = round_lambda = RoundSum(
@@ -86,7 +88,8 @@ class ScaleUnit(wiring.Component):
         connect(m, sums.o, splitter.i)
         connect(m, splitter.variables, round_variable.i)
         connect(m, feed.variables, merge.a)
-        connect(m, round_variable.o, merge.b)
+        connect(m, round_variable.o, ahead.i)
+        connect(m, ahead.o, merge.b)
         connect(m, merge.o, monomials.i)
         connect(m, splitter.sites, round_lambda.i)
         connect(m, round_lambda.o, output.i)
