@@ -2,8 +2,8 @@
 
 Everything is said in cycles of a run, cycle 0 being that of `restart`, before which nothing is
 requested that has not been answered. A request waits in one register and then in another, from
-where it is served: its row is opened, and it is read or written. In cycles in which it needs no
-command itself, the bank may be opened that the stream will come to. Requests are served one after
+where it is served: its row is opened, and it is read or written. In cycles in which none is there
+to be served, the bank may be opened that the stream will come to. Requests are served one after
 the other, so what comes later changes nothing of what came before.
 """
 
@@ -111,13 +111,13 @@ def serve(state, banks, offered, bank, row, column, write):
         if state[_PHASE] != _IDLE:
             _refresh(state, banks, cycle)
         else:
-            busy = False
+            ahead = state[_HINT_BANK]
             if cycle > taken + 1:
                 served = (banks[_OPEN, bank] == row and cycle >= banks[_COLUMN, bank]
                           and cycle >= state[_WRITE if write else _READ])
-                busy = served or _open(state, banks, cycle, bank, row)
-            ahead = state[_HINT_BANK]
-            if (not busy and state[_HINT] and cycle >= state[_HINT]
+                if not served:
+                    _open(state, banks, cycle, bank, row)
+            elif (state[_HINT] and cycle >= state[_HINT]
                     and not (there and ahead == bank)):
                 _open(state, banks, cycle, ahead, state[_HINT_ROW])
         if there and state[_HINT_BANK] == bank:
@@ -149,24 +149,20 @@ def _access(state, banks, cycle, bank, row, column, write):
 
 @kernel
 def _open(state, banks, cycle, bank, row):
-    """PRECHARGE or ACTIVATE a bank, if it needs that and it is time; return whether it was."""
+    """PRECHARGE or ACTIVATE a bank, if it needs that and it is time."""
     if banks[_OPEN, bank] == row:
-        return False
+        return
     if banks[_OPEN, bank] >= 0:
-        if cycle < banks[_PRECHARGE, bank]:
-            return False
-        banks[_OPEN, bank] = -1
-        banks[_PRECHARGE, bank] = cycle + 2  # a refresh does not close it in the next cycle
-        banks[_ACTIVATE, bank] = max(banks[_ACTIVATE, bank], cycle + state[_RP])
-        return True
-    if cycle < banks[_ACTIVATE, bank] or cycle < state[_ROW]:
-        return False
-    banks[_OPEN, bank] = row
-    banks[_COLUMN, bank] = cycle + state[_RCD]
-    banks[_PRECHARGE, bank] = max(banks[_PRECHARGE, bank], cycle + state[_RAS])
-    banks[_ACTIVATE, bank] = cycle + state[_RC]
-    state[_ROW] = cycle + state[_RRD]
-    return True
+        if cycle >= banks[_PRECHARGE, bank]:
+            banks[_OPEN, bank] = -1
+            banks[_PRECHARGE, bank] = cycle + 2  # a refresh does not close it in the next cycle
+            banks[_ACTIVATE, bank] = max(banks[_ACTIVATE, bank], cycle + state[_RP])
+    elif cycle >= banks[_ACTIVATE, bank] and cycle >= state[_ROW]:
+        banks[_OPEN, bank] = row
+        banks[_COLUMN, bank] = cycle + state[_RCD]
+        banks[_PRECHARGE, bank] = max(banks[_PRECHARGE, bank], cycle + state[_RAS])
+        banks[_ACTIVATE, bank] = cycle + state[_RC]
+        state[_ROW] = cycle + state[_RRD]
 
 
 @kernel

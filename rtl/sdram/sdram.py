@@ -144,27 +144,27 @@ class _Commands(wiring.Component):
 
         hit, close, open_ = _wanted(m, "now", now.place, banks, activate_now)
         _, ahead_close, ahead_open = _wanted(m, "ahead", ahead.row, banks, activate_now)
-        free = self.seen & ~self.hold
         column_now = Array(bank.column_now for bank in banks)[now.place.bank]
-        own, other = Signal(), Signal()  # PRECHARGE or ACTIVATE for the request, or ahead
+        # PRECHARGE or ACTIVATE for the request, or ahead while none is looked at: so one does not
+        # have to wait for what becomes of the other.
+        mine, free = self.seen, ~self.hold
+        place = Signal(place_layout(self._chip))
+        looks, closing, opening = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.served.eq(free & hit & column_now & Mux(now.write, write_now, read_now)),
-            own.eq(free & (close | open_)),
-            other.eq(ahead.seen & ~self.hold & ~self.served & ~own & (ahead_close | ahead_open)),
-        ]
-        place, closing = Signal(place_layout(self._chip)), Signal()
-        m.d.comb += [
-            place.eq(Mux(other, ahead.row, now.place)),
-            closing.eq(Mux(other, ahead_close, close)),
-            any_activate.eq((own | other) & ~closing),
+            self.served.eq(free & mine & hit & column_now & Mux(now.write, write_now, read_now)),
+            looks.eq(free & (mine | ahead.seen)),
+            place.eq(Mux(mine, now.place, ahead.row)),
+            closing.eq(looks & Mux(mine, close, ahead_close)),
+            opening.eq(looks & Mux(mine, open_, ahead_open)),
+            any_activate.eq(opening),
         ]
         for number, bank in enumerate(banks):
             m.submodules[f"bank_{number}"] = bank
-            row_command = (own | other) & (place.bank == number)
+            here = place.bank == number
             column_command = self.served & (now.place.bank == number)
             m.d.comb += [
-                bank.activate.eq(row_command & ~closing), bank.row.eq(place.row),
-                bank.precharge.eq((row_command & closing) | self.close),
+                bank.activate.eq(opening & here), bank.row.eq(place.row),
+                bank.precharge.eq((closing & here) | self.close),
                 bank.read.eq(column_command & ~now.write),
                 bank.write.eq(column_command & now.write),
                 bank.refresh.eq(self.refresh), bank.begin.eq(self.begin),
@@ -173,10 +173,10 @@ class _Commands(wiring.Component):
             self.closable.eq(Cat(bank.precharge_now for bank in banks).all()),
             self.idle.eq(Cat(bank.activate_now for bank in banks).all()),
         ]
-        self._tell(m, place, (own | other), closing)
+        self._tell(m, place, opening, closing)
         return m
 
-    def _tell(self, m, place, row_command, closing):
+    def _tell(self, m, place, opening, closing):
         """Put a command together; without `hold`, at most one of the others is there."""
         now, told = self.now, self.told
         m.d.comb += [told.command.eq(Command.NOP), told.bank.eq(place.bank),
@@ -186,8 +186,10 @@ class _Commands(wiring.Component):
         with m.Elif(self.served):
             m.d.comb += [told.command.eq(Mux(now.write, Command.WRITE, Command.READ)),
                          told.bank.eq(now.place.bank), told.address.eq(now.place.column)]
-        with m.Elif(row_command):
-            m.d.comb += told.command.eq(Mux(closing, Command.PRECHARGE, Command.ACTIVATE))
+        with m.Elif(closing):
+            m.d.comb += told.command.eq(Command.PRECHARGE)
+        with m.Elif(opening):
+            m.d.comb += told.command.eq(Command.ACTIVATE)
 
 
 def _wanted(m, name, place, banks, activate_now):

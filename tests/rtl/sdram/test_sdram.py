@@ -147,9 +147,10 @@ def test_a_controller_that_is_too_fast_for_the_chip_is_noticed(changes, violatio
     chip = small("M12L2561616A")
     system = SdramSystem(chip, 133_000_000, believed=replace(chip, **changes))
     due, last = system.schedule.period, 1024 - 32
-    # Where a refresh comes while a row is opened ahead, two are opened after it.
+    # A refresh comes while a row is to be opened ahead, and a request of another bank as it ends:
+    # one is opened right after the other.
     places = np.array([0, 4, 4096, 8192, 0, last, last + 4])
-    requests = Requests(np.array([0, 0, 0, 0, 0, due - 40, due]), places,
+    requests = Requests(np.array([0, 0, 0, 0, 0, due - 40, due + 12]), places,
                         np.array([1, 1, 0, 0, 0, 0, 0]), np.zeros((7, 4), np.uint8))
 
     async def testbench(ctx):
