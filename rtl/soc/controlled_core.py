@@ -1,12 +1,12 @@
 """A core with its registers: what every system has of it, whatever its buses are."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.checks import integer
 from golden.core.counters import COUNTERS
-from golden.core.isa import INDEX_BITS
+from golden.core.isa import INDEX_BITS, Status
 from golden.soc.registers import WORD_BITS
 from golden.soc.system import System
 
@@ -62,19 +62,22 @@ class ControlledCore(wiring.Component):
         connect(m, core.request, flipped(self.memory.request))
         connect(m, flipped(self.memory.response), core.response)
         connect(m, flipped(self.registers), registers.port)
+        begins = Signal()  # out of a register, so that no access goes through to the memory
+        m.d.sync += begins.eq(registers.start)
         m.d.comb += [
-            core.start.eq(registers.start),
+            core.start.eq(begins),
             core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
             *(getattr(registers, name).eq(getattr(core, name))
-              for name in ("busy", "done", "status", "index",
-                           *(f"counter_{counter}" for counter in COUNTERS))),
-            faults.clear.eq(registers.start),
+              for name in ("index", *(f"counter_{counter}" for counter in COUNTERS))),
+            registers.busy.eq(begins | core.busy), registers.done.eq(core.done & ~begins),
+            registers.status.eq(Mux(begins, Status.FINE, core.status)),
+            faults.clear.eq(begins),
             faults.sent.eq(core.request.valid & core.request.ready),
             faults.request.eq(core.request.payload),
             faults.answered.eq(core.response.valid),
             faults.error.eq(core.response.p.error),
             registers.error_source.eq(faults.source), registers.error_address.eq(faults.address),
-            self.base.eq(registers.base), self.begins.eq(registers.start),
+            self.base.eq(registers.base), self.begins.eq(begins),
             self.busy.eq(core.busy), self.failed.eq(core.done & (core.status != 0)),
             self.index.eq(core.index), self.irq.eq(registers.irq),
         ]
