@@ -14,7 +14,7 @@ __all__ = ["FrameSender"]
 
 
 class FrameSender(wiring.Component):
-    """Send responses as frames, a byte of the payload every other cycle where nothing holds it up.
+    """Send responses as frames, a byte of the payload every third cycle where nothing holds it up.
 
     Members
     -------
@@ -34,7 +34,8 @@ class FrameSender(wiring.Component):
         m.submodules.crc = crc = CRC32_ETHERNET(BYTE).create()
         at = Signal(range(BLOCK))  # byte of the present part
         byte, escaped, content, advance = Signal(BYTE), Signal(), Signal(), Signal()
-        fetched = Signal()  # the byte at the address of the cycle before, which is still that
+        # Bytes of the payload go through a register: what memory gives comes late in its cycle.
+        came, fetched, loaded = Signal(), Signal(), Signal(BYTE)
         special = (byte == FLAG) | (byte == ESCAPE)
         sent = self.o.valid & self.o.ready
         m.d.comb += [
@@ -68,8 +69,9 @@ class FrameSender(wiring.Component):
                     m.next = "check"
             with m.State("payload"):
                 m.d.comb += crc.valid.eq(advance)
-                m.d.sync += fetched.eq(~advance)
-                part(self.read.data, self.i.p.length, "check", valid=fetched)
+                m.d.sync += [came.eq(~advance), loaded.eq(self.read.data),
+                             fetched.eq(came & ~advance)]
+                part(loaded, self.i.p.length, "check", valid=fetched)
             with m.State("check"):
                 part(crc.crc.word_select(at[:2], BYTE), CHECK_BYTES, "close")
             with m.State("close"):
