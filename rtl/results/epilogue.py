@@ -156,8 +156,8 @@ class Epilogue(wiring.Component):
             constants.biased.eq(run.columns & ~direct),
             constants.base.eq(run.base),
             constants.base_out.eq(Mux(run.path == Path.SITE, run.base_out, 0)),
-            constants.word.eq(order.word),
-            constants.row_end.eq(accept & order.row_end),
+            constants.word.eq(order.word), constants.next_word.eq(order.next_word),
+            constants.step.eq(accept), constants.row_end.eq(order.row_end),
             *(getattr(part, name).eq(run[name]) for part in (order, constants)
               for name in ("by_tiles", "mode", "m", "n")),
         ]

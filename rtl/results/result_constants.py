@@ -86,12 +86,12 @@ class ResultConstants(wiring.Component):
         Units of ``column_layout``, whole tile columns.
     row_exponents : ``Out(row_exponents_signature)``
         That of row 0 is read with `start`, too.
-    word : ``In(word_shape(config))``
-        Word of columns of the next beat.
-    row_end : ``In(1)``
-        It leaves in this cycle, and is the last of its row.
+    word, next_word : ``In(word_shape(config))``
+        Words of columns of the next beat, and of the one behind it.
+    step, row_end : ``In(1)``
+        The next beat leaves in this cycle; it is the last of its row.
     valid : ``Out(1)``
-        Its constants are there.
+        The constants of the next beat are there.
     values : ``Out(lane_constants_layout(config))``
         While `valid`, in the same cycle as `word`.
     multiplier_out : ``Out(multiplier_layout)``
@@ -126,6 +126,8 @@ class ResultConstants(wiring.Component):
             "units": In(stream.Signature(UNIT_BITS)),
             "row_exponents": Out(row_exponents_signature),
             "word": In(word_shape(config)),
+            "next_word": In(word_shape(config)),
+            "step": In(1),
             "row_end": In(1),
             "valid": Out(1),
             "values": Out(lane_constants_layout(config)),
@@ -146,13 +148,13 @@ class ResultConstants(wiring.Component):
         released = Signal(bits + 1)  # words that are no longer needed
         accept, by_row, fill, out_known = Signal(), Signal(), Signal(), Signal()
         by = Mux(self.columns, 1, lanes)
-        step = accept | by_row
+        more = accept | by_row
         # What holds of `taken` is worked out for both that it can be in the next cycle.
         room, complete = Signal(init=1), Signal()
         next_released = Signal.like(released)
         choices = [(self._room(each, next_released), self._complete(each))
                    for each in (taken, taken + by)]
-        m.d.sync += [known.eq(Mux(step, after, before)) for known, before, after in zip(
+        m.d.sync += [known.eq(Mux(more, after, before)) for known, before, after in zip(
             (room, complete), *choices, strict=True)]
         m.d.comb += [
             accept.eq(self.units.valid & self.units.ready),
@@ -165,7 +167,7 @@ class ResultConstants(wiring.Component):
         m.d.sync += out_known.eq(out_known | exp2.o.valid)
         with m.If(exp2.o.valid & ~out_known):
             m.d.sync += self.multiplier_out.eq(exp2.o.payload)
-        with m.If(step):
+        with m.If(more):
             m.d.sync += taken.eq(taken + by)
         with m.If(fill):
             m.d.sync += filled.eq(filled + by)
@@ -174,7 +176,12 @@ class ResultConstants(wiring.Component):
 
         # The rows go through the ring one after the other, as their beats leave.
         place = Mux(self.columns, self.word[:bits + 1], released)
-        m.d.comb += self.valid.eq(self._word(filled)[:bits + 1] != place)
+        behind = Mux(self.columns, self.next_word[:bits + 1], (released + self.row_end)[:bits + 1])
+        # What is valid in the next cycle is worked out for all that can become of this one.
+        there = [[self._word(count)[:bits + 1] != each for count in (filled, filled + by)]
+                 for each in (place, behind)]
+        m.d.sync += self.valid.eq(Mux(self.step, *(Mux(fill, after, before)
+                                                   for before, after in reversed(there))))
         multipliers = self._ring(m, "multipliers", filled, fill, exp2.o.payload, place)
         starts = self._ring(m, "starts", taken, accept, unit.start, place)
         biases = self._ring(m, "biases", taken, accept, Cat(unit.bias, unit.coarse),
@@ -237,7 +244,7 @@ class ResultConstants(wiring.Component):
         m.d.comb += following.eq(released)
         with m.If(self.columns & self.release):
             m.d.comb += following.eq(released + by_mode(self.mode, words))
-        with m.If(~self.columns & self.row_end):
+        with m.If(~self.columns & self.step & self.row_end):
             m.d.comb += following.eq(released + 1)
 
     def _complete(self, taken):

@@ -96,6 +96,8 @@ class ResultOrder(wiring.Component):
     row : ``Out(SIZE)``
     word : ``Out(word_shape(config))``
         First column of the beat over ``config.lanes``.
+    next_word : ``Out(word_shape(config))``
+        That of the beat behind it.
     inside : ``Out(1)``
         The row is below `m`, the first column below `n`.
     row_end : ``Out(1)``
@@ -118,6 +120,7 @@ class ResultOrder(wiring.Component):
             "step": In(1),
             "row": Out(SIZE),
             "word": Out(word_shape(config)),
+            "next_word": Out(word_shape(config)),
             "inside": Out(1),
             "row_end": Out(1),
             "column_end": Out(1),
@@ -146,9 +149,10 @@ class ResultOrder(wiring.Component):
             self.row_end.eq(Mux(self.by_tiles, tile_end, self.word == last_word)),
             self.column_end.eq(self.row_end & rows.last),
             self.last.eq(self.column_end & (self.word >= last_word)),
+            self.next_word.eq(Mux(self.row_end & ~rows.last, first_word, following)),
         ]
         with m.If(self.step):
-            m.d.sync += self.word.eq(Mux(self.row_end & ~rows.last, first_word, following))
+            m.d.sync += self.word.eq(self.next_word)
             with m.If(self.column_end):
                 m.d.sync += first_word.eq(following)
         m.d.sync += last_word.eq((self.n - 1) >> exact_log2(self._config.lanes))

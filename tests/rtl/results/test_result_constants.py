@@ -67,6 +67,8 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
         seen = 0
         for word in range((len(units) - 5) // lanes):
             ctx.set(dut.word, word)
+            ctx.set(dut.next_word, word + 1)
+            ctx.set(dut.step, 1)
             ctx.set(dut.bias_word, word)
             ctx.set(dut.release, (word + 1) * lanes % cols == 0)
             part = units[word * lanes:(word + 1) * lanes]
@@ -75,6 +77,8 @@ def test_units_wait_for_room_and_end_with_the_run(mode):
                 {"multiplier": multiplier(base + unit["exponent"]), "start": unit["start"]}
                 for unit in part]
             await ctx.tick()
+            ctx.set(dut.step, 0)
+            ctx.set(dut.word, word + 1)
             ctx.set(dut.release, 0)
             assert list(ctx.get(dut.biases)) == [
                 {name: unit[name] for name in ("bias", "coarse")} for unit in part]
@@ -139,15 +143,16 @@ def test_rows_have_their_multipliers_again_in_each_tile_column(mode, with_rows):
             await begin(ctx, dut, columns=0, per_row=with_rows, by_tiles=mode is not None, m=m, n=9,
                         mode=TileMode[(mode or Mode.W8A8).name], base=base, base_out=77)
             for index in range(3 * padded + 2):
-                ctx.set(dut.row_end, 0)
+                ctx.set(dut.step, 0)
+                ctx.set(dut.row_end, 1)
                 while not ctx.get(dut.valid) or rng.random() < 0.3:
                     await ctx.tick()
                 want = multiplier(base - with_rows * table[index % padded])
                 assert list(ctx.get(dut.values)) == [
                     {"multiplier": want, "start": 0}] * CONFIG.lanes
                 assert ctx.get(dut.multiplier_out) == multiplier(77)
-                ctx.set(dut.row_end, 1)
+                ctx.set(dut.step, 1)
                 await ctx.tick()
-            ctx.set(dut.row_end, 0)
+            ctx.set(dut.step, 0)
 
     simulate(dut, testbench, monitors=[exponents])
