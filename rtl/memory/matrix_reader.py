@@ -1,6 +1,6 @@
 """Matrix reader: reads a wide matrix of the scratchpad in the order of results."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -75,8 +75,9 @@ class MatrixReader(wiring.Component):
         m.submodules.queue = queue = RowQueue(self._config, self.PLACES)
         m.submodules.ahead = ahead = SkidBuffer(scratchpad_word_layout(self._config))
         connect(m, queue.store, flipped(self.store))
-        waiting = Signal(2)  # cycles that the queue would take are spent before the first word
+        waiting = Signal()  # cycles that the queue would take are spent before the first word
         here = Signal()  # a word that has been read directly
+        word_valid, word_free, read_word = Signal(), Signal(), Signal.like(self.read.data)
         running, arriving = Signal(), Signal()
         address, row_start, tile_start = (Signal.like(run.address, name=name) for name in
                                           ("address", "row_start", "tile_start"))
@@ -90,13 +91,14 @@ class MatrixReader(wiring.Component):
         tile_end = row_end & (row + 1 == run.rows)
         m.d.comb += [
             self.read.enable.eq(running & self.free & Mux(
-                self.direct, ~here | ahead.i.ready, promised != self.PLACES)),
+                self.direct, ~here | word_free, promised != self.PLACES)),
             self.read.address.eq(address),
             self.announced.eq(asked & ~self.direct),
             queue.i.valid.eq(arriving & ~self.direct),
             queue.i.payload.eq(self.read.data),
-            ahead.i.valid.eq(here),
-            ahead.i.payload.eq(self.read.data),
+            word_free.eq(~word_valid | ahead.i.ready),
+            ahead.i.valid.eq(word_valid),
+            ahead.i.payload.eq(read_word),
             self.o.valid.eq(Mux(self.direct, ahead.o.valid, queue.o.valid)),
             self.o.payload.eq(Mux(self.direct, ahead.o.payload.as_value(),
                                   queue.o.payload.as_value())),
@@ -104,10 +106,12 @@ class MatrixReader(wiring.Component):
             queue.o.ready.eq(self.o.ready),
         ]
         m.d.sync += [arriving.eq(asked), promised.eq(promised + asked - taken),
-                     waiting.eq(Cat(self.start & self.direct, waiting))]
+                     waiting.eq(self.start & self.direct)]
+        with m.If(word_free):
+            m.d.sync += [word_valid.eq(here), read_word.eq(self.read.data)]
         with m.If(asked):
             m.d.sync += here.eq(1)
-        with m.Elif(ahead.i.ready):
+        with m.Elif(word_free):
             m.d.sync += here.eq(0)
         with m.If(asked):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
@@ -127,6 +131,6 @@ class MatrixReader(wiring.Component):
                                            run.tile_words)),
                          *(register.eq(run.address)
                            for register in (address, row_start, tile_start))]
-        with m.If(waiting[-1]):
+        with m.If(waiting):
             m.d.sync += running.eq(1)
         return m

@@ -89,6 +89,7 @@ class Placement(wiring.Component):
         a_lanes = Signal(self._rows)
         a_values = Signal.like(beat.values)
         a_beat = Signal(len(beat.column) - self._row_bits)
+        inside = [Mux(lane, value, 0) for lane, value in zip(a_lanes, a_values, strict=True)]
 
         # Stage p: nibbles of the row before.
         p_valid, p_odd = Signal(), Signal()
@@ -102,25 +103,26 @@ class Placement(wiring.Component):
         s_address, s_bank = self._address(m)
 
         # Stage w: turned to their banks. The write port itself is the stage register.
-        waiting = self._waiting(m, a_beat, a_values, a_valid & a_waits)
-        words, parts = self._words(m, p_values, p_lanes, p_odd, waiting)
+        layout = Signal.like(run.layout)  # for stages p and s
+        waiting = self._waiting(m, a_beat, inside, a_valid & a_waits)
+        words, parts = self._words(m, layout, p_values, p_lanes, p_odd, waiting)
         m.d.comb += self.idle.eq(~(a_valid | p_valid | s_valid | self.write.enable.any()))
         m.d.sync += [
             a_valid.eq(self.i.valid & (beat.row < run.m) & lanes[0]),
             a_waits.eq((run.layout == Layout.OPERAND4) & ~beat.row[0] & (beat.row + 1 != run.m)),
             a_odd.eq(beat.row[0]),
             a_lanes.eq(lanes),
-            *(kept.eq(Mux(lane, value, 0))
-              for kept, lane, value in zip(a_values, lanes, beat.values, strict=True)),
+            a_values.eq(beat.values),
             a_beat.eq(beat.column >> self._row_bits),
             p_valid.eq(a_valid & ~a_waits),
             p_odd.eq(a_odd),
             p_lanes.eq(a_lanes),
-            p_values.eq(a_values),
+            *(kept.eq(value) for kept, value in zip(p_values, inside, strict=True)),
+            layout.eq(run.layout),
             s_valid.eq(p_valid),
             s_words.eq(words),
             s_parts.eq(parts),
-            *self._write(s_valid, s_words, s_parts, s_address, s_bank),
+            *self._write(layout, s_valid, s_words, s_parts, s_address, s_bank),
         ]
         return m
 
@@ -206,7 +208,7 @@ class Placement(wiring.Component):
                     ]
         return index, offset, bank
 
-    def _words(self, m, values, lanes, odd, waiting):
+    def _words(self, m, layout, values, lanes, odd, waiting):
         """Return what the banks get of a beat, 16 bits each, and which parts it has.
 
         Those of 8 and 4 bits come again in all halves and quarters of the word.
@@ -220,7 +222,7 @@ class Placement(wiring.Component):
         nibbles = [value[:_NIBBLE] for value in values]
         whole_bytes = repeated(value[:_BYTE] for value in values)
         pairs = lanes[::2]
-        with m.Switch(self.run.layout):
+        with m.Switch(layout):
             with m.Case(Layout.WIDE):
                 m.d.comb += [words.eq(values), parts.eq(-1)]
             with m.Case(Layout.OPERAND8):
@@ -235,7 +237,7 @@ class Placement(wiring.Component):
                 m.d.comb += [words.eq(repeated(nibbles)), parts.eq((1 << self._rows // 4) - 1)]
         return words, parts
 
-    def _write(self, valid, words, parts, address, bank):
+    def _write(self, layout, valid, words, parts, address, bank):
         """Return the updates of the write port.
 
         Parts ``0 .. rows - 1`` go to the banks from `bank` on, in OPERAND from ``bank + address``
@@ -243,7 +245,7 @@ class Placement(wiring.Component):
         are its distance from `bank`, and the others one more where part 0 lies behind that.
         """
         bits = self._row_bits
-        operand = (self.run.layout == Layout.OPERAND8) | (self.run.layout == Layout.OPERAND4)
+        operand = (layout == Layout.OPERAND8) | (layout == Layout.OPERAND4)
         low, high = address[:bits], address[bits:]
         amount = (-bank - Mux(operand, low, 0))[:bits]
         # What is repeated in both halves needs no turn by one, and WIDE none at all.
