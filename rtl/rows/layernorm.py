@@ -13,7 +13,7 @@ from ..common.shapes import shape_of
 from ..common.skid_buffer import SkidBuffer
 from ..memory.row_store import store_signature
 from .norm_lanes import Affine, Normalize, affine_constants_layout, affine_layout
-from .norm_root import Root, Variance
+from .norm_root import Root, Variance, row_scale_layout
 from .norm_rows import CoarseChannels, Intake, RowBuffer, norm_shape_layout
 from .norm_sums import RowSums, row_sums_layout
 
@@ -91,6 +91,7 @@ class LayerNorm(wiring.Component):
         m.submodules.ahead = ahead = SkidBuffer(row_sums_layout)
         m.submodules.variance = variance = Variance()
         m.submodules.root = root = Root()
+        m.submodules.scales = scales = SkidBuffer(row_scale_layout)
         m.submodules.buffer = buffer = RowBuffer(self._config, self._borrows)
         m.submodules.normalize = normalize = Normalize(self._config)
         m.submodules.affine = affine = Affine(self._config)
@@ -101,7 +102,8 @@ class LayerNorm(wiring.Component):
         connect(m, sums.o, ahead.i)
         connect(m, ahead.o, variance.i)
         connect(m, variance.o, root.i)
-        connect(m, root.o, buffer.scales)
+        connect(m, root.o, scales.i)
+        connect(m, scales.o, buffer.scales)
         connect(m, intake.buffer, buffer.i)
         connect(m, buffer.o, normalize.i)
         connect(m, normalize.o, affine.i)
