@@ -3,6 +3,7 @@
     python -m sim.estimate --model deit_t --array 8x16 --bits w4a4
     python -m sim.estimate --program build/deit_t
     python -m sim.estimate --model deit_t --bits w4a4 --scales all
+    python -m sim.estimate --workload network.onnx --topology network.csv --products costs.csv
 
 A plain ViT that the core has room for is compiled, without its weights, and timed to the cycle, as
 a program of sim.compile is: see :mod:`sim.estimation.program_costs`. Any other timm model, traced
@@ -40,16 +41,19 @@ from .estimation import program_report
 from .estimation.costs import SCALES, Estimate, Layer, Options
 from .estimation.estimate_options import ALL, STDOUT, resolve
 from .estimation.generic_estimator import estimate
+from .estimation.product_lines import product_lines, topology
 from .estimation.program_costs import ProgramEstimate, estimate_program
 from .estimation.trace_events import trace_events
 from .estimation.workload import Workload
+from .estimation.workload_files import read_workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 
 PROG = "python -m sim.estimate"
 
-Answer = tuple[dict, list[dict], Callable[[Console], None], ProgramEstimate | None]
-"""A document, the rows that CSV has of it, what prints it, and the program if there is one."""
+Found = ProgramEstimate | Estimate | Workload | None
+Answer = tuple[dict, list[dict], Callable[[Console], None], Found]
+"""A document, the rows that CSV has of it, what prints it, and what it is of if that is one."""
 
 
 def workload_of(model: str, image_size: int | None = None) -> Workload:
@@ -81,14 +85,19 @@ def _configuration(array: str, table: dict, path: Path | None) -> AcceleratorCon
         raise UserError(f"{path}: {one_line(error)}") from None
 
 
-def _write(args, document: dict, rows: list[dict], program: ProgramEstimate | None):
+def _write(args, document: dict, rows: list[dict], found: Found):
     """Write the files that were asked for, all or none."""
-    trace = ""
+    trace = lines = costs = ""
     if args.trace_events:
-        trace = json.dumps(trace_events(program)) + "\n"
+        trace = json.dumps(trace_events(found)) + "\n"
+    if args.topology or args.products:
+        products = product_lines(found)
+        lines = topology(products)
+        costs = report.as_csv([one.as_dict(number) for number, one in enumerate(products)])
     with contextlib.ExitStack() as files:
         for name, text in ((args.json, json.dumps(document, indent=2) + "\n"),
-                           (args.csv, report.as_csv(rows)), (args.trace_events, trace)):
+                           (args.csv, report.as_csv(rows)), (args.trace_events, trace),
+                           (args.topology, lines), (args.products, costs)):
             if name and name != STDOUT:
                 files.enter_context(whole_file(Path(name))).write_text(
                     text, "utf-8", "backslashreplace")
@@ -182,11 +191,17 @@ def _compared(args, choices: dict) -> Answer:
         results, console), None
 
 
+def _workload(args) -> Workload:
+    """Return what is to be done: that of a file, or of a model."""
+    return (read_workload(args.workload) if args.workload
+            else workload_of(args.model, args.image_size))
+
+
 def _scalesim(args, config: AcceleratorConfig) -> Answer:
-    workload = workload_of(args.model, args.image_size)
+    workload = _workload(args)
     document = report.scalesim_dict(workload, config.rows, config.cols, args.dataflow)
     return document, document["operations"], lambda console: report.print_scalesim(
-        document, console), None
+        document, console), workload
 
 
 def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
@@ -197,12 +212,13 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
                             f"{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
-        result = estimate(workload_of(args.model, args.image_size), config, options)
+        result = estimate(_workload(args), config, options)
     except ValueError as error:
-        raise UserError(f"cannot estimate {args.model}: {one_line(error)}") from None
+        raise UserError(f"cannot estimate {args.workload or args.model}: {one_line(error)}"
+                        ) from None
     document = report.as_dict(result, reason)
     return document, document["layers"], lambda console: report.print_report(
-        result, console, every_layer=bool(args.layers), reason=reason), None
+        result, console, every_layer=bool(args.layers), reason=reason), result
 
 
 def _answer(args, choices: dict) -> Answer:
@@ -228,8 +244,8 @@ def _answer(args, choices: dict) -> Answer:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args, choices = resolve(argv, PROG, __doc__.partition("\n")[0])
-    document, rows, show, program = _answer(args, choices)
-    _write(args, document, rows, program)
+    document, rows, show, found = _answer(args, choices)
+    _write(args, document, rows, found)
     if args.json == STDOUT:
         print(json.dumps(document, indent=2))
     elif args.csv == STDOUT:

@@ -3,6 +3,7 @@
     python -m sim.explore --model deit_t --rows 4,8,16 --cols 8,16,32 --sram 160,304,416 \\
         --bits w8a8,w4a4 --scales static,predicted --memory 20:4,20:2 --constraint 'fps>=10'
     python -m sim.explore --model deit_t --rows 8 --cols 8,16 --memory ulx3s --json all.json
+    python -m sim.explore --model deit_t --rows 4,8,16 --cols 8,16,32 --search 40 --seed 3
 
 Each design is compiled and timed as sim.estimate does it. What is done is kept in a file, so that
 an exploration that was interrupted goes on where it was, and another one takes from it what they
@@ -25,21 +26,25 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from golden.common.config import CORES
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_of, positive, positive_float, whole_file
+from .cli import UserError, command, core, one_of, positive, positive_float, up_to, whole_file
 from .compiler import DoesNotFit
 from .compiler.blank import shape_of
 from .estimation.costs import SCALES
 from .estimation.energy import NODES
 from .exploration import explore_report as report
+from .exploration.accuracy import COLUMNS, UNKNOWN, read_accuracy
 from .exploration.choices import column, constraint
 from .exploration.evaluate import Setting
+from .exploration.exploration import Exploration
 from .exploration.grid import Design, designs, memory, memory_of, several
 from .exploration.kept import Kept
 from .exploration.run import run
+from .exploration.search import SEED, search
 
 PROG = "python -m sim.explore"
 DEFAULT_WORK = Path("build/explore.jsonl")
@@ -75,6 +80,12 @@ def _parser() -> Parser:
         help="leave out of the front what does not keep to it, like fps>=10; several may be given")
     add("--front", type=several(column), default=OBJECTIVES, metavar="COLUMN,...",
         help=f"what the front is of (default: {','.join(OBJECTIVES)})")
+    add("--accuracy", type=Path, metavar="FILE",
+        help="what sim.accuracy --json has printed: columns top1 and agreement, in per cent")
+    add("--search", type=positive, metavar="N",
+        help="try N designs that optuna chooses instead of all; one process")
+    add("--seed", type=up_to(2**31 - 1), metavar="N",
+        help=f"of the search (default: {SEED})")
     add("--work", type=Path, default=DEFAULT_WORK, metavar="FILE",
         help="file for what is done so far (default: %(default)s)")
     add("--workers", type=positive, metavar="N", help="processes (default: one per processor)")
@@ -127,28 +138,61 @@ def _write(args, document: dict) -> None:
         report.write_parquet(args.parquet, document["designs"])
 
 
-@command(PROG)
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line."""
-    args = _parser().parse_args(argv)
-    wanted = _designs(args)
-    for path in args.json, args.csv, args.parquet:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UserError(f"cannot write {path}: {path.parent} is not a folder")
-    setting = _setting(args)
+def _explored(args, wanted: list[Design], setting: Setting) -> Exploration:
+    """Return the designs of a grid, or of a search in it; progress is shown on a terminal."""
+    accuracy = read_accuracy(args.accuracy, args.model) if args.accuracy else UNKNOWN
     kept = Kept(args.work, setting)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True,
                   disable=not console.is_terminal) as shown:
-        task = shown.add_task("Exploring", total=len(wanted))
-        rows = run(setting, wanted, kept, _connection(args, len(wanted)),
-                   lambda done: shown.update(task, completed=done))
-    rows = report.marked(rows, args.constraint, args.front)
+        task = shown.add_task("Exploring", total=min(args.search or len(wanted), len(wanted)))
+
+        def progress(done: int) -> None:
+            shown.update(task, completed=done)
+
+        if args.search:
+            rows = search(setting, wanted, kept, args.search, constraints=args.constraint,
+                          objectives=args.front, seed=SEED if args.seed is None else args.seed,
+                          finish=accuracy.of, progress=progress)
+        else:
+            rows = [accuracy.of(row) for row in run(
+                setting, wanted, kept, _connection(args, len(wanted)), progress)]
+    return Exploration.of(setting, rows, args.constraint, args.front,
+                          len(wanted) if args.search else None)
+
+
+def _check(args) -> None:
+    """Refuse options that would have no effect, and files that there is no folder for."""
+    for path in args.json, args.csv, args.parquet:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"cannot write {path}: {path.parent} is not a folder")
+    if args.seed is not None and not args.search:
+        raise UserError("--seed needs --search")
+    for name in ("dask", "workers"):
+        if args.search and getattr(args, name):
+            raise UserError(f"--{name} has no meaning with --search")
+    needed = {one.name for one in args.constraint} | set(args.front)
+    if not args.accuracy and needed & set(COLUMNS):
+        raise UserError(f"{min(needed & set(COLUMNS))} needs --accuracy")
+
+
+@command(PROG)
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    wanted = _designs(args)
+    _check(args)
+    found = _explored(args, wanted, _setting(args))
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
-    _write(args, report.as_dict(setting, rows, args.constraint, args.front, typed))
-    report.print_report(setting, rows, args.constraint, args.front, Console(highlight=False))
+    _write(args, found.as_dict(typed))
+    report.print_report(found.setting, list(found.rows), args.constraint, args.front,
+                        Console(highlight=False))
+    if found.searched:
+        Console(highlight=False).print(Text(
+            f"A search: {len(found.rows):,} of {found.searched:,} designs; the front is theirs.",
+            style="dim"))
     return 0
 
 

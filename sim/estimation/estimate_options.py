@@ -21,6 +21,10 @@ DEFAULTS = {"model": "deit_t", "array": "8x16", "bits": "w8a8", "clock": 100.0, 
             "scales": "predicted", "dataflow": "os", "mapping": "auto"}
 _ONLY_OURS = ("bits", "clock", "dram_bandwidth", "tech", "scales", "mapping", "latency",
               "memory", "layers")
+_OF_FILES = ("model", "image_size", "program", "latency", "memory", "mapping", "scales",
+             "trace_events")
+"""Options that have no meaning for a file of products."""
+
 _OF_MODELS = ("model", "image_size", "array", "bits", "scales", "mapping", "compat", "dataflow")
 
 
@@ -54,6 +58,9 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="images of N x N pixels (default: as the model takes them)")
     add("--program", type=Path, metavar="DIR",
         help="what sim.compile has written, instead of a model: cycles of the RTL")
+    add("--workload", type=Path, metavar="FILE",
+        help="the products of a SCALE-Sim topology (.csv) or of a network in ONNX (.onnx) instead "
+             "of a model: a generic mapping, static scales")
     add("--latency", type=positive, metavar="CYCLES",
         help=f"of the external memory; generic mappings know none (default: {USUAL.latency})")
     add("--memory", type=one_of(*BOARDS), metavar="BOARD",
@@ -79,6 +86,10 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
     add("--json", nargs="?", const=STDOUT, metavar="FILE",
         help="write everything as JSON; without FILE, print it instead of the tables")
     add("--csv", metavar="FILE", help="write a line per layer; -: print them instead")
+    add("--topology", type=Path, metavar="FILE",
+        help="write the products as a SCALE-Sim topology (-i gemm), a line each")
+    add("--products", type=Path, metavar="FILE",
+        help="write what each line of the topology costs, as CSV with SCALE-Sim's LayerID")
     add("--trace-events", type=Path, metavar="FILE",
         help="write when each unit is at work, as a trace for Perfetto or chrome://tracing")
     add("--compat", type=one_of("scalesim"), metavar="TOOL",
@@ -163,6 +174,16 @@ def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argpar
         if given or tables.get("accelerator"):
             what = f"--{given[0].replace('_', '-')}" if given else "[accelerator]"
             raise UserError(f"{what} has no meaning with --program")
+    if args.workload:
+        given = [name for name in _OF_FILES if getattr(args, name)]
+        if given:
+            raise UserError(f"--{given[0].replace('_', '-')} has no meaning with --workload")
+        args.scales, args.mapping = "static", "generic"
+    if args.scales == ALL and (args.topology or args.products):
+        given = "topology" if args.topology else "products"
+        raise UserError(f"--{given} has no meaning with --scales all")
+    if args.compat and args.products:
+        raise UserError("--products has no meaning with --compat")
     if args.memory:
         given = [name for name in ("latency", "dram_bandwidth") if getattr(args, name)]
         if given or args.mapping == "generic":

@@ -17,7 +17,7 @@ from ..tables import pairs_of, show, table_of
 from . import scalesim
 from .costs import Estimate, Layer
 from .energy import DRAM_RANGE
-from .workload import AV, SCORES, SOFTMAX, Workload
+from .workload import AV, HEAD, PATCH, SCORES, SOFTMAX, Workload
 
 EPILOGUE = "epilogue"
 """Where element operations are done, in the cycles of the products."""
@@ -154,7 +154,11 @@ def assumptions(result: Estimate) -> list[str]:
     bandwidth = per_cycle * options.clock_mhz / 1000
     status = result.energy_table.node.status
     lines = ["Generic mapping, of layer shapes: not what the core does to the cycle."]
-    if options.bits is not Mode.W8A8:
+    if result.workload.left_out:
+        lines.append("Products alone; left out: " + ", ".join(
+            f"{count} {kind}" for kind, count in result.workload.left_out.items()) + ".")
+    if options.bits is not Mode.W8A8 and any(op.role in (PATCH, HEAD)
+                                             for op in result.workload.products):
         lines.append("Patch embedding and head run at w8a8" + (
             ", attention x V at w4a8." if options.bits is Mode.W4A4 else "."))
     lines.append(f"Weights stream once per image, double buffered, at {bandwidth:g} GB/s "

@@ -106,9 +106,9 @@ def program_dict(result: ProgramEstimate) -> dict:
             "scale_energy_share": result.energy.scale / result.energy.total,
             "sram_bytes": result.traffic.sram, "dram_bytes": result.traffic.dram,
         },
-        "instructions": [_row_dict(row) for row in result.kinds],
-        "operations": [_row_dict(row) for row in result.roles],
-        "layers": [_row_dict(row) for row in result.costs],
+        "instructions": [row_dict(row) for row in result.kinds],
+        "operations": [row_dict(row) for row in result.roles],
+        "layers": [row_dict(row) for row in result.costs],
         "timeline": [{"unit": span.unit, "start": span.start, "cycles": span.cycles,
                       "instruction": span.instruction} for span in spans_of(result.timing)],
         "scratchpad": [{"name": one.name, "address": one.address, "bytes": one.size,
@@ -154,7 +154,8 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
         console.print(Text(printable(line), style="dim"))
 
 
-def _row_dict(row: InstructionCost) -> dict:
+def row_dict(row: InstructionCost) -> dict:
+    """Return the cost of an instruction, or of several, as JSON values."""
     return {
         "instruction": row.kind, "name": row.name, "layer": row.layer, "count": row.count,
         "cycles": row.cycles,

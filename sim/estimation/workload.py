@@ -115,11 +115,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Workload:
-    """Operations of one inference of one image, in order."""
+    """Operations of one inference of one image, in order.
+
+    `left_out` counts, by kind, what a file has that no operation stands for.
+    """
 
     model: str
     input_shape: tuple[int, ...]
     operations: tuple[Operation, ...]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def products(self) -> tuple[Product, ...]:

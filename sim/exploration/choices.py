@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import accuracy
 from .evaluate import AREA, ESTIMATED
 
-NUMBERS = (*ESTIMATED, *AREA, "sram_kib")
+NUMBERS = (*ESTIMATED, *AREA, "sram_kib", *accuracy.COLUMNS)
 """Columns that can be bounded and compared."""
 
-MORE_IS_BETTER = frozenset({"fps", "array_busy", "array_utilisation"})
+MORE_IS_BETTER = frozenset({"fps", "array_busy", "array_utilisation", *accuracy.COLUMNS})
 """Those of which more is better; of the others less is."""
 
 _RELATIONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

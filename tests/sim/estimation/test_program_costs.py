@@ -50,6 +50,13 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+def test_an_estimate_is_a_table():
+    result = estimate_program(program_of())
+    table = result.to_pandas()
+    assert list(table["cycles"]) == [row.cycles for row in result.costs]
+    assert table["energy_pj"].sum() == pytest.approx(result.energy.total)
+
+
 def test_every_instruction_has_a_row_and_they_add_up():
     program = program_of()
     result = estimate_program(program, MemoryModel(7, 3))
