@@ -135,7 +135,7 @@ def _split(prediction, split, kinds, held):
     # this cycle, and the scales. Results of a block that are given one by one, and what they are;
     # how many have been given.
     left, kind, given = split
-    moves = _stage(held, SUMS) == 0 or left <= 1
+    moves = _stage(held, SUMS - 1) == 0 or left <= 1
     variables = scales = False
     if left:
         given += 1
@@ -143,45 +143,56 @@ def _split(prediction, split, kinds, held):
         variables = kind == 1 and given == prediction.variables
         if variables:
             given = 0
-    if left <= 1 and _stage(held, SUMS):
-        left, kind = _stage(held, SUMS), _stage(kinds, SUMS)
+    if left <= 1 and _stage(held, SUMS - 1):
+        left, kind = _stage(held, SUMS - 1), _stage(kinds, SUMS - 1)
     else:
         left = max(left - 1, 0)
     return (left, kind, given), moves, variables, scales
 
 
 @inlined
-def _feed(prediction, fed, kinds, held, moves, coefficients):
+def _feed(prediction, fed, waiting, kinds, held, moves, coefficients):
     # Return the state in front of the sums, their stages, and whether a beat is taken. What is
-    # fed (0 nothing, 1 variables, 2 sites), results left to feed, and the beat.
+    # fed (0 nothing, 1 variables, 2 sites), results left to feed, and the term; what the beat in
+    # front of the sums is for and its block, and those of the one kept before it.
     kind, to_feed, term = fed
-    feeds = int(kind != 0 and coefficients > 0 and (_stage(kinds, 0) == 0 or moves))
+    beat, block, kept, kept_block = waiting
+    feeds = int(kind != 0 and coefficients > 0 and (beat == 0 or kept == 0))
     if moves:
-        kinds, held = _enter(kinds, SUMS + 1, 0), _enter(held, SUMS + 1, 0)
+        kinds = _enter(kinds, SUMS, kept if kept else beat)
+        held = _enter(held, SUMS, kept_block if kept else block)
+    if kept:
+        if moves:
+            kept = kept_block = 0
+    else:
+        if not moves:
+            kept, kept_block = beat, block
+        beat = block = 0
     if feeds:
-        kinds |= kind
+        beat = kind
         if term < (prediction.statistics if kind == 1 else prediction.monomials):
             term += 1
         else:
-            held |= min(to_feed, prediction.width)
+            block = min(to_feed, prediction.width)
             term = 0
             to_feed -= prediction.width
             if to_feed <= 0:
                 kind = 0
-    return (kind, to_feed, term), kinds, held, feeds
+    return (kind, to_feed, term), (beat, block, kept, kept_block), kinds, held, feeds
 
 
 @inlined
 def _step_scales(prediction, scales, coefficients, statistic, cycle):
     # Return the state of the scale unit, whether a beat of coefficients is taken, and whether the
-    # last site is summed up. What is fed and what is split; stage by stage in between, what a beat
-    # is for, and the results of a block with its last one; statistics that have come; the cycle in
-    # which the monomials are there.
-    fed, split, kinds, held, seen, expanded = scales
+    # last site is summed up. What is fed, what waits and what is split; stage by stage in between,
+    # what a beat is for, and the results of a block with its last one; statistics that have come;
+    # the cycle in which the monomials are there.
+    fed, waiting, split, kinds, held, seen, expanded = scales
     split, moves, variables, done = _split(prediction, split, kinds, held)
     if variables:
         expanded = cycle + ROUND + prediction.products + 1
-    fed, kinds, held, feeds = _feed(prediction, fed, kinds, held, moves, coefficients)
+    fed, waiting, kinds, held, feeds = _feed(prediction, fed, waiting, kinds, held, moves,
+                                             coefficients)
     if expanded == cycle:
         fed = 2, prediction.sites, 0
     if statistic:
@@ -191,7 +202,7 @@ def _step_scales(prediction, scales, coefficients, statistic, cycle):
                 fed = 1, prediction.variables, 0
             else:
                 expanded = cycle + prediction.products + 1
-    return (fed, split, kinds, held, seen, expanded), feeds, done
+    return (fed, waiting, split, kinds, held, seen, expanded), feeds, done
 
 
 @inlined
@@ -233,7 +244,7 @@ def _steps(prediction, stream, cursor, tapped):
     # One pass of the loop is one cycle: first what is to be seen in it, then its end.
     ranges = 0, 0, 0, 0, 0, 0, 0, 0
     nothing = 0, 0, 0
-    scales = nothing, nothing, 0, 0, 0, -1
+    scales = nothing, (0, 0, 0, 0), nothing, 0, 0, 0, -1
     units = 0, 0, 0, 0, 0
     done = False
     cycle = tapped

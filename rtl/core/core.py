@@ -96,7 +96,7 @@ class Core(wiring.Component):
             m.submodules[name] = ResetInserter(idle)(part)
 
         m.d.comb += [
-            idle.eq(~sequencer.busy),
+            idle.eq(sequencer.idle),
             sequencer.start.eq(self.start),
             *(getattr(self, name).eq(getattr(sequencer, name))
               for name in ("busy", "done", "status", "index")),

@@ -37,6 +37,8 @@ class Sequencer(wiring.Component):
         Begin a program; only while not `busy`.
     busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
+    idle : ``Out(1)``
+        Not `busy`, out of a register.
     index : ``Out(INDEX_BITS)``
         Instructions that have been carried out.
     phase, instruction : ``Out(Phase)``, ``Out(instruction_layout)``
@@ -59,6 +61,7 @@ class Sequencer(wiring.Component):
 
     start: In(1)
     busy: Out(1)
+    idle: Out(1, init=1)
     done: Out(1)
     status: Out(STATUS_BITS)
     index: Out(INDEX_BITS)
@@ -79,7 +82,7 @@ class Sequencer(wiring.Component):
         m = Module()
         op = self.instruction
         asked = Signal()  # the units that the phase takes have been asked for
-        m.d.comb += self.busy.eq(self.phase != Phase.IDLE)
+        m.d.comb += self.busy.eq(~self.idle)
         m.d.sync += self.run.eq(0)
         with m.If(self.take.valid & self.take.ready):
             m.d.sync += asked.eq(1)
@@ -91,8 +94,8 @@ class Sequencer(wiring.Component):
         finish = here & (~legal | (op.opcode == Opcode.END))
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
-                m.d.sync += [self.phase.eq(Phase.FETCH), self.done.eq(0), self.index.eq(0),
-                             self.status.eq(Status.FINE), asked.eq(0)]
+                m.d.sync += [self.phase.eq(Phase.FETCH), self.idle.eq(0), self.done.eq(0),
+                             self.index.eq(0), self.status.eq(Status.FINE), asked.eq(0)]
             with m.Case(Phase.FETCH):
                 m.d.comb += [self.take.valid.eq(~asked), self.take.payload.eq(INSTRUCTION_UNITS)]
                 with m.If(here):
@@ -111,7 +114,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [self.phase.eq(Phase.FETCH), self.index.eq(self.index + 1),
                                  asked.eq(0)]
             with m.Case(Phase.DRAIN), m.If(self.drained):
-                m.d.sync += [self.phase.eq(Phase.IDLE), self.done.eq(1)]
+                m.d.sync += [self.phase.eq(Phase.IDLE), self.idle.eq(1), self.done.eq(1)]
                 with m.If(self.error):
                     m.d.sync += self.status.eq(Status.BUS_ERROR)
         m.d.comb += here.eq(self._collect(m, op))

@@ -270,10 +270,12 @@ class _Walk(wiring.Component):
         columns, rows = Signal(FIELDS["grid"].bits), Signal(FIELDS["m"].bits)
         run_start, patch, patch_row = (Signal(ADDRESS, name=name)
                                        for name in ("run_start", "patch", "patch_row"))
-        run_end = in_run == bus
-        patch_end = run_end & (runs == run.run_bytes)
-        row_end = patch_end & (columns == 1)
-        last = Mux(patches, patch_end & (rows == 1), left == 1)
+        # What the beat is the last of is compared a beat ahead.
+        run_end, last_run, last_column, last_patch, last_beat = (Signal(name=name) for name in (
+            "run_end", "last_run", "last_column", "last_patch", "last_beat"))
+        patch_end = run_end & last_run
+        row_end = patch_end & last_column
+        last = Mux(patches, patch_end & last_patch, last_beat)
         m.d.comb += [
             self.last_now.eq(last),
             self.beats.eq(_beats(Mux(patches, in_run[exact_log2(bus):], left))),
@@ -284,20 +286,29 @@ class _Walk(wiring.Component):
                 patch_row.eq(run.address), in_run.eq(run.run_bytes), runs.eq(run.k),
                 columns.eq(run.grid),
                 rows.eq(run.m - 1), left.eq(run.words * (config.word_bytes // bus)),
+                run_end.eq(run.run_bytes == bus), last_run.eq(run.k == run.run_bytes),
+                last_column.eq(run.grid == 1), last_patch.eq(run.m == 2),
+                last_beat.eq((run.words == 1) & (config.word_bytes == bus)),
                 self.last_sent.eq(patches & (run.m == 1)),
             ]
         with m.Elif(self.advance):
             m.d.sync += [self.address.eq(self.address + bus), left.eq(left - 1),
-                         in_run.eq(in_run - bus), self.last_sent.eq(last)]
+                         in_run.eq(in_run - bus), self.last_sent.eq(last),
+                         run_end.eq(in_run == 2 * bus), last_beat.eq(left == 2)]
             with m.If(patches & run_end):
+                m.d.sync += [run_end.eq(run.run_bytes == bus),
+                             last_run.eq(runs == run.run_bytes << 1)]
                 down = run_start + run.image_row_bytes
                 m.d.sync += [in_run.eq(run.run_bytes), runs.eq(runs - run.run_bytes),
                              run_start.eq(down), self.address.eq(down)]
             with m.If(patches & patch_end):
+                m.d.sync += [last_run.eq(run.k == run.run_bytes), last_column.eq(columns == 2),
+                             last_patch.eq(rows == 2)]
                 right = patch + run.run_bytes
                 m.d.sync += [runs.eq(run.k), rows.eq(rows - 1), columns.eq(columns - 1),
                              patch.eq(right), run_start.eq(right), self.address.eq(right)]
             with m.If(patches & row_end):
+                m.d.sync += last_column.eq(run.grid == 1)
                 below = patch_row + run.patch_row_bytes
                 m.d.sync += [columns.eq(run.grid), patch_row.eq(below), patch.eq(below),
                              run_start.eq(below), self.address.eq(below)]

@@ -16,7 +16,13 @@ from ..common.skid_buffer import SkidBuffer
 from .monomials import Monomials
 from .range_unit import statistic_layout
 from .scale_feed import ScaleFeed, coefficient_layout, predictor_layout
-from .scale_sums import RoundSum, ScaleSums, SumSplitter, rounded_layout
+from .scale_sums import (
+    RoundSum,
+    ScaleSums,
+    SumSplitter,
+    coefficient_beat_layout,
+    rounded_layout,
+)
 
 __all__ = ["ScaleUnit", "coefficient_layout", "predictor_layout", "scale_layout"]
 
@@ -71,6 +77,7 @@ class ScaleUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.feed = feed = ScaleFeed(self._config)
+        m.submodules.fed = fed = SkidBuffer(coefficient_beat_layout(self._config))
         m.submodules.sums = sums = ScaleSums(self._config)
         m.submodules.splitter = splitter = SumSplitter(self._config)
         m.submodules.round_variable = round_variable = RoundSum(
@@ -84,7 +91,8 @@ class ScaleUnit(wiring.Component):
 
         connect(m, flipped(self.statistics), feed.statistics)
         connect(m, flipped(self.coefficients), feed.coefficients)
-        connect(m, feed.o, sums.i)
+        connect(m, feed.o, fed.i)
+        connect(m, fed.o, sums.i)
         connect(m, sums.o, splitter.i)
         connect(m, splitter.variables, round_variable.i)
         connect(m, feed.variables, merge.a)

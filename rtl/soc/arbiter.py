@@ -50,8 +50,8 @@ class MemoryArbiter(wiring.Component):
         request, response = self.memory.request, self.memory.response
         owner = Signal(range(self._count))  # of the last request
         chosen = Signal.like(owner)
-        m.submodules.owners = owners = fifo.SyncFIFO(width=ceil_log2(self._count),
-                                                     depth=self._flight)
+        m.submodules.owners = owners = fifo.SyncFIFOBuffered(
+            width=ceil_log2(self._count), depth=self._flight)
         asking = [user.request.valid for user in self.users]
         for before in range(self._count):
             with m.If(owner == before):
