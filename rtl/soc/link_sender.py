@@ -14,7 +14,7 @@ __all__ = ["FrameSender"]
 
 
 class FrameSender(wiring.Component):
-    """Send responses as frames, a byte of the payload every third cycle where nothing holds it up.
+    """Send responses as frames, a byte every third cycle where nothing holds it up.
 
     Members
     -------
@@ -34,8 +34,8 @@ class FrameSender(wiring.Component):
         m.submodules.crc = crc = CRC32_ETHERNET(BYTE).create()
         at = Signal(range(BLOCK))  # byte of the present part
         byte, escaped, content, advance = Signal(BYTE), Signal(), Signal(), Signal()
-        # Bytes of the payload go through a register: what memory gives comes late in its cycle.
-        came, fetched, loaded = Signal(), Signal(), Signal(BYTE)
+        # Bytes go through a register: those of the payload come late in their cycle.
+        came, fetched = Signal(), Signal()
         special = (byte == FLAG) | (byte == ESCAPE)
         sent = self.o.valid & self.o.ready
         m.d.comb += [
@@ -50,8 +50,9 @@ class FrameSender(wiring.Component):
         with m.If(advance):
             m.d.sync += at.eq(at + 1)
 
-        def part(source, count, following, *, valid=1):
-            m.d.comb += [self.o.valid.eq(valid), content.eq(1), byte.eq(source)]
+        def part(source, count, following):
+            m.d.comb += [self.o.valid.eq(fetched), content.eq(1)]
+            m.d.sync += [came.eq(~advance), byte.eq(source), fetched.eq(came & ~advance)]
             with m.If(advance & (at == count - 1)):
                 m.d.sync += at.eq(0)
                 m.next = following
@@ -69,9 +70,7 @@ class FrameSender(wiring.Component):
                     m.next = "check"
             with m.State("payload"):
                 m.d.comb += crc.valid.eq(advance)
-                m.d.sync += [came.eq(~advance), loaded.eq(self.read.data),
-                             fetched.eq(came & ~advance)]
-                part(loaded, self.i.p.length, "check", valid=fetched)
+                part(self.read.data, self.i.p.length, "check")
             with m.State("check"):
                 part(crc.crc.word_select(at[:2], BYTE), CHECK_BYTES, "close")
             with m.State("close"):

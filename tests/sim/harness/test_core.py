@@ -28,7 +28,8 @@ from tests.sim.test_emulate import with_tap
 
 CONFIGS = {"4x4": CORES["4x4"], "4x8": AcceleratorConfig(4, 8, lanes=4, scale_lanes=2, sram_kib=64),
            "8x16": CORES["8x16"]}
-configs = pytest.mark.parametrize("name", CONFIGS)
+configs = pytest.mark.parametrize("name", [
+    "4x4", "4x8", pytest.param("8x16", marks=pytest.mark.long)])
 
 
 def run(made, config, image, **options):
