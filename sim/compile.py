@@ -20,10 +20,13 @@ from rich.text import Text
 from golden.common.config import CORES
 from golden.core.program import Program
 from golden.core.program_header import c_header
+from golden.cycles.memory_model import USUAL
+from golden.cycles.timing import cycles
 from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_line, printable, whole_file
 from .compiler import DoesNotFit, compile_network
+from .compiler.plan import plan_line
 from .inputs.model_lookup import open_model
 from .tables import list_of, show
 
@@ -55,6 +58,8 @@ def summary(program: Program) -> dict:
         "memory_bytes": len(program.memory),
         "scratchpad_bytes": program.scratchpad_bytes,
         "scratchpad_limit": config.sram_kib * 1024,
+        **({"plan": {**program.about["plan"], "cycles": sum(cycles(program, USUAL))}}
+           if "plan" in program.about else {}),
     }
 
 
@@ -72,6 +77,9 @@ def _print(made: dict, program: Program, folder: Path) -> None:
         ("external memory", f"{made['memory_bytes']:,} bytes"),
         ("scratchpad", f"{made['scratchpad_bytes'] / 1024:.1f} of {config.sram_kib} KiB"),
     ], console.width))
+    if "plan" in made:
+        console.print(Text(f"plan: {plan_line(made['plan'])}; {made['plan']['cycles']:,} cycles"),
+                      soft_wrap=True)
 
 
 @command(PROG)

@@ -27,6 +27,10 @@ class Matrix:
         Its first word, once :func:`sim.compiler.allocation.allocate` has given it one.
     versions
         What lies there from instruction to instruction, where it is changed in place.
+    unit
+        Words of which its address is a multiple.
+    phase
+        Part of a plan that it belongs to, a field of :class:`sim.compiler.plan.Plan`; may be empty.
     """
 
     name: str
@@ -41,6 +45,16 @@ class Matrix:
     last: int = -1
     address: int = 0
     versions: list["Matrix"] = field(default_factory=list)
+    unit: int = 1
+    phase: str = ""
+
+    def row(self, row: int, config: AcceleratorConfig) -> tuple["Matrix", int]:
+        """Return the place from a row on, of operands the first one of a tile."""
+        if self.layout is Layout.WIDE:
+            return self, row * self.stride
+        tile, rest = divmod(row, config.rows * (8 // self.layout.bits))
+        assert not rest
+        return self, tile * self.stride
 
 
 @dataclass(eq=False)
@@ -60,12 +74,15 @@ class Builder:
         self.config = config
         self.steps: list[Step] = []
         self.matrices: list[Matrix] = []
+        self.phase = ""
 
-    def matrix(self, name: str, layout: Layout, rows: int, cols: int, *, signed=True) -> Matrix:
-        """Return a new matrix, which has no address yet."""
+    def matrix(self, name: str, layout: Layout, rows: int, cols: int, *, signed=True,
+               unit: int = 1) -> Matrix:
+        """Return a new matrix of the phase that it is now, which has no address yet."""
         stride = stride_of(layout, rows, cols, self.config)
         made = Matrix(name, layout, rows, cols, signed, stride,
-                      words_of(layout, rows, cols, stride, self.config))
+                      words_of(layout, rows, cols, stride, self.config), unit=unit,
+                      phase=self.phase)
         self.matrices.append(made)
         return made
 
@@ -88,9 +105,28 @@ class Builder:
         self.steps.append(Step(opcode, fields, {**(reads or {}), **(writes or {})}, payload))
 
     def version(self, x: Matrix, name: str) -> None:
-        """Give what the residual stream is now a name."""
+        """Give what the residual stream is now a name; once more, where its rows are changed by
+        one instruction after the other.
+        """
         now = len(self.steps) - 1
+        if x.versions and x.versions[-1].name == name:
+            x.versions[-1].written = x.versions[-1].last = now
+            return
         if x.versions:
             x.versions[-1].last = now
         x.versions.append(Matrix(name, x.layout, x.rows, x.cols, True, x.stride, x.words,
                                  now, now, now))
+
+    def load(self, matrix: Matrix, address: int, first: int = 0, rows: int | None = None) -> None:
+        """Load a matrix, or rows of a wide one, from external memory."""
+        place, offset = matrix.row(first, self.config)
+        words = matrix.words if rows is None else rows * matrix.stride
+        self.emit(Opcode.LOAD, writes={"dest": (place, offset)}, address=address, words=words)
+
+    def store(self, matrix: Matrix, address: int, offset: int = 0,
+              words: int | None = None) -> None:
+        """Store a matrix, or some words of it, to external memory."""
+        words = matrix.words - offset if words is None else words
+        self.emit(Opcode.STORE, reads={"source": (matrix, offset)}, address=address, words=words)
+        if matrix.versions:
+            matrix.versions[-1].last = matrix.last

@@ -2,8 +2,11 @@
 
 :mod:`.lowering` makes instructions of it, whose matrices have no addresses yet, but intervals of
 instructions in which they are needed; :mod:`.allocation` gives those that are alive together places
-of their own; :mod:`.linker` makes the program. Everything stays in the scratchpad: what does not
-fit is refused, and how much is missing is said.
+of their own; :mod:`.linker` makes the program. Where the scratchpad has no room for everything, a
+plan (:mod:`.plan`) has rows done in blocks and keeps some matrices in external memory: of each
+choice of what is kept there, the one with the fewest blocks is tried, and that with the fewest
+cycles (:mod:`golden.cycles.timing`) taken. What still does not fit is refused, and how much is
+missing is said.
 """
 
 from dataclasses import replace
@@ -11,6 +14,8 @@ from dataclasses import replace
 from golden.common.config import AcceleratorConfig
 from golden.core.program import Program
 from golden.core.rules import verify
+from golden.cycles.memory_model import USUAL
+from golden.cycles.timing import cycles
 from golden.network.network import Network
 
 from .allocation import allocate
@@ -18,6 +23,7 @@ from .layers import LayerBuilder
 from .limits import DoesNotFit, check
 from .linker import link, reserve
 from .lowering import lower
+from .plan import Plan, described, finer, kinds
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
@@ -39,7 +45,8 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     -------
     Program
         Verified (:func:`golden.core.rules.verify`). The golden machine gives it the logits of
-        :class:`golden.network.vit.Vit`, unless scales are measured just in time.
+        :class:`golden.network.vit.Vit`, unless scales are measured just in time. If it has a plan,
+        ``about["plan"]`` has what :func:`.plan.described` says of it.
 
     Raises
     ------
@@ -76,9 +83,56 @@ def compile_with_room(network: Network, config: AcceleratorConfig, about: dict |
 
 
 def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool) -> Program:
-    regions = reserve(network, config)
-    build = LayerBuilder(network, config, jit)
-    lower(build, **{name: region.address for name, region in regions.items()})
+    made: dict = {}
+    try:
+        return _with_plan(Plan(), network, config, about, jit, made)
+    except DoesNotFit as error:
+        if error.sram_kib is None or jit:
+            raise
+    return _planned(network, config, about, made)
+
+
+def _planned(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
+    """Return the fastest program of a network that is larger than the scratchpad."""
+    found, missing = [], None
+    for plan in kinds(network, config):
+        try:
+            found.append(_coarsest(plan, network, config, about, made))
+        except DoesNotFit as error:
+            if error.sram_kib is None:
+                raise
+            if missing is None or error.sram_kib < missing.sram_kib:
+                missing = error
+    if not found:
+        raise missing
+    return min(found, key=lambda program: sum(cycles(program, USUAL)))
+
+
+def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: dict,
+              made: dict) -> Program:
+    """Return the program of the plan with the fewest blocks that fits.
+
+    Where a matrix has no room, there are more blocks in the part that it belongs to: fewer would
+    be no help to it.
+    """
+    while True:
+        try:
+            program = _with_plan(plan, network, config, about, False, made)
+        except DoesNotFit as error:
+            more = error.phase and finer(plan, error.phase, network, config)
+            if error.sram_kib is None or not more:
+                raise
+            plan = more
+        else:
+            said = described(plan, program, reserve(network, config, plan))
+            return replace(program, about={**program.about, "plan": said})
+
+
+def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: dict, jit: bool,
+               made: dict) -> Program:
+    regions = reserve(network, config, plan)
+    build = LayerBuilder(network, config, jit, plan, made)
+    lower(build, regions)
     allocate(build.matrices, config)
     scales = "jit" if jit else "predicted" if network.taps else "static"
     program = link(build, network, regions,

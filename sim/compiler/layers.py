@@ -8,6 +8,8 @@ Predicted scales get slots of their own in the scale file for each tap, so that 
 tap predicts once more simply moves on to another slot.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from golden.common.config import AcceleratorConfig
@@ -23,29 +25,37 @@ from golden.rows.layernorm import NORMALIZED
 
 from .builder import Builder, Matrix
 from .payloads import numbers_of, units_of, weights_of
+from .plan import Plan
 
 _ONE = LAMBDA.one
 
 
 class LayerBuilder(Builder):
-    """Takes layers, one after the other."""
+    """Takes layers, one after the other, as a plan says; `made` keeps payloads from one plan of
+    the network to the next.
+    """
 
-    def __init__(self, network: Network, config: AcceleratorConfig, jit: bool):
+    def __init__(self, network: Network, config: AcceleratorConfig, jit: bool,
+                 plan: Plan | None = None, made: dict | None = None):
         super().__init__(config)
-        self.network, self.jit = network, jit
+        self.network, self.jit, self.plan = network, jit, plan or Plan()
+        self._made = {} if made is None else made
         self.slots = np.arange(1, network.shape.sites + 1)  # of each site, now
         self.free_slot = network.shape.sites + 1
 
+    def once(self, key, make: Callable):
+        """Return what is made once for all plans of the network."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
     def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode,
-             beside: int = 1) -> Matrix:
-        """LayerNorm of the first rows of the residual stream, quantized to a site: `rows` of them,
-        or of one row the `beside` ones it is put together from.
+             beside: int = 1, *, first: int = 0, out: tuple[Matrix, int] | None = None) -> Matrix:
+        """LayerNorm of rows of the residual stream from `first` on, quantized to a site: `rows` of
+        them, or of one row the `beside` ones it is put together from. `out` is where to, a matrix
+        and the words before it, if not a matrix of its own.
         """
-        coarse = np.zeros(x.cols, int) if self.network.coarse is None else self.network.coarse
-        units = [{"gamma": int(g), "beta": int(b), "coarse": int(flag)} for g, b, flag in
-                 zip(norm.gamma, norm.beta, coarse, strict=True)]
-        point = NORMALIZED.frac + norm.point
-        payload = units_of(units, isa.CHANNEL, self.config)
+        point, payload = NORMALIZED.frac + norm.point, self._channels(norm)
         plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
         if self.jit:
             wide, places = self.wide(name, rows, beside * x.cols), self.wide_point(site)
@@ -55,12 +65,19 @@ class LayerBuilder(Builder):
                           exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
             return self.measured(name, wide, site, places, operand_layout(mode))
         fmt = self.site_format(site)
-        out = self.matrix(name, operand_layout(mode), rows, beside * x.cols)
+        made, offset = out or (self.matrix(name, operand_layout(mode), rows, beside * x.cols), 0)
         for row in range(beside):
-            self.emit(Opcode.NORM, payload, {"source": (x, row * x.stride)},
-                      {"dest": (out, row * x.cols // 2)}, exponent=-point * _ONE,
+            self.emit(Opcode.NORM, payload, {"source": (x, (first + row) * x.stride)},
+                      {"dest": (made, offset + row * x.cols // 2)}, exponent=-point * _ONE,
                       scale_b=self.slots[site], subtract_b=1, low=fmt.min, high=fmt.max, **plain)
-        return out
+        return made
+
+    def _channels(self, norm: Norm) -> bytes:
+        coarse = np.zeros(norm.gamma.size, int) if self.network.coarse is None else (
+            self.network.coarse)
+        return self.once(("norm", id(norm)), lambda: units_of(
+            [{"gamma": int(g), "beta": int(b), "coarse": int(flag)} for g, b, flag in
+             zip(norm.gamma, norm.beta, coarse, strict=True)], isa.CHANNEL, self.config))
 
     def wide(self, name: str, rows: int, cols: int) -> Matrix:
         """Return a matrix for the 16-bit values of a tensor, named like ``3.q.wide.0``."""
@@ -120,15 +137,20 @@ class LayerBuilder(Builder):
                 rows: int | None = None, coarse: np.ndarray | None = None, **fields) -> None:
         """Multiply by weights of the stream; `site` gives the scale of `a`."""
         weight = layer.weight[:, cols]
-        self.emit(Opcode.GEMM, weights_of(layer, mode, activation, cols, self.config, coarse),
+        _, payload = self.once(  # beside the layer, so that no other gets its identity
+            (id(layer), mode, activation, cols.start, cols.stop),
+            lambda: (layer, weights_of(layer, mode, activation, cols, self.config, coarse)))
+        self.emit(Opcode.GEMM, payload,
                   {"source": (a, 0), **(reads or {})}, writes, mode=mode, activation=activation,
                   weights=Source.STREAM, m=a.rows if rows is None else rows, k=weight.shape[0],
                   n=weight.shape[1], scale_a=0 if site is None else self.slots[site], **fields)
 
     def onto(self, x: Matrix, name: str, a: Matrix, layer: Linear, site: int | None, mode: Mode,
-             taps: list[Tap], activation=Activation.SIGNED, *, first: int = 0) -> None:
+             taps: list[Tap], activation=Activation.SIGNED, *, first: int = 0,
+             source: tuple[Matrix, int] | None = None, rows: int | None = None) -> None:
         """Multiply and add to the residual stream from row `first` on, in place; predict scales of
-        what has become.
+        what has become. `source` is where the `rows` of `a` begin, if there are others before.
+        Without a name, what the residual stream is has none yet.
         """
         tap = {}
         if taps:
@@ -136,11 +158,24 @@ class LayerBuilder(Builder):
                                self.config.tile_cols(mode) // self.config.lanes)
             tap = {"tap": 1, **shape.registers(self.config)}
         place = (x, first * x.stride)
-        self.product(a, layer, site, mode, {"residual_address": place}, {"dest": place},
-                     activation=activation, path=Path.WIDE, residual=1, **tap)
-        self.version(x, name)
+        self.product(a, layer, site, mode,
+                     {"source": source or (a, 0), "residual_address": place}, {"dest": place},
+                     activation=activation, path=Path.WIDE, residual=1, rows=rows, **tap)
+        if name:
+            self.version(x, name)
         if taps:
             self.predict(taps[0])
+
+    def watch(self, x: Matrix, name: str, tap: Tap) -> None:
+        """Let a tap see the residual stream that has come about in blocks, and predict scales: it
+        is added to a product with a weight of zero.
+        """
+        nothing = self.once("nothing", lambda: Linear(
+            np.zeros((1, x.cols), np.int8), np.zeros(x.cols, np.int32),
+            np.zeros(x.cols, np.int16)))
+        a = self.matrix("nothing", Layout.OPERAND8, x.rows, 1)
+        a.first = a.written = a.last = len(self.steps)
+        self.onto(x, name, a, nothing, None, HEAD.mode, [tap])
 
     def predict(self, tap: Tap) -> None:
         """Predict the scales of a tap's sites, into slots of their own."""

@@ -11,11 +11,13 @@ class DoesNotFit(ValueError):
     ----------
     sram_kib : int or None
         The scratchpad that would do, if that is all.
+    phase : str
+        Of a plan, the part in which there is no room, like :attr:`Matrix.phase`; may be empty.
     """
 
-    def __init__(self, message: str, sram_kib: int | None = None):
+    def __init__(self, message: str, sram_kib: int | None = None, phase: str = ""):
         super().__init__(message)
-        self.sram_kib = sram_kib
+        self.sram_kib, self.phase = sram_kib, phase
 
 
 def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:

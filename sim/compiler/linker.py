@@ -9,23 +9,32 @@ from golden.common.formats import ACT16
 from golden.core import isa
 from golden.core.isa import Layout
 from golden.core.program import Program, Region, Tensor, align
-from golden.memory.scratchpad import stride_of
+from golden.core.rules import operand_layout
+from golden.memory.scratchpad import stride_of, words_of
 from golden.network.network import Network
 
 from .builder import Builder, Matrix, Step
 from .limits import DoesNotFit, pixel_bytes
+from .plan import Plan
 
 _PAGE = 64  # parts of external memory begin at multiples of it
 
 
-def reserve(network: Network, config: AcceleratorConfig) -> dict[str, Region]:
-    """Return the parts of external memory before the stream, by name: image, logits, embedding."""
-    shape = network.shape
+def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str, Region]:
+    """Return the parts of external memory before the stream, by name: image, logits, embedding,
+    and what a plan stores.
+    """
+    shape, layout = network.shape, operand_layout(network.precision.mode)
     regions, end = {}, 0
     sizes = {"image": pixel_bytes(shape, config) * shape.image**2,
              "logits": -(-shape.classes // config.lanes) * config.word_bytes,
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
              * config.word_bytes}
+    stride = stride_of(layout, shape.tokens, shape.dim, config)
+    stored = {"residual": sizes["embedding"],
+              "heads": words_of(layout, shape.tokens, shape.dim, stride, config)
+              * config.word_bytes}
+    sizes |= {name: stored[name] for name in plan.stored}
     for name, size in sizes.items():
         regions[name] = Region(end, size)
         end += _paged(size)

@@ -18,6 +18,11 @@ _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_e
 _OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.END))
 
 
+def whole_of(tensor: str) -> str:
+    """Return the name of the tensor that a block of rows is of: ``3.fc2`` of ``3.fc2@64``."""
+    return tensor.partition("@")[0]
+
+
 def layer_of(kind: str, tensor: str) -> str:
     """Return the name that timm has for the layer of an instruction.
 
@@ -36,7 +41,8 @@ def layer_of(kind: str, tensor: str) -> str:
     """
     if kind in _OF_NONE:
         return ""
-    block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.\d+)?", tensor).groups()
+    block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.\d+)?",
+                               whole_of(tensor)).groups()
     if role in _OF_BLOCK:
         return f"blocks.{'*' if block is None else block}.{_OF_BLOCK[role]}"
     return _OUTSIDE.get(role, "")

@@ -18,7 +18,7 @@ from golden.cycles.timing import Step, Timing, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from .energy import Energy, EnergyTable
-from .layer_names import layer_of
+from .layer_names import layer_of, whole_of
 from .traffic import Traffic
 
 _OF_SCALES = frozenset({Opcode.PREDICT.name, Opcode.MEASURE.name, Opcode.QUANTIZE.name})
@@ -100,8 +100,9 @@ class ProgramEstimate:
 
     @property
     def layers(self) -> list[InstructionCost]:
-        """By tensor, heads added up."""
-        return self.grouped(lambda row: (row.kind, re.sub(r"(?<=[a-z])\.\d+$", "", row.name)))
+        """By tensor, heads and blocks of rows added up."""
+        return self.grouped(lambda row: (row.kind, re.sub(r"(?<=[a-z])\.\d+$", "",
+                                                          whole_of(row.name))))
 
     @property
     def roles(self) -> list[InstructionCost]:
@@ -165,8 +166,8 @@ class ProgramEstimate:
 
 
 def role_of(name: str) -> str:
-    """Return the name of a tensor without block and head: ``q`` of ``3.q.0``."""
-    return re.sub(r"^\d+\.|\.\d+$", "", name)
+    """Return the name of a tensor without block, head and rows: ``q`` of ``3.q.0@64``."""
+    return re.sub(r"^\d+\.|\.\d+$", "", whole_of(name))
 
 
 def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None = None,
@@ -246,7 +247,7 @@ class _Counter:
         if op.opcode is not Opcode.GEMM:
             return 0, 0.0, 0.0
         mode, computed = op.mode_of, op.m * op.k * op.n
-        macs = computed
+        macs = 0 if op.tap and op.k == 1 else computed  # only there for a tap to watch
         if op.source == self._patches:
             macs = (op.m - 1) * (op.k // self._program.pixel_bytes * 3) * op.n
         return (macs, macs / mode.macs / self._config.multipliers,

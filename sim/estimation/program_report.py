@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cli import printable
+from ..compiler.plan import plan_line
 from ..tables import pairs_of, show, table_of
 from ..timeline.spans import residents, spans_of
 from .energy import EnergyTable
@@ -39,6 +40,8 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print()
     show(console, _totals(result, console.width))
     console.print(energy_parts(result))
+    if "plan" in result.program.about:
+        console.print(Text(f"Plan: {plan_line(result.program.about['plan'])}"), soft_wrap=True)
     console.print()
     for line in assumptions(result):
         console.print(Text(printable(line), style="dim"))

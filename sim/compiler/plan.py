@@ -1,0 +1,109 @@
+"""How a network larger than the scratchpad is gone through: what is done in blocks of tokens, and
+what is kept in external memory meanwhile.
+
+Every row of a matrix is computed as without a plan, and a word that is stored and loaded again is
+the same: a plan changes cycles, and no number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+
+from golden.common.config import AcceleratorConfig
+from golden.core.isa import Opcode
+from golden.core.program import Program, Region
+from golden.network.network import HEAD, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Choices for a network.
+
+    Attributes
+    ----------
+    patches
+        Blocks of rows of patches in which the image is embedded.
+    attention
+        Blocks of queries of a head, for each of which scores, softmax and mixing are done.
+    mlp
+        Blocks of tokens that go through an MLP; with `residual` through everything that takes the
+        residual stream. The weights come once for each.
+    heads
+        What attention gives is kept in external memory, until all heads are done.
+    residual
+        The residual stream is kept in external memory, and a block of it loaded at a time.
+    """
+
+    patches: int = 1
+    attention: int = 1
+    mlp: int = 1
+    heads: bool = False
+    residual: bool = False
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of what is kept in external memory."""
+        return ("heads",) * self.heads + ("residual",) * self.residual
+
+
+def tile(network: Network, config: AcceleratorConfig) -> int:
+    """Return the tokens that blocks have a multiple of: those of the tallest tile of a block's
+    products."""
+    precision = network.precision
+    return max(config.tile_rows(mode) for mode in (precision.mode, precision.score_mode,
+                                                   precision.value_mode, HEAD.mode))
+
+
+def blocks(rows: int, count: int, unit: int) -> Iterator[tuple[int, int]]:
+    """Yield first row and rows of each of `count` blocks or fewer, all but the last of as many
+    whole units."""
+    units = -(-rows // unit)
+    each = -(-units // count) * unit
+    for first in range(0, rows, each):
+        yield first, min(each, rows - first)
+
+
+def finer(plan: Plan, phase: str, network: Network, config: AcceleratorConfig) -> Plan | None:
+    """Return the plan with the next more blocks in a phase; nothing where there cannot be more."""
+    shape = network.shape
+    rows, unit = ((shape.grid, 1) if phase == "patches"
+                  else (shape.tokens, tile(network, config)))
+    now = sum(1 for _ in blocks(rows, getattr(plan, phase), unit))
+    for count in range(now + 1, -(-rows // unit) + 1):
+        found = sum(1 for _ in blocks(rows, count, unit))
+        if found > now:
+            return replace(plan, **{phase: found})
+    return None
+
+
+def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
+    """Return the plans to begin with, one for each choice of what is stored."""
+    # A head's part of what the projection takes must begin in the same bank wherever it lies.
+    apart = network.shape.head_dim // 2 % config.rows == 0
+    return [Plan(heads=heads, residual=residual) for residual in (False, True)
+            for heads in (False, True) if apart or not heads]
+
+
+def described(plan: Plan, program: Program, regions: dict[str, Region]) -> dict:
+    """Return a plan, and the bytes that a program of it moves for what it stores in some of the
+    regions: JSON values.
+    """
+    kept = [regions[name] for name in plan.stored]
+    moved = {Opcode.STORE: 0, Opcode.LOAD: 0}
+    for _, op in program.instructions():
+        if op.opcode in moved and any(region.address <= op.address < region.address + region.size
+                                      for region in kept):
+            moved[op.opcode] += op.words * program.config.word_bytes
+    return {**asdict(plan), "stored_bytes": moved[Opcode.STORE],
+            "loaded_bytes": moved[Opcode.LOAD]}
+
+
+def plan_line(about: dict) -> str:
+    """Return what :func:`described` gives as one line."""
+    blocks = ", ".join(f"{name} in {about[name]} blocks"
+                       for name in ("patches", "attention", "mlp") if about[name] > 1)
+    kept = " and ".join(name for name in ("heads", "residual") if about[name])
+    line = blocks or "no blocks"
+    if kept:
+        line += (f"; {kept} in external memory: {about['stored_bytes'] / 1e6:,.2f} MB stored, "
+                 f"{about['loaded_bytes'] / 1e6:,.2f} MB loaded")
+    return line

@@ -1,0 +1,207 @@
+"""The residual stream and what attention gives, in the scratchpad or in external memory.
+
+Stored operands keep their layout. A word of them begins in a bank that its address says
+(:mod:`golden.memory.scratchpad`), so that they are loaded to, and stored from, places that are
+multiples of the banks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from golden.common.formats import Mode
+from golden.core.isa import Layout, Opcode
+from golden.core.program import Region
+from golden.core.rules import operand_layout
+from golden.memory.scratchpad import stride_of
+from golden.network.network import HEAD, Linear, Norm, Tap
+from golden.product.mac_array import Activation
+
+from .builder import Matrix
+from .layers import LayerBuilder
+from .limits import DoesNotFit, pixel_bytes
+from .plan import blocks, tile
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A block of rows of the residual stream: the matrix that has them, from row `row` on.
+
+    `first` is the first of these `rows` in the whole, and `at` that as a part of names.
+    """
+
+    matrix: Matrix
+    row: int
+    first: int
+    rows: int
+    at: str
+
+
+class Residual:
+    """The residual stream of a network, where its plan keeps it.
+
+    Attributes
+    ----------
+    build
+        Takes the instructions.
+    matrix
+        All of it, if that stays in the scratchpad.
+    whole
+        It is changed by one instruction at a time, all of it.
+    now
+        Name of what it is now.
+    """
+
+    def __init__(self, build: LayerBuilder, regions: dict[str, Region]):
+        shape, plan = build.network.shape, build.plan
+        self.build, self.now = build, "embedding"
+        self._stride = stride_of(Layout.WIDE, shape.tokens, shape.dim, build.config)
+        self._address = regions["residual"].address if plan.residual else 0
+        self._blocks = list(blocks(shape.tokens, plan.mlp, tile(build.network, build.config)))
+        self.matrix = None if plan.residual else self.rows("x", shape.tokens)
+        self.whole = self.matrix is not None and len(self._blocks) == 1
+
+    def rows(self, name: str, rows: int) -> Matrix:
+        """Return a matrix for some rows of it."""
+        return self.build.matrix(name, Layout.WIDE, rows, self.build.network.shape.dim)
+
+    def bytes_before(self, row: int) -> int:
+        """Return the bytes of external memory that rows before this one take."""
+        return row * self._stride * self.build.config.word_bytes
+
+    def _fetched(self, first: int, rows: int, at: str) -> Matrix:
+        made = self.rows(f"x{at}", rows)
+        self.build.load(made, self._address + self.bytes_before(first))
+        self.build.version(made, f"{self.now}{at}")
+        return made
+
+    def parts(self) -> Iterator[Part]:
+        """Yield its blocks of rows, from external memory if need be."""
+        for first, rows in self._blocks:
+            at = f"@{first}" if len(self._blocks) > 1 else ""
+            if self.matrix is not None:
+                yield Part(self.matrix, first, first, rows, at)
+            else:
+                yield Part(self._fetched(first, rows, at), 0, first, rows, at)
+
+    def keep(self, part: Part, before: int = 0) -> None:
+        """Store a block of rows that has changed, but for those `before` it, where it belongs."""
+        if self.matrix is None:
+            self.build.store(part.matrix, self._address + self.bytes_before(part.first + before),
+                             before * self._stride)
+
+    def normalized(self, name: str, norm: Norm, site: int, mode: Mode) -> Matrix:
+        """LayerNorm of all of it, quantized to a site."""
+        build, shape = self.build, self.build.network.shape
+        if self.matrix is not None:
+            return build.norm(name, self.matrix, norm, site, shape.tokens, mode)
+        out = build.matrix(name, operand_layout(mode), shape.tokens, shape.dim)
+        phase, build.phase = build.phase, "mlp"
+        for part in self.parts():
+            build.norm(name, part.matrix, norm, site, part.rows, mode,
+                       out=out.row(part.first, build.config))
+            part.matrix.versions[-1].last = part.matrix.last
+        build.phase = phase
+        return out
+
+    def beginning(self, rows: int) -> Matrix:
+        """Return a matrix that begins with its first rows."""
+        return self.matrix or self._fetched(0, rows, "@0")
+
+    def watch(self, tap: Tap) -> None:
+        """Predict scales of all of it, which has come about in blocks."""
+        phase, self.build.phase = self.build.phase, ""
+        x = self.matrix or self._fetched(0, self.build.network.shape.tokens, "")
+        self.build.watch(x, self.now, tap)
+        self.build.phase = phase
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An operand matrix in external memory, which is written by columns and read by rows."""
+
+    name: str
+    layout: Layout
+    rows: int
+    cols: int
+    address: int
+
+    def _place(self, build: LayerBuilder, row: int, col: int = 0) -> int:
+        whole = Matrix(self.name, self.layout, self.rows, self.cols, True,
+                       stride_of(self.layout, self.rows, self.cols, build.config), 0)
+        return self.address + (whole.row(row, build.config)[1] + col // 2) * build.config.word_bytes
+
+    def keep(self, build: LayerBuilder, part: Matrix, first: int, col: int) -> None:
+        """Store a matrix as the rows from `first` on and the columns from `col` on."""
+        height = build.config.rows * (8 // self.layout.bits)
+        for row in range(0, part.rows, height):
+            build.store(part, self._place(build, first + row, col), part.row(row, build.config)[1],
+                        part.stride)
+
+    def load(self, build: LayerBuilder, first: int, rows: int) -> Matrix:
+        """Return a matrix of `rows` rows from `first` on."""
+        at = f"@{first}" if rows < self.rows else ""
+        made = build.matrix(f"{self.name}{at}", self.layout, rows, self.cols,
+                            unit=build.config.rows)
+        build.load(made, self._place(build, first))
+        return made
+
+
+def embed(x: Residual, regions: dict[str, Region], taps: list[Tap]) -> None:
+    """Embed the patches: make the residual stream."""
+    build = x.build
+    shape, plan = build.network.shape, build.plan
+    if taps and shape.prefix > 1:
+        raise DoesNotFit("scales can be predicted from the embedding where the class token is the "
+                         f"only one before the patches, but there are {shape.prefix}")
+    if x.matrix is not None:
+        build.load(x.matrix, regions["embedding"].address)
+    build.phase = "patches"
+    parts = list(blocks(shape.grid, plan.patches, 1))
+    whole = x.matrix is not None and len(parts) == 1
+    # The last first: each leaves its row of zeros, with a bias, where the one before it ends.
+    pixel = pixel_bytes(shape, build.config)
+    layer = build.once("patch", lambda: _with_room(build.network.patch, pixel))
+    for first, rows in reversed(parts):
+        _patches(x, layer, first, rows, regions, taps if whole else [])
+    if taps and not whole:
+        x.watch(taps[0])
+
+
+def _patches(x: Residual, layer: Linear, top: int, rows: int, regions: dict[str, Region],
+             taps: list[Tap]) -> None:
+    """Embed some rows of patches from row `top` on, onto what is added to them."""
+    build = x.build
+    shape = build.network.shape
+    at = "" if rows == shape.grid else f"@{top * shape.grid}"
+    m = rows * shape.grid + 1  # the first, of zeros, for the token before them
+    pixel = pixel_bytes(shape, build.config)
+    patches = build.matrix(f"patches{at}", Layout.OPERAND8, m, pixel * shape.patch**2,
+                           signed=False)
+    across = pixel * shape.image
+    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=m,
+               k=patches.cols, address=regions["image"].address + top * across * shape.patch,
+               run_bytes=pixel * shape.patch, grid=shape.grid, image_row_bytes=across,
+               patch_row_bytes=across * shape.patch)
+    first = shape.prefix - 1 + top * shape.grid  # of the tokens that they are added to
+    embedding, name = regions["embedding"].address, "" if x.matrix and top else "embedding"
+    if x.matrix is not None:
+        build.onto(x.matrix, name, patches, layer, None, HEAD.mode, taps, Activation.UNSIGNED,
+                   first=first)
+        if top:
+            build.load(x.matrix, embedding + x.bytes_before(first), first, 1)
+        return
+    begin = first if top else 0
+    made = x.rows(f"x{at}", first - begin + m)
+    build.load(made, embedding + x.bytes_before(begin))
+    build.onto(made, f"embedding{at}", patches, layer, None, HEAD.mode, taps, Activation.UNSIGNED,
+               first=first - begin)
+    x.keep(Part(made, 0, begin, made.rows, at), int(top > 0))
+
+
+def _with_room(patch: Linear, pixel: int) -> Linear:
+    """Return the patch embedding with weights of zero for what pixels have beside colours."""
+    weight = patch.weight.reshape(-1, 3, patch.bias.size)
+    weight = np.pad(weight, ((0, 0), (0, pixel - 3), (0, 0)))
+    return replace(patch, weight=weight.reshape(-1, patch.bias.size))
