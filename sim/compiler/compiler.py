@@ -27,7 +27,7 @@ from .plan import Plan, described, finer, kinds
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
-                    *, jit: bool = False) -> Program:
+                    *, jit: bool = False, whole: bool = False) -> Program:
     """Return the program that runs a network on a core.
 
     Parameters
@@ -40,6 +40,8 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
         JSON values that the program is to keep.
     jit
         Measure scales just in time; for the golden machine only.
+    whole
+        Refuse what would need a plan, as is done with `jit`.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     config.check_core()
     check(network, config, jit)
     try:
-        return _compiled(network, config, about or {}, jit)
+        return _compiled(network, config, about or {}, jit, whole or jit)
     except DoesNotFit:
         raise
     except ValueError as error:  # a predictor, a field or an instruction that the core has not
@@ -82,12 +84,13 @@ def compile_with_room(network: Network, config: AcceleratorConfig, about: dict |
         return compile_network(network, replace(config, sram_kib=error.sram_kib), about, jit=jit)
 
 
-def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool) -> Program:
+def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool,
+              whole: bool) -> Program:
     made: dict = {}
     try:
         return _with_plan(Plan(), network, config, about, jit, made)
     except DoesNotFit as error:
-        if error.sram_kib is None or jit:
+        if error.sram_kib is None or whole:
             raise
     return _planned(network, config, about, made)
 

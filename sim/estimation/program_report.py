@@ -41,7 +41,7 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     show(console, _totals(result, console.width))
     console.print(energy_parts(result))
     if "plan" in result.program.about:
-        console.print(Text(f"Plan: {plan_line(result.program.about['plan'])}"), soft_wrap=True)
+        console.print(Text(f"Plan: {plan_line(result.program.about['plan'])}"))
     console.print()
     for line in assumptions(result):
         console.print(Text(printable(line), style="dim"))

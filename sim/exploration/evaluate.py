@@ -109,7 +109,8 @@ def _compiled(setting: Setting, design: Design) -> Program:
     config = core_from_table(design.core, setting.base)
     tap = default_tap(setting.shape, config) if design.scales == "predicted" else None
     network = blank_network(setting.shape, Precision.parse(design.bits), tap)
-    return compile_network(network, config, {"model": setting.model}, jit=design.scales == "jit")
+    return compile_network(network, config, {"model": setting.model}, jit=design.scales == "jit",
+                           whole=True)
 
 
 def _row(setting: Setting, design: Design, made: Program | None, need: int, reason: str,

@@ -151,14 +151,14 @@ def test_the_shipped_model(bits, name):
     assert "0.x" in compare(made, CORES[name], pixels(1, made.shape))
 
 
-def test_deit_small_in_a_larger_scratchpad():
+@pytest.mark.long
+def test_deit_small_in_blocks():
     shape = VitShape(image=224, patch=16, dim=384, depth=12, heads=6, hidden=1536, classes=1000)
     made = network(Precision(4, 4), shape=shape)
     core = CORES["8x16"]
-    with pytest.raises(DoesNotFit, match="KiB are missing") as caught:
-        compile_network(made, core)
-    assert core.sram_kib < caught.value.sram_kib <= 640
-    compiled = compile_network(made, replace(core, sram_kib=caught.value.sram_kib))
+    compiled = compile_network(made, core)
+    assert compiled.about["plan"]["attention"] > 1
+    assert compiled.scratchpad_bytes <= core.sram_kib * 1024
     image = pixels(1, shape)
     machine = Machine(compiled, image[0])
     machine.run()
@@ -166,8 +166,8 @@ def test_deit_small_in_a_larger_scratchpad():
 
 
 @pytest.mark.parametrize(("shape", "config", "message"), [
-    ({}, {"sram_kib": 3},
-     r"scratchpad must have 4 KiB .* has 3: 1 KiB are missing for 0\.scores\.1 beside"),
+    ({}, {"sram_kib": 1},
+     r"scratchpad must have 2 KiB .* has 1: 1 KiB are missing for 0\.\w+(\.0@0)? beside"),
     ({}, {"key_words": 16}, r"tokens must be 16 \(key_words\) or fewer, not 17"),
     ({"dim": 36, "heads": 3}, {"rows": 8, "cols": 8, "lanes": 8},
      r"dim must be a multiple of 8 \(lanes\), not 36"),

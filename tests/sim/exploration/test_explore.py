@@ -35,7 +35,7 @@ def alone(design: Design):
     config = core_from_table(design.core, SETTING.base)
     network = blank_network(SHAPE, Precision.parse(design.bits),
                             default_tap(SHAPE, config) if design.scales == "predicted" else None)
-    program = compile_network(network, config, jit=design.scales == "jit")
+    program = compile_network(network, config, jit=design.scales == "jit", whole=True)
     return estimate_program(program, memory_of(design.memory, 50.0), 50.0)
 
 

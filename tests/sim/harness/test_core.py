@@ -85,6 +85,23 @@ def test_predicted_scales(name):
         assert run(made, CONFIGS[name], image).counters["predict"] > 0
 
 
+def test_a_network_in_blocks_that_is_stored_in_between():
+    """In the scratchpad of another size, only as large for the compiler."""
+    made = with_tap(network(Precision(8, 8), shape=SHAPE), SHAPE)
+    image = pixels(1, SHAPE)[0]
+    program = compile_network(made, replace(CONFIGS["4x4"], sram_kib=2))
+    plan = program.about["plan"]
+    assert plan["heads"]
+    assert plan["residual"]
+    assert min(plan["mlp"], plan["attention"]) > 1
+    program = replace(program, config=CONFIGS["4x4"])
+    result = verilator.run(program, image, check=True)
+    assert result.ok, result.message
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+    found = result.memory[program.logits.address:][:2 * program.classes].view("<i2")
+    assert (found == Vit(made).run(image[None]).logits[0]).all()
+
+
 @configs
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_the_shipped_model(bits, name):
