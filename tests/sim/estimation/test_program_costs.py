@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -285,9 +286,11 @@ def test_a_large_array_has_a_core_of_its_own(run):
     (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
     (["--model", "mixer_s16_224"], "only timm's VisionTransformer is supported, not MlpMixer"),
     (["--model", "vit_b"], "hidden must be 2048 (max_k) or fewer, not 3072"),
-    (["--model", "deit_s"], "the scratchpad must have")])
-def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch):
+    (["--config", "tiny.toml"], "the scratchpad must have")])
+def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "workload_of", traced)
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text("[accelerator]\nsram_kib = 32\n")
     document = json.loads(run(*argv, "--json")[1])
     assert document["mapping"] == "generic"
     assert reason in document["not_compiled"]
