@@ -10,18 +10,26 @@ import pytest
 
 from golden.common.config import CORES
 from golden.core.machine import Machine
+from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.cycles.timing import timing
+from golden.network.network import Precision
 from golden.soc.register_files import FILES
 from golden.soc.system import System
 from rtl.bus.accelerator import AxiAccelerator, WishboneAccelerator
-from rtl.export import BUSES, main
+from rtl.export import BUSES, bus_files, main
 from rtl.integration.drivers import DRIVERS
 from sim.compiler import compile_network
+from sim.harness.core_build import with_loops
 from sim.inputs.model_lookup import open_model
 from tests.benches.verilate import SMALL, VERILATOR_ARGS, build_verilog, run_built
-from tests.cases.networks import pixels
+from tests.cases.cores import SMALLEST
+from tests.cases.networks import network, pixels
 
 CORE = CORES["4x4"]
+MASTERS = "axi4", "wishbone"
+LATENCY = 30
+SLOWEST = MemoryModel(latency=40, bytes_per_cycle=2)
+"""Slower than memory at the buses of these tests, whatever it stalls."""
 PORTS = {
     "axi4": {"aclk", "aresetn", "irq", "s_axi_awvalid", "s_axi_rresp", "m_axi_awaddr",
              "m_axi_wlast", "m_axi_rready", "m_axi_bid"},
@@ -65,6 +73,9 @@ def test_the_verilog_has_the_attributes_of_its_ports(exported):
 
 
 @pytest.mark.verilator
+@pytest.mark.parametrize("exported", [
+    "axi4", *(pytest.param(bus, marks=pytest.mark.long) for bus in ("wishbone", "neutral"))],
+    indirect=True)
 def test_verilog_is_clean_under_lint(exported):
     bus, out = exported
     result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, *SMALL,
@@ -72,30 +83,47 @@ def test_verilog_is_clean_under_lint(exported):
     assert result.returncode == 0, result.stderr
 
 
-def prepared(path):
-    """Write the shipped model, an image in it, and what must come of it; return the file."""
-    network = open_model("vit_cifar10:w4a4").network
-    program, image = compile_network(network, CORE), pixels(1, network.shape)[0]
+def prepared(path, made, core):
+    """Write a network for a core, an image in it, and what must come of it; return the file."""
+    program, image = compile_network(made, core), pixels(1, made.shape)[0]
     machine = Machine(program, image)
     machine.run()
     memory = np.frombuffer(bytes(program.with_image(image)), np.uint8)
-    steps = timing(program).steps
-    np.savez(path, memory=np.pad(memory, (0, (1 << 20) - len(memory))),
+    alike = sum(step.cycles for step in timing(program, MemoryModel(LATENCY)).steps)
+    np.savez(path, latency=LATENCY, alike=alike,
+             memory=np.pad(memory, (0, (1 << 20) - len(memory))),
              stream=[program.stream.address, program.stream.size],
              logits_place=[program.logits.address, program.logits.size], logits=machine.logits,
-             cycles=sum(step.cycles for step in steps),
+             cycles=[sum(step.cycles for step in timing(program, memory).steps)
+                     for memory in (IDEAL, SLOWEST)],
              instructions=len(program.instructions()) - 1)  # END is none that is carried out
     return path
 
 
+def run_behind(bus, source, made, core, out):
+    """Run a network on the Verilog of a core at a bus, under cocotb."""
+    shorter = out / "shorter.v"
+    shorter.write_text(with_loops(source.read_text()))
+    build_verilog(shorter, f"vernier_{bus}", out)
+    run_built(testbench="tests.rtl.bus.tb_accelerator", build_dir=out, top=f"vernier_{bus}",
+              env={"TB_BUS": bus, "TB_RUN": str(prepared(out / "run.npz", made, core))})
+
+
 @pytest.mark.verilator
-@pytest.mark.parametrize("exported", ["axi4", "wishbone"], indirect=True)
+@pytest.mark.parametrize("bus", MASTERS)
+def test_a_network_runs_behind_a_bus(bus, tmp_path):
+    name = f"vernier_{bus}.v"
+    (tmp_path / name).write_text(bus_files(bus, System(SMALLEST, 0, 1 << 31, 40))[name])
+    run_behind(bus, tmp_path / name, network(Precision(8, 8)), SMALLEST, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+@pytest.mark.parametrize("exported", MASTERS, indirect=True)
 def test_the_shipped_model_runs_behind_a_bus(exported, tmp_path):
     bus, out = exported
-    top = f"vernier_{bus}"
-    build_verilog(out / f"{top}.v", top, tmp_path)
-    run_built(testbench="tests.rtl.bus.tb_accelerator", build_dir=tmp_path, top=top,
-              env={"TB_BUS": bus, "TB_RUN": str(prepared(tmp_path / "run.npz"))})
+    run_behind(bus, out / f"vernier_{bus}.v", open_model("vit_cifar10:w4a4").network, CORE,
+               tmp_path)
 
 
 @pytest.mark.parametrize("component", [AxiAccelerator, WishboneAccelerator])
