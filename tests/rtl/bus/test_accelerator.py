@@ -4,6 +4,7 @@
 
 import re
 import subprocess
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -25,9 +26,10 @@ from tests.benches.verilate import SMALL, VERILATOR_ARGS, build_verilog, run_bui
 from tests.cases.cores import SMALLEST
 from tests.cases.networks import network, pixels
 
-CORE = CORES["4x4"]
 MASTERS = "axi4", "wishbone"
 LATENCY = 30
+MOST = 1.02, 1.01
+"""Cycles at a bus, of those at the core's own port: of a tiny network, and of a real one."""
 SLOWEST = MemoryModel(latency=40, bytes_per_cycle=2)
 """Slower than memory at the buses of these tests, whatever it stalls."""
 PORTS = {
@@ -42,7 +44,10 @@ PORTS = {
 def exported(request, tmp_path_factory):
     """A bus, and where its files are."""
     out = tmp_path_factory.mktemp(request.param)
-    assert main(["--core", "4x4", "--bus", request.param, "--address-bits", "40", "--clock-hz",
+    core = tmp_path_factory.mktemp("core") / "core.toml"
+    core.write_text("[accelerator]\n" + "".join(
+        f"{name} = {value}\n" for name, value in asdict(SMALLEST).items()))
+    assert main(["--core", str(core), "--bus", request.param, "--address-bits", "40", "--clock-hz",
                  "50000000", "--out", str(out)]) == 0
     return request.param, out
 
@@ -54,7 +59,7 @@ def test_files_are_those_of_the_bus(exported):
     assert text.startswith(f"// vernier 0.1.0: {bus} ")
     module = re.search(rf"^module vernier_{bus}\((.*?)\);", text, re.MULTILINE | re.DOTALL)[1]
     assert PORTS[bus] <= set(re.findall(r"\w+", module))
-    system = System(CORE, 50_000_000, 1 << 31, 40)
+    system = System(SMALLEST, 50_000_000, 1 << 31, 40)
     assert {name: (out / name).read_text() for name in FILES} == {
         name: file(system) for name, file in FILES.items()}
 
@@ -64,7 +69,8 @@ def test_the_verilog_has_the_attributes_of_its_ports(exported):
     _, out = exported
     text = (out / "vernier_axi4.v").read_text()
     assert "not run in Vivado" in text.partition("\n")[0]
-    for name, (port, _) in AxiAccelerator(System(CORE, 50_000_000, 1 << 31, 40)).ports().items():
+    component = AxiAccelerator(System(SMALLEST, 50_000_000, 1 << 31, 40))
+    for name, (port, _) in component.ports().items():
         found = re.search(rf"((?:^ *\(\*.*\*\)\n)+)^ +(?:in|out)put (?:\[.*\] )?{name};", text,
                           re.MULTILINE)
         attributes = dict(re.findall(r'(\w+) = "(.*?)"', found[1]))
@@ -73,9 +79,6 @@ def test_the_verilog_has_the_attributes_of_its_ports(exported):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("exported", [
-    "axi4", *(pytest.param(bus, marks=pytest.mark.long) for bus in ("wishbone", "neutral"))],
-    indirect=True)
 def test_verilog_is_clean_under_lint(exported):
     bus, out = exported
     result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, *SMALL,
@@ -83,14 +86,14 @@ def test_verilog_is_clean_under_lint(exported):
     assert result.returncode == 0, result.stderr
 
 
-def prepared(path, made, core):
+def prepared(path, made, core, most):
     """Write a network for a core, an image in it, and what must come of it; return the file."""
     program, image = compile_network(made, core), pixels(1, made.shape)[0]
     machine = Machine(program, image)
     machine.run()
     memory = np.frombuffer(bytes(program.with_image(image)), np.uint8)
     alike = sum(step.cycles for step in timing(program, MemoryModel(LATENCY)).steps)
-    np.savez(path, latency=LATENCY, alike=alike,
+    np.savez(path, latency=LATENCY, alike=alike, most=most,
              memory=np.pad(memory, (0, (1 << 20) - len(memory))),
              stream=[program.stream.address, program.stream.size],
              logits_place=[program.logits.address, program.logits.size], logits=machine.logits,
@@ -100,30 +103,30 @@ def prepared(path, made, core):
     return path
 
 
-def run_behind(bus, source, made, core, out):
+def run_behind(bus, source, made, core, most, out):
     """Run a network on the Verilog of a core at a bus, under cocotb."""
     shorter = out / "shorter.v"
-    shorter.write_text(with_loops(source.read_text()))
+    shorter.write_text(with_loops(source))
     build_verilog(shorter, f"vernier_{bus}", out)
     run_built(testbench="tests.rtl.bus.tb_accelerator", build_dir=out, top=f"vernier_{bus}",
-              env={"TB_BUS": bus, "TB_RUN": str(prepared(out / "run.npz", made, core))})
+              env={"TB_BUS": bus, "TB_RUN": str(prepared(out / "run.npz", made, core, most))})
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("bus", MASTERS)
-def test_a_network_runs_behind_a_bus(bus, tmp_path):
-    name = f"vernier_{bus}.v"
-    (tmp_path / name).write_text(bus_files(bus, System(SMALLEST, 0, 1 << 31, 40))[name])
-    run_behind(bus, tmp_path / name, network(Precision(8, 8)), SMALLEST, tmp_path)
+@pytest.mark.parametrize("exported", MASTERS, indirect=True)
+def test_a_network_runs_behind_a_bus(exported, tmp_path):
+    bus, out = exported
+    run_behind(bus, (out / f"vernier_{bus}.v").read_text(), network(Precision(8, 8)), SMALLEST,
+               MOST[0], tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.verilator
-@pytest.mark.parametrize("exported", MASTERS, indirect=True)
-def test_the_shipped_model_runs_behind_a_bus(exported, tmp_path):
-    bus, out = exported
-    run_behind(bus, out / f"vernier_{bus}.v", open_model("vit_cifar10:w4a4").network, CORE,
-               tmp_path)
+@pytest.mark.parametrize("bus", MASTERS)
+def test_the_shipped_model_runs_behind_a_bus(bus, tmp_path):
+    core = CORES["4x4"]
+    source = bus_files(bus, System(core, 50_000_000, 1 << 31, 40))[f"vernier_{bus}.v"]
+    run_behind(bus, source, open_model("vit_cifar10:w4a4").network, core, MOST[1], tmp_path)
 
 
 @pytest.mark.parametrize("component", [AxiAccelerator, WishboneAccelerator])
@@ -131,4 +134,4 @@ def test_refuses_what_has_no_bus(component):
     with pytest.raises(TypeError, match="^system must be a System, not 8$"):
         component(8)
     with pytest.raises(ValueError, match=r"^address_bits must be within 32\.\.64, not 0$"):
-        component(System(CORE, 0, 1 << 25))
+        component(System(SMALLEST, 0, 1 << 25))
