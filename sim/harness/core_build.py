@@ -51,7 +51,7 @@ def core_verilog(config: AcceleratorConfig, factory: Callable | None = None) -> 
     if factory is None:
         from rtl.core.core import Core as factory
     core = factory(config)
-    return _with_loops(core) if isinstance(core, str) else component_verilog(core, TOP)
+    return with_loops(core) if isinstance(core, str) else component_verilog(core, TOP)
 
 
 def component_verilog(component, top: str) -> str:
@@ -62,7 +62,7 @@ def component_verilog(component, top: str) -> str:
 
     from rtl.export import ports_of
 
-    return _with_loops(verilog.convert(component, name=top, ports=ports_of(component),
+    return with_loops(verilog.convert(component, name=top, ports=ports_of(component),
                                        emit_src=False, strip_internal_attrs=True))
 
 
@@ -70,7 +70,7 @@ _INITIAL = re.compile(r"(?m)^  initial begin\n((?:    \w+\[\d+\] = [^;]+;\n)+)  
 _ENTRY = re.compile(r"    (\w+)\[(\d+)\] = ([^;]+);\n")
 
 
-def _with_loops(verilog: str) -> str:
+def with_loops(verilog: str) -> str:
     """Put runs of equal contents of a memory as loops: else a scratchpad is 200,000 lines."""
     def shortened(block: re.Match) -> str:
         runs: list[list] = []

@@ -57,6 +57,46 @@ def pause(ram: AxiRam, share: float, longest: int = 1):
         channel.set_pause_generator(pauses(share, longest) if share else None)
 
 
+async def steady_memory(bus: AxiBus, clock, memory: bytearray, *, base: int, latency: int):
+    """Be memory at `base`, for ever, that takes all that comes and answers after `latency` cycles,
+    a beat per cycle: as the core's own memory port has it in :mod:`golden.cycles.memory_model`.
+    """
+    ar, r, aw, w, b = bus.read.ar, bus.read.r, bus.write.aw, bus.write.w, bus.write.b
+    unit = len(w.wstrb)
+    for ready in (ar.arready, aw.awready, w.wready):
+        ready.value = 1
+    r.rvalid.value = b.bvalid.value = 0
+    r.rid.value = b.bid.value = r.rresp.value = b.bresp.value = 0
+    beats, words, places, answers = deque(), deque(), deque(), deque()
+    for cycle in itertools.count():
+        await RisingEdge(clock)
+        if ar.arvalid.value:
+            first, last = int(ar.araddr.value) - base, int(ar.arlen.value)
+            beats.extend((cycle + latency, first + unit * at, at == last)
+                         for at in range(last + 1))
+        if aw.awvalid.value:
+            first = int(aw.awaddr.value) - base
+            places.extend(first + unit * at for at in range(int(aw.awlen.value) + 1))
+        if w.wvalid.value:
+            words.append((w.wdata.value.to_unsigned(), int(w.wstrb.value), int(w.wlast.value)))
+        while words and places:
+            (data, strobes, last), place = words.popleft(), places.popleft()
+            for byte, value in enumerate(data.to_bytes(unit, "little")):
+                if strobes >> byte & 1:
+                    memory[place + byte] = value
+            if last:
+                answers.append(cycle + latency)
+        assert not r.rvalid.value or r.rready.value, "what is read must be taken at once"
+        r.rvalid.value = int(bool(beats) and beats[0][0] <= cycle + 1)
+        if beats and beats[0][0] <= cycle + 1:
+            _, place, last = beats.popleft()
+            r.rdata.value = int.from_bytes(memory[place:place + unit], "little")
+            r.rlast.value = int(last)
+        if b.bvalid.value and b.bready.value:
+            answers.popleft()
+        b.bvalid.value = int(bool(answers) and answers[0] <= cycle + 1)
+
+
 class Rules:
     """Rules of AXI4 for a master, watched in every cycle.
 

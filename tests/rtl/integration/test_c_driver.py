@@ -11,18 +11,23 @@ from golden.common.config import CORES
 from golden.core.isa import Status
 from golden.core.machine import Machine
 from golden.core.program_header import c_header
+from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.cycles.timing import timing
+from golden.network.network import Precision
 from golden.soc.register_files import c_header as registers_header
 from golden.soc.registers import ErrorSource
-from rtl.export import main
+from golden.soc.system import System
+from rtl.export import bus_files
 from rtl.integration.drivers import drivers
 from sim.compiler import compile_network
+from sim.harness.core_build import with_loops
 from sim.inputs.model_lookup import open_model
 from tests.benches.verilate import SMALL, VERILATOR_ARGS
-from tests.cases.networks import pixels
+from tests.cases.cores import SMALLEST
+from tests.cases.networks import network, pixels
 
-CORE = CORES["4x4"]
 BENCHES = Path(__file__).parents[2] / "benches"
+BUSES = "axi4", "wishbone"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 RESULTS = ("OK", "NO_CORE", "OTHER_TABLE", "BAD_MEMORY", "OTHER_CONFIG", "TOO_LARGE", "NO_PROGRAM",
            "BUSY", "FAILED", "TIMEOUT")  # in the order of vernier.h
@@ -36,42 +41,74 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    """A program of the shipped model, an image, and the golden machine after it."""
-    network = open_model("vit_cifar10:w4a4").network
-    program, image = compile_network(network, CORE), pixels(1, network.shape)[0]
+SLOWEST = MemoryModel(latency=40, bytes_per_cycle=2)
+"""Slower than the memory of these tests, whatever it stalls."""
+
+
+def ran(made, core):
+    """A program of a network, an image, and the logits of the golden machine after it."""
+    program, image = compile_network(made, core), pixels(1, made.shape)[0]
     machine = Machine(program, image)
     machine.run()
     return program, image, machine.logits
 
 
-@pytest.fixture
-def sources(shipped, tmp_path):
-    """A directory with the driver, and a program for it."""
-    for name, text in {**drivers("axi4"), "vernier_registers.h": registers_header(),
-                       "vernier_program.h": c_header(shipped[0])}.items():
-        (tmp_path / name).write_text(text)
-    return tmp_path
+@pytest.fixture(scope="module")
+def small():
+    """A small network on a small core."""
+    return ran(network(Precision(8, 8)), SMALLEST)
 
 
-def build(bus, out: Path) -> Path:
+@pytest.fixture(scope="module")
+def shipped():
+    """The shipped model."""
+    return ran(open_model("vit_cifar10:w4a4").network, CORES["4x4"])
+
+
+@pytest.fixture(params=["small", pytest.param("shipped", marks=pytest.mark.long)])
+def case(request):
+    """What is run."""
+    return request.getfixturevalue(request.param)
+
+
+def written(out, bus, program):
+    """Write a core at a bus, its driver, and a program for it."""
+    system = System(program.config, 0, 1 << 31, 40)
+    for name, text in {**bus_files(bus, system), **drivers("axi4"),
+                       "vernier_registers.h": registers_header(),
+                       "vernier_program.h": c_header(program)}.items():
+        (out / name).write_text(text)
+
+
+def build(bus, program, out: Path) -> Path:
     """Compile driver and core; return the program that has both."""
+    written(out, bus, program)
     subprocess.run(["cc", *STRICT, "-O2", "-include", BENCHES / "driver_port.h", "-c", "vernier.c"],
                    cwd=out, check=True)
+    (out / "core.v").write_text(with_loops((out / f"vernier_{bus}.v").read_text()))
     command = ["verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial",
                "fast", *VERILATOR_ARGS, *SMALL, "-Wno-fatal", "-CFLAGS",
-               f"-std=c++20 -O1 -I.. {'-DWISHBONE' if bus == 'wishbone' else ''}", "--prefix",
-               "Vcore", "--top-module", f"vernier_{bus}", "-o", "main", f"vernier_{bus}.v",
+               f"-std=c++20 -I.. {'-DWISHBONE' if bus == 'wishbone' else ''}", "--prefix",
+               "Vcore", "--top-module", f"vernier_{bus}", "-o", "main", "core.v",
                BENCHES / "driver_main.cpp", out / "vernier.o"]
     done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / "obj_dir" / "main"
 
 
+def said(built: Path, *arguments) -> dict[str, str]:
+    """Run what was built, and return what it has said: lines of a name and values."""
+    done = subprocess.run([built, *map(str, arguments)], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+
 @pytest.mark.parametrize("options", [[], ["-DVERNIER_CLEAN(p,n)=(void)0"], ["-m32"]],
                          ids=["plain", "clean", "32 bits"])
-def test_the_driver_compiles_as_it_is(options, sources):
+def test_the_driver_compiles_as_it_is(options, small, tmp_path):
+    sources = tmp_path
+    written(sources, "axi4", small[0])
     if options == ["-m32"] and subprocess.run(
             ["cc", "-m32", "-xc", "-fsyntax-only", "-"], input="#include <string.h>", text=True,
             capture_output=True, check=False).returncode:
@@ -86,19 +123,43 @@ def test_the_driver_compiles_as_it_is(options, sources):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("bus", ["axi4", pytest.param("wishbone", marks=pytest.mark.long)])
-def test_the_driver_runs_the_shipped_model(bus, shipped, sources):
-    program, image, logits = shipped
-    assert main(["--core", "4x4", "--bus", bus, "--address-bits", "40", "--out", str(sources)]) == 0
-    (sources / "memory.bin").write_bytes(program.memory)
-    (sources / "image.bin").write_bytes(image.tobytes())
-    broken = program.stream.address + 0x404
-    done = subprocess.run([build(bus, sources), "memory.bin", "image.bin", "6", "10", str(broken)],
-                          cwd=sources, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert {name: RESULTS[int(said[name])] for name in EXPECTED} == EXPECTED
-    assert said["error"] == f"{Status.BUS_ERROR:d} {ErrorSource.STREAM:d} {broken}"
-    assert said["logits"].split() == [str(one) for one in logits]
-    least = sum(step.cycles for step in timing(program).steps)
-    assert least <= int(said["cycles"]) < 1.05 * least
+@pytest.mark.parametrize("bus", BUSES)
+def test_the_driver_runs_a_network_and_no_access_does_harm(bus, case, tmp_path):
+    """Both in one test, as what takes long is to build the core."""
+    built = build(bus, case[0], tmp_path)
+    drives(built, *case, tmp_path)
+    fuzzed(built, *case, 1, 60, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+@pytest.mark.parametrize("bus", BUSES)
+def test_no_access_does_harm(bus, small, tmp_path):
+    built = build(bus, small[0], tmp_path)
+    for seed in range(2, 10):
+        fuzzed(built, *small, seed, 1000, tmp_path)
+
+
+def drives(built, program, image, logits, out):
+    """Have the driver run a program, once with memory that fails."""
+    (out / "memory.bin").write_bytes(program.memory)
+    (out / "image.bin").write_bytes(image.tobytes())
+    broken = program.stream.address + 0x408
+    found = said(built, out / "memory.bin", out / "image.bin", 6, 10, broken)
+    assert {name: RESULTS[int(found[name])] for name in EXPECTED} == EXPECTED
+    assert found["error"] == f"{Status.BUS_ERROR:d} {ErrorSource.STREAM:d} {broken}"
+    assert found["logits"].split() == [str(one) for one in logits]
+    least, most = (sum(step.cycles for step in timing(program, memory).steps)
+                   for memory in (IDEAL, SLOWEST))
+    assert least <= int(found["cycles"]) <= most
+
+
+def fuzzed(built, program, image, logits, seed, episodes, out):
+    """Access registers in any order, around runs of a program."""
+    (out / "whole.bin").write_bytes(program.with_image(image))
+    stream, place = program.stream, program.logits
+    most = 4 * timing(program, SLOWEST).cycles
+    found = said(built, "fuzz", seed, episodes, out / "whole.bin", stream.address, stream.size,
+                 place.address, place.size, most, 6, 10)
+    for name in ("status_0", "status_1", "status_2", "resets", "refused", "undisturbed"):
+        assert int(found.get(name, 0)) >= episodes // 30, (name, found)

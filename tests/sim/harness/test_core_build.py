@@ -107,7 +107,7 @@ def test_contents_of_memories_become_loops():
     text = core_build.core_verilog(CONFIG, StandIn)
     assert text.count("for (at = 0; at <= 127; at = at + 1) bank_") == 4
     lines = [f"    rom[{at}] = 8'h{value:02x};" for at, value in enumerate([7, 7, 7, 1, 2, 2])]
-    block = core_build._with_loops("\n".join(["  initial begin", *lines, "  end", ""]))
+    block = core_build.with_loops("\n".join(["  initial begin", *lines, "  end", ""]))
     assert [line.strip() for line in block.splitlines()[2:-1]] == [
         "for (at = 0; at <= 2; at = at + 1) rom[at] = 8'h07;", "rom[3] = 8'h01;",
         "for (at = 4; at <= 5; at = at + 1) rom[at] = 8'h02;"]
