@@ -3,6 +3,7 @@
 import subprocess
 
 import numpy as np
+import pytest
 
 from tests.fuzz import bounds
 
@@ -25,6 +26,7 @@ layernorm.normalize(np.zeros((2, 12), int), 1)
 """A LayerNorm that reads one element beyond its row."""
 
 
+@pytest.mark.long
 def test_kernels_stay_within_their_arrays(capsys):
     assert bounds.compare(seed=1, programs=2, mutants=40) == 0, capsys.readouterr()
     assert capsys.readouterr().out == "11 results within bounds\n"
