@@ -85,8 +85,10 @@ class ProcessingElement(wiring.Component):
             total = Signal.like(finished, name=f"total{index}")
             m.d.comb += total.eq(_with_field(accumulator, multiplier.product, index, self.mode))
             m.d.sync += accumulator.eq(Mux(fresh, 0, total))
+            kept = Signal.like(finished, name=f"kept{index}", reset_less=True)
+            m.d.comb += finished.eq(kept)
             with m.If(self.last):
-                m.d.sync += finished.eq(total)
+                m.d.sync += kept.eq(total)
         return m
 
 

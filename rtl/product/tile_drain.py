@@ -111,7 +111,7 @@ class TileDrain(wiring.Component):
         u_valid, u_last = Signal(), Signal()
         u_mode = Signal(TileMode)
         u_place = Signal.like(place)
-        u_starts = [Signal.like(value, name=f"u_start_{lane}")
+        u_starts = [Signal.like(value, name=f"u_start_{lane}", reset_less=True)
                     for lane, value in enumerate(starts)]
         m.d.sync += [
             u_valid.eq(schedule.issue), u_last.eq(schedule.last),
@@ -150,7 +150,7 @@ class TileDrain(wiring.Component):
             merged = {}
             for name in self.sums[0][col].signature.members:
                 column = [getattr(self.sums[each][col], name) for each in range(self._config.rows)]
-                register = Signal.like(column[0], name=f"u_{name}_{col}")
+                register = Signal.like(column[0], name=f"u_{name}_{col}", reset_less=True)
                 m.d.sync += register.eq(reduce(or_, (
                     value & chosen.replicate(len(value))
                     for value, chosen in zip(column, row, strict=True))))
@@ -182,14 +182,14 @@ class TileDrain(wiring.Component):
                                                       depth=_QUEUE)
         # Stage v: sums and start values.
         v_valid, v_last = Signal(), Signal()
-        v_sums = [Signal(shape_of(formats.ACC), name=f"v_sum_{lane}")
+        v_sums = [Signal(shape_of(formats.ACC), name=f"v_sum_{lane}", reset_less=True)
                   for lane in range(len(sums))]
-        v_starts = [Signal.like(value, name=f"v_start_{lane}")
+        v_starts = [Signal.like(value, name=f"v_start_{lane}", reset_less=True)
                     for lane, value in enumerate(v_sums)]
 
         # Stage r: results, within 32 bits as golden.product.mac_array promises.
         r_valid = Signal()
-        r_result = Signal(accumulators_layout(self._config))
+        r_result = Signal(accumulators_layout(self._config), reset_less=True)
 
         m.d.sync += [
             v_valid.eq(valid),

@@ -1,5 +1,7 @@
+import io
 import re
 import subprocess
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -10,12 +12,19 @@ from rtl.fpga.files import write_whole
 from tests.benches.verilate import VERILATOR_ARGS
 
 
-def test_writes_every_unit_with_a_stable_module_name(tmp_path, capsys):
-    out = tmp_path / "new" / "verilog"
-    assert main(["--config", "4x4", "--out", str(out)]) == 0
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Where the Verilog of all units of a core is, and what was said of it."""
+    out, said = tmp_path_factory.mktemp("new") / "verilog", io.StringIO()
+    with redirect_stdout(said):
+        assert main(["--config", "4x4", "--out", str(out)]) == 0
+    return out, said.getvalue()
+
+
+def test_writes_every_unit_with_a_stable_module_name(exported):
+    out, printed = exported
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"vernier_{unit}.v" for unit in UNITS)
-    printed = capsys.readouterr().out
     for unit in UNITS:
         path = out / f"vernier_{unit}.v"
         text = path.read_text()
@@ -24,10 +33,9 @@ def test_writes_every_unit_with_a_stable_module_name(tmp_path, capsys):
         assert f"{path}  {path.stat().st_size:,} bytes\n" in printed
 
 
-def test_no_process_waits_for_constants(tmp_path):
+def test_no_process_waits_for_constants(exported):
     """yosys writes a constant part of a signal as a process that simulators never run."""
-    assert main(["--config", "4x4", "--out", str(tmp_path)]) == 0
-    for path in tmp_path.iterdir():
+    for path in exported[0].iterdir():
         found = re.search(r"always @\*\n +\S+ = \d+'h[0-9a-f]+;\n", path.read_text())
         assert not found, f"{path.name}: {found[0]}"
 
@@ -106,9 +114,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("unit", UNITS)
-def test_verilog_is_clean_under_lint(unit, tmp_path):
-    path = tmp_path / f"vernier_{unit}.v"
-    path.write_text(unit_verilog(unit, CORES["4x4"]))
+def test_verilog_is_clean_under_lint(unit, exported):
+    path = exported[0] / f"vernier_{unit}.v"
     # What has one word or one tile in a core this small has indexes of no bits.
     small = ["-Wno-ASCRANGE", "-Wno-CMPCONST"] if unit == "core" else []
     result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, *small, path],
