@@ -15,6 +15,7 @@ def c_header(program: Program) -> str:
         "memory_bytes": len(program.memory),
         "stream": f"0x{program.stream.address:x}", "stream_bytes": program.stream.size,
         "image": f"0x{program.image.address:x}", "image_bytes": image,
+        "pixel_bytes": program.pixel_bytes,
         "logits": f"0x{program.logits.address:x}", "classes": program.classes,
         "logit_point": program.logit_point,
     }

@@ -84,12 +84,17 @@ enum vernier_result vernier_load(struct vernier *core, const struct vernier_prog
 
 enum vernier_result vernier_start(struct vernier *core, const uint8_t *pixels) {
     uint8_t *image;
+    uint32_t index, count, bytes;
 
     if (core->program == NULL) return VERNIER_NO_PROGRAM;
     if (get(core, VERNIER_STATUS) & VERNIER_STATUS_BUSY_MASK) return VERNIER_BUSY;
     image = core->memory + core->program->image;
-    if (pixels != NULL) memcpy(image, pixels, core->program->image_bytes);
-    VERNIER_CLEAN(image, core->program->image_bytes);
+    count = core->program->image_bytes / 3;
+    bytes = core->program->pixel_bytes;
+    if (pixels != NULL)
+        for (index = 0; index < count; ++index)
+            memcpy(image + bytes * index, pixels + 3 * index, 3);
+    VERNIER_CLEAN(image, bytes * count);
     vernier_acknowledge(core);
     put(core, VERNIER_CONTROL, VERNIER_CONTROL_START_MASK);
     return VERNIER_OK;

@@ -80,7 +80,9 @@ class Vernier(DefaultIP):
             raise ValueError(f"pixels must be uint8 of shape {(side, side, 3)}, not "
                              f"{pixels.dtype} of shape {pixels.shape}")
         first = self._about["image"]["address"]
-        self._memory[first:first + pixels.size] = pixels.reshape(-1)
+        count = side * side  # of pixels; in memory there may be a byte of zero behind each
+        size = 4 * count if self._about["image"]["size"] == 4 * count else 3 * count
+        self._memory[first:first + size].reshape(count, -1)[:, :3] = pixels.reshape(-1, 3)
         self._memory.flush()
         self.set_register("INTERRUPT_PENDING", self.register("INTERRUPT_PENDING"))
         self.set_register("CONTROL", MASKS["CONTROL", "start"])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from golden.common.config import CORES
 from golden.selftest import self_test
 from rtl import build as rtl_build
 from rtl.boards import BOARDS
@@ -17,6 +16,7 @@ from rtl.boards.board import AcceleratorBoard
 from rtl.build import find_tool, main
 from rtl.fpga.build_report import parse
 from rtl.fpga.resource import Resource
+from tests.cases.cores import SMALLEST
 
 CLOCK = "$glbnet$clk"
 RESOURCES = (Resource("LUTs", "LC", "SB_LUT"), Resource("multipliers", "DSP"))
@@ -247,7 +247,7 @@ def test_list_names_every_board(capsys):
 def test_design_of_every_board_elaborates(name):
     board = BOARDS[name]
     if isinstance(board, AcceleratorBoard):
-        board = replace(board, config=CORES["4x4"])  # seconds instead of a minute
+        board = replace(board, config=SMALLEST)  # seconds instead of a minute
     plan = board.platform().prepare(board.design(), "top")
     part = "soc" if isinstance(board, AcceleratorBoard) else "self_test"
     assert any(file.endswith(".il") and f".{part}" in str(text)

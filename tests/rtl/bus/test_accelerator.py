@@ -17,7 +17,7 @@ from golden.network.network import Precision
 from golden.soc.register_files import FILES
 from golden.soc.system import System
 from rtl.bus.accelerator import AxiAccelerator, WishboneAccelerator
-from rtl.export import BUSES, bus_files, main
+from rtl.export import bus_files, main
 from rtl.integration.drivers import DRIVERS
 from sim.compiler import compile_network
 from sim.harness.core_build import with_loops
@@ -40,7 +40,7 @@ PORTS = {
 }
 
 
-@pytest.fixture(scope="module", params=BUSES)
+@pytest.fixture(scope="module", params=[*MASTERS, pytest.param("neutral", marks=pytest.mark.long)])
 def exported(request, tmp_path_factory):
     """A bus, and where its files are."""
     out = tmp_path_factory.mktemp(request.param)

@@ -13,8 +13,8 @@ CONFIG = BUSES["32 of 32 bits"].config
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("name", [
-    "128 of 64 bits", "no bursts", "long bursts",
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("32 of 32 bits", "64 of 40 bits"))])
+    "128 of 64 bits", *(pytest.param(name, marks=pytest.mark.long) for name in (
+        "32 of 32 bits", "64 of 40 bits", "no bursts", "long bursts"))])
 def test_memory_at_axi4(name, tmp_path):
     bus = BUSES[name]
     dut = Axi4Master(bus.config, address_bits=bus.address_bits, flight=bus.flight,

@@ -227,7 +227,8 @@ def test_recorded_residuals_match_golden():
     check(CONFIGS["8x16"], runs, idle=0.1, stall=0.1)
 
 
-@pytest.mark.parametrize("config", [*CONFIGS.values(), WIDE], ids=[*CONFIGS, "wide"])
+@pytest.mark.parametrize("config", [*CONFIGS.values(), pytest.param(WIDE, marks=pytest.mark.long)],
+                         ids=[*CONFIGS, "wide"])
 def test_takes_the_stated_cycles(config):
     runs = random_runs(config)
     timeline = check(config, runs)
