@@ -115,6 +115,18 @@ def test_an_image_runs(module, tmp_path):
     assert Buffer.freed == before + 1
 
 
+def test_pixels_may_have_a_fourth_byte(module, tmp_path):
+    about = ABOUT | {"image": {"address": IMAGE, "size": 4 * SIDE ** 2}}
+    (tmp_path / "program.json").write_text(json.dumps(about))
+    core = opened(module)
+    core.load(tmp_path)
+    core.run(PIXELS)
+    seen = module.buffers[-1].seen
+    assert seen[IMAGE:IMAGE + 4 * SIDE ** 2].reshape(-1, 4)[:, :3].tolist() == \
+        PIXELS.reshape(-1, 3).tolist()
+    assert bytes(seen[IMAGE + 4 * SIDE ** 2:]) == bytes(range(IMAGE + 4 * SIDE ** 2, 176))
+
+
 def test_it_is_bound_to_both_kinds_of_ip(module):
     script = drivers("axi4")["vernier_ip.tcl"]
     assert "-vendor vernier -library vernier " in script
