@@ -102,8 +102,9 @@ def test_a_network_in_blocks_that_is_stored_in_between():
     assert (found == Vit(made).run(image[None]).logits[0]).all()
 
 
-@configs
-@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+@pytest.mark.parametrize(("bits", "name"), [("w4a4", "4x8"), *(
+    pytest.param(bits, name, marks=pytest.mark.long) for bits, name in (
+        ("w8a8", "4x4"), ("w4a4", "4x4"), ("w8a8", "4x8"), ("w8a8", "8x16"), ("w4a4", "8x16")))])
 def test_the_shipped_model(bits, name):
     made = open_model(f"vit_cifar10:{bits}").network
     result = run(made, CONFIGS[name], pixels(1, made.shape)[0])
