@@ -41,11 +41,11 @@ from .estimation import program_report
 from .estimation.costs import SCALES, Estimate, Layer, Options
 from .estimation.estimate_options import ALL, STDOUT, resolve
 from .estimation.generic_estimator import estimate
-from .estimation.product_lines import product_lines, topology
 from .estimation.program_costs import ProgramEstimate, estimate_program
 from .estimation.trace_events import trace_events
 from .estimation.workload import Workload
-from .estimation.workload_files import read_workload
+from .workloads.product_lines import product_lines, topology
+from .workloads.workload_files import read_workload
 
 __all__ = ["Estimate", "Layer", "Options", "estimate", "main", "workload_of"]
 

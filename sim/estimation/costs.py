@@ -201,21 +201,3 @@ class Estimate:
     def scale_energy_share(self) -> float:
         """Share of range unit and scale unit in the energy, 0..1."""
         return self.energy.scale / self.energy.total
-
-    def to_pandas(self):
-        """Return a row for each of :attr:`layers`: those of the command's CSV.
-
-        A :class:`pandas.DataFrame` with ``name``, ``operation``, ``kind``, ``shape`` (a list),
-        ``count``, ``bits``, ``macs``, ``elements``, ``unit_cycles``, ``cycles``, ``utilisation``
-        (0..1), ``sram_bytes``, ``dram_bytes`` and ``energy_pj``.
-
-        Raises
-        ------
-        ImportError
-            If pandas is missing.
-        """
-        import pandas
-
-        from .estimate_report import as_dict  # which imports this
-
-        return pandas.DataFrame(as_dict(self)["layers"])

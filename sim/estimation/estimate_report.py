@@ -234,6 +234,23 @@ def _layer_dict(result, layer: Layer) -> dict:
     }
 
 
+def to_pandas(result: Estimate):
+    """Return a :class:`pandas.DataFrame` with a row for each layer: those of the command's CSV.
+
+    Columns are ``name``, ``operation``, ``kind``, ``shape`` (a list), ``count``, ``bits``,
+    ``macs``, ``elements``, ``unit_cycles``, ``cycles``, ``utilisation`` (0..1), ``sram_bytes``,
+    ``dram_bytes`` and ``energy_pj``.
+
+    Raises
+    ------
+    ImportError
+        If pandas is missing.
+    """
+    import pandas
+
+    return pandas.DataFrame(as_dict(result)["layers"])
+
+
 def as_csv(rows: list[dict]) -> str:
     """Return dictionaries of equal keys as CSV with a header; lists are joined by ``x``."""
     out = io.StringIO()

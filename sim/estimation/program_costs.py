@@ -146,24 +146,6 @@ class ProgramEstimate:
         """Bytes moved for a frame."""
         return sum((row.traffic for row in self.costs), Traffic())
 
-    def to_pandas(self):
-        """Return a row for each of :attr:`costs`: those of the command's CSV.
-
-        A :class:`pandas.DataFrame` with ``instruction``, ``name``, ``layer``, ``count``,
-        ``cycles``, ``array_cycles``, ``stall_cycles``, ``drain_cycles``, ``macs``,
-        ``sram_bytes``, ``dram_bytes`` and ``energy_pj``.
-
-        Raises
-        ------
-        ImportError
-            If pandas is missing.
-        """
-        import pandas
-
-        from .program_report import row_dict  # which imports this
-
-        return pandas.DataFrame([row_dict(row) for row in self.costs])
-
 
 def role_of(name: str) -> str:
     """Return the name of a tensor without block, head and rows: ``q`` of ``3.q.0@64``."""

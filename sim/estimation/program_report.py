@@ -157,6 +157,23 @@ def print_comparison(results: dict[str, ProgramEstimate], console: Console) -> N
         console.print(Text(printable(line), style="dim"))
 
 
+def to_pandas(result: ProgramEstimate):
+    """Return a :class:`pandas.DataFrame` with a row for each instruction: those of the command's
+    CSV.
+
+    Columns are ``instruction``, ``name``, ``layer``, ``count``, ``cycles``, ``array_cycles``,
+    ``stall_cycles``, ``drain_cycles``, ``macs``, ``sram_bytes``, ``dram_bytes`` and ``energy_pj``.
+
+    Raises
+    ------
+    ImportError
+        If pandas is missing.
+    """
+    import pandas
+
+    return pandas.DataFrame([row_dict(row) for row in result.costs])
+
+
 def row_dict(row: InstructionCost) -> dict:
     """Return the cost of an instruction, or of several, as JSON values."""
     return {

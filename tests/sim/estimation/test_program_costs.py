@@ -18,6 +18,7 @@ from sim import estimate as command
 from sim.compiler import compile_network
 from sim.compiler.blank import blank_network, default_tap, shape_of
 from sim.estimation.program_costs import estimate_program, role_of
+from sim.estimation.program_report import to_pandas
 from sim.inputs import models
 from tests.cases.networks import network
 from tests.cases.workloads import traced
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
 
 def test_an_estimate_is_a_table():
     result = estimate_program(program_of())
-    table = result.to_pandas()
+    table = to_pandas(result)
     assert list(table["cycles"]) == [row.cycles for row in result.costs]
     assert table["energy_pj"].sum() == pytest.approx(result.energy.total)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from golden.core.isa import Opcode
 
-from .costs import Estimate
-from .program_costs import ProgramEstimate
-from .workload import Workload
+from ..estimation.costs import Estimate
+from ..estimation.program_costs import ProgramEstimate
+from ..estimation.workload import Workload
 
 HEADER = "Layer, M, N, K,"
 """First line of a topology of matrix products."""

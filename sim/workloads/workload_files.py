@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..cli import UserError, one_line
-from .workload import IMAGE, Product, Workload
+from ..estimation.workload import IMAGE, Product, Workload
 
 _CONVOLUTION = "a name, six sizes and one or two strides"
 _OPERANDS = {"Conv": (0, 1), "Gemm": (0, 1), "MatMul": (0, 1), "ConvInteger": (0, 1),

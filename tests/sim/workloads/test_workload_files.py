@@ -14,9 +14,9 @@ from sim.cli import UserError
 from sim.compiler.blank import shape_of
 from sim.estimation import scalesim
 from sim.estimation.generic_estimator import estimate
-from sim.estimation.product_lines import product_lines, topology
 from sim.estimation.workload import IMAGE
-from sim.estimation.workload_files import read_workload
+from sim.workloads.product_lines import product_lines, topology
+from sim.workloads.workload_files import read_workload
 from tests.cases.workloads import traced
 from tests.sim.estimation.test_program_costs import MACS, program_of
 
