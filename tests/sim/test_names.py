@@ -105,7 +105,7 @@ def test_csv_has_every_name(encoding, monkeypatch, tmp_path):
     monkeypatch.setattr(io, "text_encoding", lambda given, *args: (
         "latin-1" if given in {None, "locale"} else given))
     args = argparse.Namespace(json=str(tmp_path / "a.json"), csv=str(tmp_path / "a.csv"),
-                              trace_events=None)
+                              trace_events=None, topology=None, products=None)
     estimate._write(args, {"rows": ROWS}, ROWS, None)
     assert (tmp_path / "a.csv").read_bytes() == "name,cycles\n猫 cat,1\nb\\udce9te,1\n".encode()
     assert json.loads((tmp_path / "a.json").read_bytes())["rows"] == ROWS
