@@ -14,7 +14,7 @@ help: ## Show this list
 run: $(VENV)/.run ## Estimate DeiT-Tiny on the default accelerator
 	@$(BIN)/python -m sim.estimate --model deit_t
 
-test: $(VENV)/.test ## Run the tests (about 20 minutes on two cores)
+test: $(VENV)/.test ## Run the tests (about half an hour on two cores)
 	@$(BIN)/python -m pytest -q -n auto -m "not long and not prove"
 
 test-long: $(VENV)/.test $(VENV)/.fpga ## Run the tests that take minutes each
