@@ -22,7 +22,9 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import Instruction, Layout, Opcode, Source
 from golden.core.program import Program
 from golden.cycles import feed, memory_model, timing
-from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
+from golden.network.network import Block, Linear, Network, Norm
+from golden.network.precision import HEAD, Precision
+from golden.network.shape import VitShape
 from sim.cli import UserError, command, one_of, precision, whole_file
 from sim.compiler import compile_network
 from sim.estimation import workload as names

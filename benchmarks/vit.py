@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from golden.network.network import Network, Precision
+from golden.network.network import Network
+from golden.network.precision import Precision
 from golden.network.vit import Vit
 from sim.cli import command, positive
 from sim.inputs import models

@@ -49,7 +49,9 @@ def up_to(limit: int | None) -> Callable[[str], int]:
 
 def precision(text: str):
     """Argument type: a :class:`golden.network.network.Precision`, like ``w4a4``."""
-    from golden.network.network import Precision  # numba's import, which other commands do without
+    from golden.network.precision import (
+        Precision,  # numba's import, which other commands do without
+    )
 
     try:
         return Precision.parse(text)

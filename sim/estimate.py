@@ -30,7 +30,7 @@ from golden.common.formats import Mode
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.soc.boards import BOARDS
 
 from .cli import UserError, command, one_line, whole_file

@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from golden.network.network import BLOCK_SITES, Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES, VitShape
 from golden.prediction.scale_predictor import PredictorShape
 from rtl.cli import Parser
 

@@ -13,7 +13,7 @@ from golden.common.formats import Mode
 from golden.core.isa import Source
 from golden.cycles import memory_model, timing
 from golden.cycles.feed import first_beat
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.product.tiling import gemm_cycles
 from sim.cli import UserError
 from sim.compiler import compile_network

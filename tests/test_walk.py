@@ -13,7 +13,9 @@ from golden.common.config import CORES
 from golden.common.formats import GAIN
 from golden.core.isa import GOLDEN_ONLY, Opcode
 from golden.core.machine import Machine
-from golden.network.network import Precision, Tap, VitShape
+from golden.network.network import Tap
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from golden.prediction.scale_predictor import ScalePredictor
 from rtl.core.core import Core
 from sim.compiler.compiler import compile_network

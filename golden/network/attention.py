@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 
 from ..common.exp2 import exp2_kernel
-from ..common.jit import kernel
+from ..common.jit import kernel, saturate
 from ..product.gemm_kernels import COLS, ROWS, multiply_share, pack_panels
 from ..results.requant import requant_kernel
 from ..rows.softmax import softmax_codes_kernel, softmax_kernel
@@ -36,9 +36,12 @@ def _score_row(acc, mantissa, shift, out):
 
 
 @kernel(parallel=True)
-def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, keep,
-            mixed, row_scale, scores, probabilities):
-    # Attention of each head of each image. `scores` and `probabilities` are filled if `keep`.
+def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, keep, ends, unit,
+           mixed, before, row_scale, scores, probabilities):
+    # Attention of each head of each image. Values of the keys up to each of `ends` are mixed at
+    # once: if there is one, `mixed` has the sums; else the sum of all, requantized by `unit` of
+    # each image. What parts have made `before` others, `scores` and `probabilities` are filled if
+    # `keep`.
     _, images, heads, tokens, size = operands.shape
     wide_keys, wide_size = -(-tokens // COLS) * COLS, -(-size // COLS) * COLS
     zeros = np.zeros(max(wide_keys, wide_size), np.int32)
@@ -71,16 +74,31 @@ def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, ke
         if keep:
             probabilities[image, head] = weights[0]
 
-        padded = np.zeros((1, 2 * -(-tokens // 2), wide_size), np.int8)
-        padded[0, :tokens, :size] = values
-        value_panels = np.empty((1, wide_size // COLS, padded.shape[1] // 2, COLS), np.int32)
-        pack_panels(padded, value_panels)
         result = np.empty((1, tokens, size), np.int32)
-        multiply_share(weights.view(np.int8), UNSIGNED_MASK, table, value_panels, zeros,
-                       np.zeros((1, high_rows, padded.shape[1]), np.int16), 0, 1, result)
-        for token in range(tokens):
-            for c in range(size):
-                mixed[image, token, head * size + c] = result[0, token, c]
+        first = 0
+        for part in range(ends.size):
+            count = ends[part] - first
+            padded = np.zeros((1, 2 * -(-count // 2), wide_size), np.int8)
+            padded[0, :count, :size] = values[first:ends[part]]
+            value_panels = np.empty((1, wide_size // COLS, padded.shape[1] // 2, COLS), np.int32)
+            pack_panels(padded, value_panels)
+            taken = np.ascontiguousarray(weights[:, :, first:ends[part]])
+            multiply_share(taken.view(np.int8), UNSIGNED_MASK, table, value_panels, zeros,
+                           np.zeros((1, high_rows, padded.shape[1]), np.int16), 0, 1, result)
+            for token in range(tokens):
+                place = mixed[image, token, head * size:(head + 1) * size]
+                if ends.size == 1:
+                    place[:] = result[0, token]
+                    continue
+                multiplier, bits = exp2_kernel(unit[image] - row_scale[image, head, token])
+                for c in range(size):
+                    value = requant_kernel(result[0, token, c], multiplier, bits, LOW, HIGH)
+                    if part:
+                        value = saturate(value + place[c], LOW, HIGH)
+                    place[c] = value
+                if keep and part < ends.size - 1:
+                    before[part, image, token, head * size:(head + 1) * size] = place
+            first = ends[part]
 
 
 @kernel(parallel=True)

@@ -4,196 +4,28 @@ What runs it is :mod:`golden.network.vit`, where each number's use is defined.
 
 Quantization sites are the activations that enter a matrix product. Their scales are given as
 ``lambda``, :data:`~golden.common.formats.LAMBDA` integers, in one row of ``7 * depth + 1``: the
-sites of :data:`BLOCK_SITES` for each block, and last the head's. Softmax probabilities need none.
+sites of :data:`~.shape.BLOCK_SITES` for each block, and last the head's. Softmax probabilities need
+none.
 """
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..common import formats
 from ..common.checks import integer, integers
 from ..common.config import CORES
-from ..common.formats import IntFormat, Mode
 from ..prediction.scale_predictor import ScalePredictor
 from ..product.mac_array import Activation, start_limit
 from ..results import gelu
 from ..rows import layernorm, softmax
-
-BLOCK_SITES = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
-"""Sites of a block that have a scale, in the order of their indexes."""
-
-ON_WEIGHT_PORT = ("k", "v")
-"""Sites that enter the array where weights do, which makes their formats symmetric."""
-
-UNSIGNED = ("fc2",)
-"""Sites without negative values: GELU's output plus its offset."""
+from .precision import HEAD, Precision
+from .shape import BLOCK_SITES, VitShape
 
 POINT_LIMIT = 16
 """Binary points of a network lie within -16..16."""
 
 _LARGEST = max(CORES.values(), key=lambda core: core.max_k)  # of its products, some core must do
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """Widths of a quantized network, as in ``w4a4``: weights of 4 bits, activations of 4 bits.
-
-    Weights have 4, 6 or 8 bits and activations 3, 4, 6 or 8. 3 and 6 bits are stored as 4 and 8.
-    The patch embedding and the head have 8 bits in any case; values are multiplied by 8-bit
-    probabilities, or 4-bit codes for 8-bit operands.
-    """
-
-    weights: int
-    activations: int
-
-    def __post_init__(self):
-        for name, allowed in (("weights", (4, 6, 8)), ("activations", (3, 4, 6, 8))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must have {', '.join(map(str, allowed[:-1]))} or "
-                                 f"{allowed[-1]} bits, not {getattr(self, name)!r}")
-
-    @classmethod
-    def parse(cls, text: str) -> "Precision":
-        """Read ``w4a4`` and the like.
-
-        Raises
-        ------
-        ValueError
-            If it is written otherwise, or has a width that there is not.
-        """
-        match = re.fullmatch(r"w([0-9]+)a([0-9]+)", text.lower())
-        if match is None:
-            raise ValueError(f"a precision is written like w4a4, not {text!r}")
-        return cls(int(match[1]), int(match[2]))
-
-    def __str__(self) -> str:
-        return f"w{self.weights}a{self.activations}"
-
-    @property
-    def mode(self) -> Mode:
-        """How the array multiplies activations by weights."""
-        if self.weights > Mode.W4A4.weight.bits:
-            return Mode.W8A8
-        return Mode.W4A8 if self.activations > Mode.W4A4.activation_bits else Mode.W4A4
-
-    @property
-    def score_mode(self) -> Mode:
-        """How the array multiplies queries by keys."""
-        return Mode.W8A8 if self.activations > Mode.W4A4.weight.bits else Mode.W4A4
-
-    @property
-    def value_mode(self) -> Mode:
-        """How the array multiplies probabilities by values."""
-        return Mode.W8A8 if self.activations > Mode.W4A8.weight.bits else Mode.W4A8
-
-    @property
-    def weight(self) -> IntFormat:
-        """Format of a weight, symmetric."""
-        return IntFormat(self.weights, symmetric=True)
-
-    def site(self, name: str) -> IntFormat:
-        """Format of a site of :data:`BLOCK_SITES`, or of ``head``."""
-        if name == "head":
-            return formats.INT8
-        return IntFormat(self.activations, name not in UNSIGNED, name in ON_WEIGHT_PORT)
-
-
-HEAD = Precision(8, 8)
-"""Widths of the patch embedding and the head."""
-
-
-@dataclass(frozen=True, slots=True)
-class VitShape:
-    """Sizes of a Vision Transformer with a class token, for square images of three colours.
-
-    Its tokens are the prefix, which begins with the class token and is the same for all images, and
-    the patches.
-
-    Attributes
-    ----------
-    image, patch
-        Side of the image and of a patch, in pixels.
-    dim, depth, heads, hidden
-        Channels, blocks, heads of a block, and channels inside its MLP.
-    classes
-        Length of the logits.
-    prefix
-        Tokens before the patches: the class token, and those of distillation or registers.
-    classified
-        First tokens that the head takes, side by side: 1, or 2 of a distilled network.
-    """
-
-    image: int
-    patch: int
-    dim: int
-    depth: int
-    heads: int
-    hidden: int
-    classes: int
-    prefix: int = 1
-    classified: int = 1
-
-    def __post_init__(self):
-        for field in fields(self):
-            integer(field.name, getattr(self, field.name), 1)
-        integer("dim", self.dim, 1, layernorm.HIGHEST_CHANNELS)
-        for whole, part in (("image", "patch"), ("dim", "heads")):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(f"{whole} must be a multiple of {part}, not "
-                                 f"{getattr(self, whole)} of {getattr(self, part)}")
-        integer("classified", self.classified, 1, self.prefix)
-        integer("tokens", self.tokens, 1, softmax.HIGHEST_KEYS)
-
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.image // self.patch
-
-    @property
-    def tokens(self) -> int:
-        """The prefix and the patches."""
-        return self.prefix + self.patches
-
-    @property
-    def patches(self) -> int:
-        """Patches of an image."""
-        return self.grid**2
-
-    @property
-    def patch_values(self) -> int:
-        """Values of a patch: row, column, colour."""
-        return 3 * self.patch**2
-
-    @property
-    def head_dim(self) -> int:
-        """Channels of a head."""
-        return self.dim // self.heads
-
-    @property
-    def classified_dim(self) -> int:
-        """Values that the classifier takes."""
-        return self.classified * self.dim
-
-    @property
-    def sites(self) -> int:
-        """Length of a row of scales."""
-        return len(BLOCK_SITES) * self.depth + 1
-
-    def site(self, block: int, name: str) -> int:
-        """Index of a block's site in a row of scales."""
-        return len(BLOCK_SITES) * block + BLOCK_SITES.index(name)
-
-    def kind(self, site: int) -> str:
-        """Name of a site without its block, by its index in a row of scales."""
-        last = site == self.sites - 1
-        return "head" if last else BLOCK_SITES[site % len(BLOCK_SITES)]
-
-    def site_names(self) -> list[str]:
-        """Names of the sites in the order of a row of scales, like ``3.fc1``; last ``head``."""
-        names = [f"{block}.{name}" for block in range(self.depth) for name in BLOCK_SITES]
-        return [*names, "head"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,6 +45,16 @@ class Linear:
     weight: np.ndarray
     exponent: np.ndarray
     bias: np.ndarray
+
+
+def parts_of(layer: Linear, parts: list[slice]) -> list[Linear]:
+    """Return the layers of some parts of the inputs, whose results are added to the residual
+    stream; the first one's bias is the layer's, the others have none.
+    """
+    if len(parts) == 1:
+        return [layer]
+    return [Linear(layer.weight[part], layer.exponent,
+                   np.zeros_like(layer.bias) if part.start else layer.bias) for part in parts]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -314,6 +156,12 @@ class Network:
         1 for the channels of the residual stream that have :data:`~golden.rows.layernorm.COARSE`
         fractional bits less than `residual_point`, which the others have: those of massive
         activations. None where there are no such.
+    norm_pre : Norm or None
+        A LayerNorm of the embedded tokens before the blocks, whose result is the residual stream.
+        The embedding has a binary point of its own then, the same for all channels, which only
+        `epsilon_pre` depends on.
+    epsilon_pre
+        Of that LayerNorm; 0 without it.
 
     Raises
     ------
@@ -336,6 +184,8 @@ class Network:
     scales: np.ndarray
     taps: tuple[Tap, ...] = ()
     coarse: np.ndarray | None = None
+    norm_pre: Norm | None = None
+    epsilon_pre: int = 0
 
     @property
     def channel_points(self) -> np.ndarray:
@@ -353,7 +203,7 @@ class Network:
             raise ValueError(f"there must be {shape.depth} blocks, not {len(self.blocks)}")
         put = object.__setattr__
         put(self, "patch", _linear("patch", self.patch, shape.patch_values, shape.dim, HEAD,
-                                   Activation.UNSIGNED))
+                                   Activation.UNSIGNED, shape.patch_parts))
         put(self, "embedding", integers(
             "embedding", self.embedding, formats.ACT16.min, formats.ACT16.max,
             shape=(shape.tokens, shape.dim), dtype=np.int16))
@@ -364,6 +214,9 @@ class Network:
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
                                      shape=(shape.sites,), dtype=np.int16))
         put(self, "coarse", _flags("coarse", self.coarse, shape.dim))
+        integer("epsilon_pre", self.epsilon_pre, layernorm.EPSILON.min, layernorm.EPSILON.max)
+        if self.norm_pre is not None:
+            put(self, "norm_pre", _norm("norm_pre", self.norm_pre, shape.dim))
         taken = set()
         for index, tap in enumerate(self.taps):
             integer(f"taps[{index}].after", tap.after, self.taps[index - 1].after if index else 0,
@@ -376,8 +229,9 @@ class Network:
 
 
 def _linear(name: str, layer: Linear, inputs: int, outputs: int, precision: Precision,
-            activation: Activation = Activation.SIGNED) -> Linear:
-    start_limit(inputs, precision.mode, activation, _LARGEST)
+            activation: Activation = Activation.SIGNED, parts: list[slice] | None = None) -> Linear:
+    for part in parts or [slice(0, inputs)]:
+        start_limit(part.stop - part.start, precision.mode, activation, _LARGEST)
     fmt, wide = precision.weight, formats.EXPONENT
     return Linear(
         integers(f"{name}.weight", layer.weight, fmt.min, fmt.max, shape=(inputs, outputs),
@@ -401,14 +255,15 @@ def _norm(name: str, norm: Norm, channels: int) -> Norm:
 def _block(name: str, block: Block, shape: VitShape, precision: Precision) -> Block:
     dim, hidden = shape.dim, shape.hidden
     start_limit(shape.head_dim, precision.score_mode, Activation.SIGNED, _LARGEST)
-    start_limit(shape.tokens, precision.value_mode, Activation.UNSIGNED, _LARGEST)
+    start_limit(shape.key_parts[0].stop, precision.value_mode, Activation.UNSIGNED, _LARGEST)
     return Block(
         _norm(f"{name}.norm1", block.norm1, dim),
         _linear(f"{name}.qkv", block.qkv, dim, 3 * dim, precision),
         _linear(f"{name}.proj", block.proj, dim, dim, precision),
         _norm(f"{name}.norm2", block.norm2, dim),
         _linear(f"{name}.fc1", block.fc1, dim, hidden, precision),
-        _linear(f"{name}.fc2", block.fc2, hidden, dim, precision, Activation.UNSIGNED),
+        _linear(f"{name}.fc2", block.fc2, hidden, dim, precision, Activation.UNSIGNED,
+                shape.hidden_parts),
         integer(f"{name}.step", block.step, 0, softmax.STEP.max),
         _flags(f"{name}.coarse", block.coarse, hidden))
 

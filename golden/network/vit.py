@@ -10,7 +10,9 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
     q    = requant(y, -lambda[q] - qkv_point)                     and so k and v
     s    = requant(q @ k.T, lambda[q] + lambda[k] + score_exponent + 10)     Q6.10, log2
     a, r = softmax(s)                                             operands or codes, exponent
-    proj = requant(a @ v, lambda[v] - r - lambda[proj])           to the site's format
+    proj = requant(a @ v, lambda[v] - r - lambda[proj])           to the site's format, or of
+           requant(a @ v, lambda[v] - r + qkv_point)              parts of more keys, the sum of
+           requant(m, -lambda[proj] - qkv_point)                  16 bits, to the site's format
     x    = requant(proj @ weight, lambda[proj] + exponent) + bias + x
     fc1  = requant(layer_norm(x), ...)                            as above
     t    = requant(fc1 @ weight, lambda[fc1] + exponent) + bias   16 bits, 10 fractional
@@ -19,13 +21,17 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
-residual; tokens of the prefix are those of the embedding; the head takes the normalised class
-token, beside it that of distillation where there is one. Channels of `x` that are `coarse` have
-less fractional bits than the others (:mod:`golden.rows.layernorm`): the exponents, biases and
-embeddings that make them have, too, so that only ``layer_norm`` knows. Columns of `t` that are
-`coarse` have less as well (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu``
-knows, for the exponents and biases of `fc1` and the rows of `fc2`'s weights make up for it. Scales
-are static, or taken from the residual stream at a tap (:mod:`golden.prediction.range_unit`,
+residual; where there is a LayerNorm before the blocks, ``x = requant(layer_norm(x), residual_point
+- (10 + g))`` of 16 bits. Sums of more than :data:`~.shape.LONGEST` products, which an MLP's second
+layer and the patch embedding may have, are taken in parts, each requantized and added to what the
+parts before it have made, the bias with the first. Tokens of the prefix are those of the embedding;
+the head takes the normalised class token, beside it that of distillation where there is one.
+Channels of `x` that are `coarse` have less fractional bits than the others
+(:mod:`golden.rows.layernorm`): the exponents, biases and embeddings that make them have, too, so
+that only ``layer_norm`` knows. Columns of `t` that are `coarse` have less as well
+(:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu`` knows, for the exponents
+and biases of `fc1` and the rows of `fc2`'s weights make up for it. Scales are static, or taken from
+the residual stream at a tap (:mod:`golden.prediction.range_unit`,
 :mod:`golden.prediction.scale_unit`), image by image.
 
 Rows are computed in parallel; results do not depend on it.
@@ -40,14 +46,10 @@ from ..common.checks import integers
 from ..prediction import range_unit, scale_unit
 from ..results import gelu
 from ..rows import layernorm
-from .network import HEAD, Network
+from .network import Network
+from .precision import HEAD
 from .vit_blocks import Blocks, Choose, Watch, ignore
-from .vit_layers import (
-    Product,
-    multiplier,
-    patches,
-    rescale_add,
-)
+from .vit_layers import Product, added, patches, products_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +80,13 @@ class Vit:
     def __init__(self, network: Network):
         self.network = network
         precision = network.precision
-        self._patch = Product(network.patch, HEAD.mode)
+        self._patch = products_of(network.patch, HEAD.mode, network.shape.patch_parts)
         self._head = Product(network.head, HEAD.mode)
-        self._products = [{name: Product(getattr(block, name), precision.mode)
-                           for name in ("qkv", "proj", "fc1", "fc2")}
+        hidden = network.shape.hidden_parts
+        self._products = [{"qkv": Product(block.qkv, precision.mode),
+                           "proj": [Product(block.proj, precision.mode)],
+                           "fc1": Product(block.fc1, precision.mode),
+                           "fc2": products_of(block.fc2, precision.mode, hidden)}
                           for block in network.blocks]
         self._formats = {name: precision.site(name)
                          for name in ("qkv", "q", "k", "v", "proj", "fc1", "fc2", "head")}
@@ -130,15 +135,14 @@ class Vit:
         watch = watch or ignore
         state = Blocks(self, lambdas, choose, watch)
 
-        acc = self._patch(patches(pixels, shape))
-        mantissa, shift = multiplier(np.zeros(images, np.int64), network.patch.exponent)
         x = np.empty((images, shape.tokens, shape.dim), np.int16)
         x[:, :shape.prefix] = network.embedding[:shape.prefix]
-        embedded = np.empty((images, shape.patches, shape.dim), np.int16)
-        places = network.embedding[None, shape.prefix:]
-        rescale_add(acc, mantissa, shift, network.patch.bias, places, embedded)
-        x[:, shape.prefix:] = embedded
+        x[:, shape.prefix:] = added(
+            self._patch, patches(pixels, shape), np.zeros(images, np.int64),
+            network.embedding[None, shape.prefix:],
+            lambda part, made: watch(f"embedding.part{part}", made))
         watch("embedding", x)
+        x = state.begin(x)
         for index in range(shape.depth + 1):
             for tap in taps:
                 if tap.after == index:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from numba import get_num_threads
 
 from ..common import formats
 from ..common.checks import integers
@@ -15,12 +14,12 @@ from .network import GELU_POINT, Norm
 from .vit_layers import (
     NO_TABLE,
     Product,
+    added,
     gelu_rows,
-    layer_norm,
     multiplier,
+    normalized,
     quantize,
     rescale,
-    rescale_add,
 )
 
 Watch = Callable[[str, np.ndarray], None]
@@ -69,21 +68,33 @@ class Blocks:
 
     def _norm(self, x, norm: Norm):
         """LayerNorm, int32."""
-        out = np.empty(x.shape, np.int32)
-        layer_norm(x.reshape(-1, x.shape[2]), self._vit._shifts, norm.gamma, norm.beta,
-                   self._network.epsilon, 4 * get_num_threads(), out.reshape(-1, x.shape[2]))
+        return normalized(x, norm, self._vit._shifts, self._network.epsilon)
+
+    def begin(self, x):
+        """Return the residual stream of the embedded tokens: LayerNorm, if there is one."""
+        network, norm = self._network, self._network.norm_pre
+        if norm is None:
+            return x
+        u = normalized(x, norm, np.zeros_like(self._vit._shifts), network.epsilon_pre)
+        self._watch("norm_pre", u)
+        exponent = np.array([(network.residual_point - _point(norm)) * _ONE])
+        mantissa, shift = multiplier(np.zeros(len(x), np.int64), exponent)
+        out = np.empty(x.shape, np.int16)
+        quantize(u, mantissa[:, 0], shift[:, 0], formats.ACT16.min, formats.ACT16.max, out)
+        self._watch("begun", out)
         return out
 
-    def _linear(self, product: Product, a, site: int, residual=None):
-        """Multiply, requantize to 16 bits, add the bias and the residual."""
+    def _linear(self, product: Product, a, site: int):
+        """Multiply, requantize to 16 bits and add the bias."""
         acc = product(a)
         mantissa, shift = multiplier(self._lambdas[:, site], product.layer.exponent)
         out = np.empty(acc.shape, np.int16)
-        if residual is None:
-            rescale(acc, mantissa, shift, product.layer.bias, out)
-        else:
-            rescale_add(acc, mantissa, shift, product.layer.bias, residual, out)
+        rescale(acc, mantissa, shift, product.layer.bias, out)
         return out
+
+    def _added(self, parts: list[Product], a, site: int, x, watch=None):
+        """Multiply, requantize to 16 bits, add the bias and the residual stream."""
+        return added(parts, a, self._lambdas[:, site], x, watch)
 
     def _gelu(self, t, coarse):
         out = np.empty_like(t)
@@ -107,17 +118,24 @@ class Blocks:
         a = watch("qkv", self._quantized(sites["qkv"], "qkv", u, _point(block.norm1)))
         y = watch("y", self._linear(products["qkv"], a, sites["qkv"]))
         mixed, row_scale = self._attention(index, y, sites, watch)
-        a = watch("proj", self._mixed(mixed, row_scale, sites))
-        x = watch("attended", self._linear(products["proj"], a, sites["proj"], x))
+        if len(self._network.shape.key_parts) > 1:
+            a = self._quantized(sites["proj"], "proj", mixed, self._network.qkv_point)
+        else:
+            a = self._mixed(mixed, row_scale, sites)
+        watch("proj", a)
+        x = watch("attended", self._added(products["proj"], a, sites["proj"], x))
         u = watch("norm2", self._norm(x, block.norm2))
         a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
         t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
         g = watch("gelu", self._gelu(t, block.coarse))
         a = watch("fc2", self._quantized(sites["fc2"], "fc2", g, GELU_POINT))
-        return watch("x", self._linear(products["fc2"], a, sites["fc2"], x))
+        return watch("x", self._added(products["fc2"], a, sites["fc2"], x,
+                                      lambda part, made: watch(f"x.part{part}", made)))
 
     def _attention(self, index: int, y, sites, watch):
-        """Mix the values: int32 (images, tokens, dim), exponents (images, heads, tokens)."""
+        """Mix the values: int32 (images, tokens, dim), sums of products, or 16 bits with the
+        fractional bits of values if there are several parts; exponents (images, heads, tokens).
+        """
         network, shape = self._network, self._network.shape
         images, tokens, _ = y.shape
         lambdas, point = self._lambdas, network.qkv_point * _ONE
@@ -143,14 +161,19 @@ class Blocks:
         keep = self._watch is not ignore
         size = (images, shape.heads, tokens, tokens) if keep else (0, 0, 0, 0)
         scores, probabilities = np.empty(size, np.int16), np.empty(size, np.uint8)
-        mixed = np.empty((images, tokens, shape.dim), np.int32)
+        ends = np.array([part.stop for part in shape.key_parts])
+        several = (len(ends) - 1, images, tokens, shape.dim) if keep else (0, 0, 0, 0)
+        mixed, before = np.empty((images, tokens, shape.dim), np.int32), np.empty(several, np.int32)
         row_scale = np.empty((images, shape.heads, tokens), np.int32)
         attend(operands, mantissa[:, 0], shift[:, 0], step, factor, code_shift, table, codes,
-                keep, mixed, row_scale, scores, probabilities)
+                keep, ends, lambdas[:, sites["v"]] + point, mixed, before, row_scale, scores,
+               probabilities)
         if keep:
             watch("scores", scores)
             watch("probs", probabilities)
             watch("row_scale", row_scale)
+        for part, made in enumerate(before):
+            watch(f"mixed.part{part}", made)
         watch("mixed", mixed)
         return mixed, row_scale
 

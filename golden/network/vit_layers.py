@@ -15,7 +15,8 @@ from ..product.gemm_kernels import COLS, ROWS, multiply
 from ..product.mac_array import prepare_weights
 from ..results.requant import requant_kernel
 from ..rows.layernorm import affine_kernel, row_kernel
-from .network import Linear, VitShape
+from .network import Linear, Norm, parts_of
+from .shape import VitShape
 
 LOW, HIGH = formats.ACT16.min, formats.ACT16.max
 SIGNED_MASK, UNSIGNED_MASK = -1, formats.UINT8.max
@@ -94,6 +95,14 @@ def multiplier(scales, exponent):
     return mantissa, shift
 
 
+def normalized(x, norm: Norm, shifts, epsilon: int):
+    """LayerNorm of (images, tokens, channels), int32."""
+    out = np.empty(x.shape, np.int32)
+    layer_norm(x.reshape(-1, x.shape[2]), shifts, norm.gamma, norm.beta, epsilon,
+               4 * get_num_threads(), out.reshape(-1, x.shape[2]))
+    return out
+
+
 def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
     """Cut images into the rows that the patch embedding multiplies.
 
@@ -105,11 +114,36 @@ def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
     return np.ascontiguousarray(cut.reshape(images, grid * grid, shape.patch_values))
 
 
+def added(parts, a, lambdas, residual, watch=None):
+    """Multiply by a layer of several products, of parts of the inputs each, and add them, one
+    after the other, to the residual stream: int16 (images, rows, outputs).
+
+    Each sum is requantized with a scale of each image, and saturates with the bias, which the
+    first has. `residual` is of that shape, or the same for all images. `watch` gets the number of
+    each part but the last, and what it has made.
+    """
+    first = 0
+    for index, product in enumerate(parts):
+        if index and watch is not None:
+            watch(index - 1, residual)
+        acc = product(np.ascontiguousarray(a[..., first:first + product.inputs]))
+        mantissa, shift = multiplier(lambdas, product.layer.exponent)
+        out = np.empty(acc.shape, np.int16)
+        rescale_add(acc, mantissa, shift, product.layer.bias, residual, out)
+        residual, first = out, first + product.inputs
+    return residual
+
+
+def products_of(layer: Linear, mode, parts) -> list["Product"]:
+    """Return the products of a layer for :func:`added`, of parts of its inputs."""
+    return [Product(part, mode) for part in parts_of(layer, parts)]
+
+
 class Product:
     """Weights of a layer laid out for the kernels."""
 
     def __init__(self, layer: Linear, mode):
-        self.layer = layer
+        self.layer, self.inputs = layer, len(layer.weight)
         self._panels = prepare_weights(layer.weight, mode).panels
         self._start = np.zeros(self._panels.shape[1] * COLS, np.int32)
 

@@ -7,16 +7,9 @@ import numpy as np
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN
-from golden.network.network import (
-    BLOCK_SITES,
-    Block,
-    Linear,
-    Network,
-    Norm,
-    Precision,
-    Tap,
-    VitShape,
-)
+from golden.network.network import Block, Linear, Network, Norm, Tap
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES, VitShape
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 
 from ..prediction.default_shapes import predictor_shape, tap_shape

@@ -17,7 +17,8 @@ from golden.common.formats import ACT16, LAMBDA, Mode
 from golden.core import isa
 from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.rules import operand_layout, predictor_units
-from golden.network.network import HEAD, Linear, Network, Norm, Tap
+from golden.network.network import Linear, Network, Norm, Tap, parts_of
+from golden.network.precision import HEAD
 from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape
 from golden.product.mac_array import Activation
@@ -55,7 +56,7 @@ class LayerBuilder(Builder):
         them, or of one row the `beside` ones it is put together from. `out` is where to, a matrix
         and the words before it, if not a matrix of its own.
         """
-        point, payload = NORMALIZED.frac + norm.point, self._channels(norm)
+        point, payload = NORMALIZED.frac + norm.point, self._channels(norm, self.network.coarse)
         plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
         if self.jit:
             wide, places = self.wide(name, rows, beside * x.cols), self.wide_point(site)
@@ -72,9 +73,16 @@ class LayerBuilder(Builder):
                       scale_b=self.slots[site], subtract_b=1, low=fmt.min, high=fmt.max, **plain)
         return made
 
-    def _channels(self, norm: Norm) -> bytes:
-        coarse = np.zeros(norm.gamma.size, int) if self.network.coarse is None else (
-            self.network.coarse)
+    def begun(self, x: Matrix, first: int, rows: int, out: tuple[Matrix, int]) -> None:
+        """LayerNorm of embedded tokens from row `first` on, to a place of the residual stream."""
+        network, norm = self.network, self.network.norm_pre
+        point = network.residual_point - NORMALIZED.frac - norm.point
+        self.emit(Opcode.NORM, self._channels(norm, None), {"source": (x, first * x.stride)},
+                  {"dest": out}, m=rows, n=x.cols, epsilon=network.epsilon_pre,
+                  exponent=point * _ONE, low=ACT16.min, high=ACT16.max)
+
+    def _channels(self, norm: Norm, coarse: np.ndarray | None) -> bytes:
+        coarse = np.zeros(norm.gamma.size, int) if coarse is None else coarse
         return self.once(("norm", id(norm)), lambda: units_of(
             [{"gamma": int(g), "beta": int(b), "coarse": int(flag)} for g, b, flag in
              zip(norm.gamma, norm.beta, coarse, strict=True)], isa.CHANNEL, self.config))
@@ -107,30 +115,37 @@ class LayerBuilder(Builder):
 
     def linear(self, name: str, a: Matrix, layer: Linear, sites: tuple[int, int], mode: Mode,
                point: int, layout: Layout, cols: slice = slice(None), *, gelu: int = 0,
-               offset: int = 0, coarse: np.ndarray | None = None) -> Matrix:
+               offset: int = 0, coarse: np.ndarray | None = None,
+               out: tuple[Matrix, int] | None = None) -> Matrix:
         """Multiply, and quantize the result with `point` fractional bits to the second site.
 
-        `coarse` says which columns have less of them, for GELU.
+        `coarse` says which columns have less of them, for GELU. `out` is where to, a matrix and
+        the words before it, if not a matrix of its own.
         """
         if self.jit:
             wide = self.wide(name, a.rows, layer.weight[:, cols].shape[1])
             self.product(a, layer, sites[0], mode, writes={"dest": (wide, 0)}, cols=cols,
                          path=Path.WIDE)
             return self.measured(name, wide, sites[1], point, layout, offset=offset, gelu=gelu,
-                                 coarse=coarse)
+                                 coarse=None if coarse is None else coarse[cols])
         fmt = self.site_format(sites[1])
-        out = self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
-                          signed=bool(fmt.signed or offset))
-        self.product(a, layer, sites[0], mode, writes={"dest": (out, 0)}, cols=cols, gelu=gelu,
-                     coarse=coarse, offset=offset, path=Path.SITE, exponent_out=-point * _ONE,
-                     scale_out=self.slots[sites[1]], low=fmt.min, high=fmt.max)
-        return out
+        made, before = out or (self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
+                                           signed=bool(fmt.signed or offset)), 0)
+        self.product(a, layer, sites[0], mode, writes={"dest": (made, before)}, cols=cols,
+                     gelu=gelu, coarse=coarse, offset=offset, path=Path.SITE,
+                     exponent_out=-point * _ONE, scale_out=self.slots[sites[1]], low=fmt.min,
+                     high=fmt.max)
+        return made
 
     def site_format(self, site: int):
         """Return the format of a site's values."""
         shape = self.network.shape
         kind = shape.kind(site)
         return (HEAD if kind == "head" else self.network.precision).site(kind)
+
+    def parts(self, layer: Linear, parts: list[slice]) -> list[Linear]:
+        """Return the layers of some parts of a layer's inputs."""
+        return self.once(("parts", id(layer)), lambda: (layer, parts_of(layer, parts)))[1]
 
     def product(self, a: Matrix, layer: Linear, site: int | None, mode: Mode, reads=None,
                 writes=None, cols: slice = slice(None), activation=Activation.SIGNED,

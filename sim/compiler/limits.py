@@ -1,7 +1,8 @@
 """What a core has no room or no means for."""
 
 from golden.common.config import AcceleratorConfig
-from golden.network.network import Network, VitShape
+from golden.network.network import Network
+from golden.network.shape import VitShape
 
 
 class DoesNotFit(ValueError):
@@ -31,10 +32,14 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
     pixel = pixel_bytes(shape, config)
-    limits = (("tokens", shape.tokens, "max_tokens"), ("tokens", shape.tokens, "key_words"),
+    keys, hidden, rows = (parts[0].stop for parts in (shape.key_parts, shape.hidden_parts,
+                                                      shape.patch_parts))
+    limits = (("tokens", shape.tokens, "max_tokens"),
+              ("keys mixed at once", keys, "key_words"),
               ("channels of a head", shape.head_dim, "key_words"),
-              ("dim", shape.dim, "max_channels"), ("hidden", shape.hidden, "max_k"),
-              ("values of a patch", pixel * shape.patch**2, "max_k"),
+              ("dim", shape.dim, "max_channels"),
+              ("hidden channels at once", hidden, "max_k"),
+              ("values of a patch at once", pixel * rows // 3, "max_k"),
               ("values that the head takes", shape.classified_dim, "max_k"))
     multiples = (("dim", shape.dim, "lanes", config.lanes),
                  ("channels of a head", shape.head_dim, "2", 2),

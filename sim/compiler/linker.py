@@ -31,9 +31,8 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
              * config.word_bytes}
     stride = stride_of(layout, shape.tokens, shape.dim, config)
-    stored = {"residual": sizes["embedding"],
-              "heads": words_of(layout, shape.tokens, shape.dim, stride, config)
-              * config.word_bytes}
+    operand = words_of(layout, shape.tokens, shape.dim, stride, config) * config.word_bytes
+    stored = {"residual": sizes["embedding"], "heads": operand, "normed": operand}
     sizes |= {name: stored[name] for name in plan.stored}
     for name, size in sizes.items():
         regions[name] = Region(end, size)

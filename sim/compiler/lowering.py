@@ -6,23 +6,22 @@ place. A plan (:mod:`.plan`) has rows done in blocks; what it stores is in :mod:
 of a block of rows are named by the first of them, like ``3.fc2@64``.
 """
 
-from golden.common.formats import LAMBDA, Mode
+from golden.common.formats import Mode
 from golden.core import isa
-from golden.core.isa import Layout, Opcode, Path, Source
+from golden.core.isa import Layout, Opcode, Path
 from golden.core.program import Region
-from golden.core.rules import operand_layout, weight_layout
-from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Block, Tap
+from golden.core.rules import operand_layout
+from golden.network.network import GELU_POINT, Block, Tap
+from golden.network.precision import HEAD
+from golden.network.shape import BLOCK_SITES
 from golden.product.mac_array import Activation
-from golden.rows import softmax
 
+from .attention import attention
 from .builder import Matrix
 from .layers import LayerBuilder
 from .limits import DoesNotFit
 from .payloads import numbers_of
-from .plan import blocks, tile
-from .residual import Residual, Stored, embed
-
-_SCORE = softmax.SCORE.frac * LAMBDA.one
+from .residual import Part, Residual, Stored, embed
 
 
 def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
@@ -74,7 +73,7 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
     site = {name: shape.site(index, name) for name in BLOCK_SITES}
     build.phase = "attention"
     a = x.normalized(f"{index}.qkv", block.norm1, site["qkv"], mode)
-    proj = _attention(build, index, block, a, site, regions)
+    proj = attention(build, index, block, a, site, regions)
     if x.matrix is not None:
         build.phase = ""
         a, _ = _loaded(build, proj, 0, shape.tokens)
@@ -89,48 +88,29 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
                        source=source, rows=rows)
         a = build.norm(f"{index}.fc1{at}", part.matrix, block.norm2, site["fc1"], rows, mode,
                        first=part.row)
-        fc2 = build.linear(f"{index}.fc2{at}", a, block.fc1, (site["fc1"], site["fc2"]), mode,
-                           GELU_POINT, operand_layout(mode), gelu=1,
-                           offset=int(mode is Mode.W4A4), coarse=block.coarse)
-        build.onto(part.matrix, f"{index}.x{'' if x.matrix else at}", fc2, block.fc2, site["fc2"],
-                   mode, watched, Activation.UNSIGNED, first=part.row)
+        _mlp(build, index, block, a, part, "" if x.matrix else at, site, watched)
         x.keep(part)
     x.now = f"{index}.x"
     if taps and not x.whole:
         x.watch(taps[0])
 
 
-def _attention(build: LayerBuilder, index: int, block: Block, a: Matrix, sites: dict,
-               regions: dict[str, Region]) -> Matrix | Stored:
-    """Attention of a block, head after head, of each a block of queries after the other; return
-    what the projection takes.
+def _mlp(build: LayerBuilder, index: int, block: Block, a: Matrix, part: Part, at: str, site: dict,
+         taps: list[Tap]) -> None:
+    """Both layers of an MLP, for each part of the channels inside after the other, onto rows of the
+    residual stream.
     """
-    shape, mode, plan = build.network.shape, build.network.precision.mode, build.plan
-    name, layout = f"{index}.proj", operand_layout(mode)
-    if plan.heads:
-        proj = Stored(name, layout, shape.tokens, shape.dim, regions["heads"].address)
-    else:
-        proj = (build.wide(name, shape.tokens, shape.dim) if build.jit else
-                build.matrix(name, layout, shape.tokens, shape.dim))
-    bands = list(blocks(shape.tokens, plan.attention, tile(build.network, build.config)))
-    for head in range(shape.heads):
-        parts = _projected(build, index, head, block, a, sites)
-        for first, rows in bands:
-            at = f"@{first}" if len(bands) > 1 else ""
-            probs = _probabilities(build, f"{index}.{{}}.{head}{at}", block, parts, sites, first,
-                                   rows)
-            if plan.heads:
-                part = build.matrix(f"{name}.{head}{at}", layout, rows, shape.head_dim,
-                                    unit=build.config.rows)
-                _mixed(build, block, probs, parts["v"], (part, 0), sites)
-                proj.keep(build, part, first, head * shape.head_dim)
-            else:
-                column = head * shape.head_dim // (build.config.lanes if build.jit else 2)
-                offset = proj.row(first, build.config)[1] + column
-                _mixed(build, block, probs, parts["v"], (proj, offset), sites)
-    if build.jit:
-        return build.measured(name, proj, sites["proj"], build.wide_point(sites["proj"]), layout)
-    return proj
+    mode, parts = build.network.precision.mode, build.network.shape.hidden_parts
+    last = len(parts) - 1
+    for number, (cols, layer) in enumerate(zip(parts, build.parts(block.fc2, parts), strict=True)):
+        of = f".part{number}" if last else ""
+        fc2 = build.linear(f"{index}.fc2{of}{part.at}", a, block.fc1, (site["fc1"], site["fc2"]),
+                           mode, GELU_POINT, operand_layout(mode), cols if last else slice(None),
+                           gelu=1, offset=int(mode is Mode.W4A4), coarse=block.coarse)
+        # Of some rows of a matrix it is nothing whole, and no name of its own.
+        name = f"{index}.x{of if number < last and part.at == at else ''}{at}"
+        build.onto(part.matrix, name, fc2, layer, site["fc2"], mode, taps if number == last else [],
+                   Activation.UNSIGNED, first=part.row)
 
 
 def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
@@ -140,58 +120,6 @@ def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
         return proj, proj.row(first, build.config)
     made = proj.load(build, first, rows)
     return made, (made, 0)
-
-
-def _projected(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix,
-               sites: dict) -> dict[str, Matrix]:
-    """Queries, keys and values of a head."""
-    network, precision, shape = build.network, build.network.precision, build.network.shape
-    layouts = {"q": operand_layout(precision.score_mode), "k": operand_layout(precision.score_mode),
-               "v": weight_layout(precision.value_mode)}
-    parts = {}
-    for part, (name, layout) in enumerate(layouts.items()):
-        first = part * shape.dim + head * shape.head_dim
-        parts[name] = build.linear(
-            f"{index}.{name}.{head}", a, block.qkv, (sites["qkv"], sites[name]),
-            precision.mode, network.qkv_point, layout, slice(first, first + shape.head_dim))
-    return parts
-
-
-def _probabilities(build: LayerBuilder, name: str, block: Block, parts: dict[str, Matrix],
-                   sites: dict, first: int, rows: int) -> Matrix:
-    """Scores of queries of a head and their softmax, as 8-bit exponentials or 4-bit codes."""
-    network, shape, slots = build.network, build.network.shape, build.slots
-    scores = build.matrix(name.format("scores"), Layout.WIDE, rows, shape.tokens)
-    build.emit(Opcode.GEMM, b"", {"source": parts["q"].row(first, build.config),
-                                  "weights_address": (parts["k"], 0)},
-               {"dest": (scores, 0)}, mode=network.precision.score_mode,
-               activation=Activation.SIGNED, weights=Source.KEYS, path=Path.WIDE, m=rows,
-               k=shape.head_dim, n=shape.tokens, exponent=network.score_exponent + _SCORE,
-               scale_a=slots[sites["q"]], scale_b=slots[sites["k"]])
-    probs = build.matrix(name.format("probs"), Layout.OPERAND8, rows, shape.tokens, signed=False)
-    step, payload = {}, b""
-    if block.step:
-        factor, shift = softmax.reciprocal(block.step)
-        step = {"step": block.step, "factor": factor, "shift": shift}
-        payload = numbers_of(softmax.codebook(block.step), isa.CODEBOOK, build.config)
-    build.emit(Opcode.SOFTMAX, payload, {"source": (scores, 0)}, {"dest": (probs, 0)},
-               m=rows, n=shape.tokens, **step)
-    return probs
-
-
-def _mixed(build: LayerBuilder, block: Block, probs: Matrix, values: Matrix,
-           place: tuple[Matrix, int], sites: dict) -> None:
-    """Probabilities times values of a head, to a place of what the projection takes."""
-    precision, shape, slots = build.network.precision, build.network.shape, build.slots
-    fmt = precision.site("proj")
-    to_proj = ({"path": Path.WIDE, "exponent": build.wide_point(sites["proj"]) * LAMBDA.one}
-               if build.jit else
-               {"path": Path.DIRECT, "scale_b": slots[sites["proj"]], "subtract_b": 1,
-                "low": fmt.min, "high": fmt.max})
-    build.emit(Opcode.GEMM, b"", {"source": (probs, 0), "weights_address": (values, 0)},
-               {"dest": place}, mode=precision.value_mode, weights=Source.VALUES, rows=1,
-               m=probs.rows, activation=Activation.CODE if block.step else Activation.UNSIGNED,
-               k=shape.tokens, n=shape.head_dim, scale_a=slots[sites["v"]], **to_proj)
 
 
 def _classified(x: Residual, logits: int) -> None:

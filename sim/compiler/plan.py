@@ -11,7 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 from golden.core.program import Program, Region
-from golden.network.network import HEAD, Network
+from golden.network.network import Network
+from golden.network.precision import HEAD
+
+STORED = ("heads", "residual", "normed")
+"""What a plan can keep in external memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class Plan:
         What attention gives is kept in external memory, until all heads are done.
     residual
         The residual stream is kept in external memory, and a block of it loaded at a time.
+    normed
+        So is what the LayerNorm before attention gives: blocks of it are loaded for each head,
+        once for keys and values, once for queries.
     """
 
     patches: int = 1
@@ -38,11 +45,12 @@ class Plan:
     mlp: int = 1
     heads: bool = False
     residual: bool = False
+    normed: bool = False
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Names of what is kept in external memory."""
-        return ("heads",) * self.heads + ("residual",) * self.residual
+        return tuple(name for name in STORED if getattr(self, name))
 
 
 def tile(network: Network, config: AcceleratorConfig) -> int:
@@ -79,8 +87,10 @@ def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
     """Return the plans to begin with, one for each choice of what is stored."""
     # A head's part of what the projection takes must begin in the same bank wherever it lies.
     apart = network.shape.head_dim // 2 % config.rows == 0
-    return [Plan(heads=heads, residual=residual) for residual in (False, True)
-            for heads in (False, True) if apart or not heads]
+    tiles = network.shape.dim // 2 % config.rows == 0  # and so must each tile of the whole
+    return [Plan(heads=heads, residual=residual, normed=normed)
+            for residual, normed in ((False, False), (True, False), (True, True))
+            for heads in (False, True) if (apart or not heads) and (tiles or not normed)]
 
 
 def described(plan: Plan, program: Program, regions: dict[str, Region]) -> dict:
@@ -101,7 +111,7 @@ def plan_line(about: dict) -> str:
     """Return what :func:`described` gives as one line."""
     blocks = ", ".join(f"{name} in {about[name]} blocks"
                        for name in ("patches", "attention", "mlp") if about[name] > 1)
-    kept = " and ".join(name for name in ("heads", "residual") if about[name])
+    kept = " and ".join(name for name in STORED if about.get(name))
     line = blocks or "no blocks"
     if kept:
         line += (f"; {kept} in external memory: {about['stored_bytes'] / 1e6:,.2f} MB stored, "

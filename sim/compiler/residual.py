@@ -15,7 +15,8 @@ from golden.core.isa import Layout, Opcode
 from golden.core.program import Region
 from golden.core.rules import operand_layout
 from golden.memory.scratchpad import stride_of
-from golden.network.network import HEAD, Linear, Norm, Tap
+from golden.network.network import Linear, Norm, Tap, parts_of
+from golden.network.precision import HEAD
 from golden.product.mac_array import Activation
 
 from .builder import Matrix
@@ -57,7 +58,8 @@ class Residual:
         shape, plan = build.network.shape, build.plan
         self.build, self.now = build, "embedding"
         self._stride = stride_of(Layout.WIDE, shape.tokens, shape.dim, build.config)
-        self._address = regions["residual"].address if plan.residual else 0
+        self._address, self._normed = (regions[name].address if name in regions else 0
+                                       for name in ("residual", "normed"))
         self._blocks = list(blocks(shape.tokens, plan.mlp, tile(build.network, build.config)))
         self.matrix = None if plan.residual else self.rows("x", shape.tokens)
         self.whole = self.matrix is not None and len(self._blocks) == 1
@@ -91,17 +93,24 @@ class Residual:
             self.build.store(part.matrix, self._address + self.bytes_before(part.first + before),
                              before * self._stride)
 
-    def normalized(self, name: str, norm: Norm, site: int, mode: Mode) -> Matrix:
+    def normalized(self, name: str, norm: Norm, site: int,
+                   mode: Mode) -> "Matrix | Stored":
         """LayerNorm of all of it, quantized to a site."""
-        build, shape = self.build, self.build.network.shape
+        build, shape, layout = self.build, self.build.network.shape, operand_layout(mode)
         if self.matrix is not None:
             return build.norm(name, self.matrix, norm, site, shape.tokens, mode)
-        out = build.matrix(name, operand_layout(mode), shape.tokens, shape.dim)
+        kept = build.plan.normed
+        out = (Stored(name, layout, shape.tokens, shape.dim, self._normed) if kept else
+               build.matrix(name, layout, shape.tokens, shape.dim))
         phase, build.phase = build.phase, "mlp"
         for part in self.parts():
-            build.norm(name, part.matrix, norm, site, part.rows, mode,
-                       out=out.row(part.first, build.config))
+            made = build.norm(
+                f"{name}{part.at if kept else ''}", part.matrix, norm, site, part.rows, mode,
+                out=None if kept else out.row(part.first, build.config))
             part.matrix.versions[-1].last = part.matrix.last
+            if kept:
+                made.unit = build.config.rows
+                out.keep(build, made, part.first)
         build.phase = phase
         return out
 
@@ -132,8 +141,11 @@ class Stored:
                        stride_of(self.layout, self.rows, self.cols, build.config), 0)
         return self.address + (whole.row(row, build.config)[1] + col // 2) * build.config.word_bytes
 
-    def keep(self, build: LayerBuilder, part: Matrix, first: int, col: int) -> None:
+    def keep(self, build: LayerBuilder, part: Matrix, first: int, col: int = 0) -> None:
         """Store a matrix as the rows from `first` on and the columns from `col` on."""
+        if part.cols == self.cols:
+            build.store(part, self._place(build, first))
+            return
         height = build.config.rows * (8 // self.layout.bits)
         for row in range(0, part.rows, height):
             build.store(part, self._place(build, first + row, col), part.row(row, build.config)[1],
@@ -155,49 +167,78 @@ def embed(x: Residual, regions: dict[str, Region], taps: list[Tap]) -> None:
     if taps and shape.prefix > 1:
         raise DoesNotFit("scales can be predicted from the embedding where the class token is the "
                          f"only one before the patches, but there are {shape.prefix}")
-    if x.matrix is not None:
+    apart = x.matrix is None or build.network.norm_pre is not None
+    if not apart:
         build.load(x.matrix, regions["embedding"].address)
     build.phase = "patches"
     parts = list(blocks(shape.grid, plan.patches, 1))
-    whole = x.matrix is not None and len(parts) == 1
+    whole = not apart and len(parts) == 1
     # The last first: each leaves its row of zeros, with a bias, where the one before it ends.
     pixel = pixel_bytes(shape, build.config)
-    layer = build.once("patch", lambda: _with_room(build.network.patch, pixel))
+    layers = build.once("patch", lambda: [
+        _with_room(layer, pixel) for layer in parts_of(build.network.patch, shape.patch_parts)])
     for first, rows in reversed(parts):
-        _patches(x, layer, first, rows, regions, taps if whole else [])
+        _patches(x, layers, first, rows, regions, taps if whole else [])
     if taps and not whole:
         x.watch(taps[0])
 
 
-def _patches(x: Residual, layer: Linear, top: int, rows: int, regions: dict[str, Region],
+def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: dict[str, Region],
              taps: list[Tap]) -> None:
     """Embed some rows of patches from row `top` on, onto what is added to them."""
     build = x.build
     shape = build.network.shape
     at = "" if rows == shape.grid else f"@{top * shape.grid}"
-    m = rows * shape.grid + 1  # the first, of zeros, for the token before them
-    pixel = pixel_bytes(shape, build.config)
-    patches = build.matrix(f"patches{at}", Layout.OPERAND8, m, pixel * shape.patch**2,
-                           signed=False)
-    across = pixel * shape.image
-    build.emit(Opcode.PATCHES, writes={"dest": (patches, 0)}, m=m,
-               k=patches.cols, address=regions["image"].address + top * across * shape.patch,
-               run_bytes=pixel * shape.patch, grid=shape.grid, image_row_bytes=across,
-               patch_row_bytes=across * shape.patch)
     first = shape.prefix - 1 + top * shape.grid  # of the tokens that they are added to
-    embedding, name = regions["embedding"].address, "" if x.matrix and top else "embedding"
-    if x.matrix is not None:
-        build.onto(x.matrix, name, patches, layer, None, HEAD.mode, taps, Activation.UNSIGNED,
-                   first=first)
-        if top:
-            build.load(x.matrix, embedding + x.bytes_before(first), first, 1)
-        return
-    begin = first if top else 0
-    made = x.rows(f"x{at}", first - begin + m)
-    build.load(made, embedding + x.bytes_before(begin))
-    build.onto(made, f"embedding{at}", patches, layer, None, HEAD.mode, taps, Activation.UNSIGNED,
-               first=first - begin)
-    x.keep(Part(made, 0, begin, made.rows, at), int(top > 0))
+    embedding = regions["embedding"].address
+    norm = build.network.norm_pre
+    apart = x.matrix is None or norm is not None
+    begin, made, name = 0, x.matrix, "" if top else "embedding"
+    if apart:
+        begin, name = first if top else 0, f"embedding{at}"
+        made = x.rows(f"{'embedded' if norm else 'x'}{at}", first - begin + rows * shape.grid + 1)
+        build.load(made, embedding + x.bytes_before(begin))
+    for number, layer in enumerate(layers):
+        last = number == len(layers) - 1
+        patches = _cut(build, f"patches{'' if last else f'.part{number}'}{at}", top, rows, number,
+                       regions["image"].address)
+        build.onto(made, name if last else "", patches, layer, None, HEAD.mode,
+                   taps if last else [], Activation.UNSIGNED, first=first - begin)
+    if norm is not None:
+        _begin(x, made, begin, int(top > 0), at)
+    elif apart:
+        x.keep(Part(made, 0, begin, made.rows, at), int(top > 0))
+    elif top:
+        build.load(made, embedding + x.bytes_before(first), first, 1)
+
+
+def _begin(x: Residual, embedded: Matrix, begin: int, before: int, at: str) -> None:
+    """Make the residual stream of embedded tokens from row `begin` on, but for those `before`."""
+    rows, first = embedded.rows - before, begin + before
+    made = x.matrix or x.rows(f"x{at}", rows)
+    row = first if x.matrix else 0
+    x.build.begun(embedded, before, rows, (made, row * made.stride))
+    x.build.version(made, "begun" if x.matrix else f"begun{at}")
+    if embedded.versions:
+        embedded.versions[-1].last = embedded.last
+    x.keep(Part(made, 0, first, rows, at))
+
+
+def _cut(build: LayerBuilder, name: str, top: int, rows: int, part: int, image: int) -> Matrix:
+    """Return a part of the values of some rows of patches, behind a row of zeros for the token
+    before them.
+    """
+    shape = build.network.shape
+    pixel = pixel_bytes(shape, build.config)
+    values, row = shape.patch_parts[part], 3 * shape.patch
+    above, below = values.start // row, values.stop // row  # rows of a patch
+    across = pixel * shape.image
+    cut = build.matrix(name, Layout.OPERAND8, rows * shape.grid + 1,
+                       (below - above) * pixel * shape.patch, signed=False)
+    build.emit(Opcode.PATCHES, writes={"dest": (cut, 0)}, m=cut.rows, k=cut.cols,
+               address=image + (top * shape.patch + above) * across, run_bytes=pixel * shape.patch,
+               grid=shape.grid, image_row_bytes=across, patch_row_bytes=across * shape.patch)
+    return cut
 
 
 def _with_room(patch: Linear, pixel: int) -> Linear:

@@ -10,11 +10,11 @@ from golden.core.isa import Opcode
 
 _OF_BLOCK = {
     "qkv": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv", "scores": "attn",
-    "probs": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2", "fc2": "mlp.fc1",
-    "x": "mlp.fc2",
+    "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2",
+    "fc2": "mlp.fc1", "x": "mlp.fc2",
 }
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
-            "head": "norm", "logits": "head"}
+            "begun": "norm_pre", "head": "norm", "logits": "head"}
 _OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.END))
 
 
@@ -41,7 +41,7 @@ def layer_of(kind: str, tensor: str) -> str:
     """
     if kind in _OF_NONE:
         return ""
-    block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.\d+)?",
+    block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.(?:part)?\d+)?",
                                whole_of(tensor)).groups()
     if role in _OF_BLOCK:
         return f"blocks.{'*' if block is None else block}.{_OF_BLOCK[role]}"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from golden.common.formats import LAMBDA
-from golden.network.network import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES
 
 from ..cli import whole_file
 from .comparison import ORACLE, Row

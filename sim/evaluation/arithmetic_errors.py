@@ -137,8 +137,8 @@ class _Comparison(Walk):
             made = sum(terms, made.clamp(fmt.min, fmt.max))
         return self._beside.compare(kind, name, made, bound, fmt)
 
-    def normalized(self, name, x, norm):
-        n, gamma = normalize(x, self.network), real(norm.gamma)
+    def normalized(self, name, x, norm, coarse, epsilon):
+        n, gamma = normalize(x, coarse, epsilon), real(norm.gamma)
         bound = (NORM_ERROR + NORM_SLOPE * n.abs()) * gamma.abs() + _TIGHT * ACC.max
         affine = n * layernorm.NORMALIZED.one * gamma + real(norm.beta)
         return self._beside.compare("layernorm", name, affine, bound, ACC)

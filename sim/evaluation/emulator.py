@@ -18,7 +18,9 @@ import torch
 
 from golden.common import exp2, formats, log2
 from golden.common.formats import ACT16, LAMBDA, UINT8, IntFormat
-from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Linear, Network, Norm
+from golden.network.network import GELU_POINT, Linear, Network, Norm, parts_of
+from golden.network.precision import HEAD
+from golden.network.shape import BLOCK_SITES
 from golden.network.vit import patches, predict
 from golden.results import gelu
 from golden.rows import layernorm, softmax
@@ -40,14 +42,12 @@ def power(exponent: torch.Tensor) -> torch.Tensor:
     return torch.exp2(exponent / ONE)
 
 
-def normalize(x: torch.Tensor, network: Network) -> torch.Tensor:
-    """Return rows of a network's residual stream with mean 0 and variance 1, as
-    :mod:`golden.rows.layernorm` does.
-    """
-    if network.coarse is not None:
-        x = x * torch.exp2(layernorm.COARSE * real(network.coarse))
+def normalize(x: torch.Tensor, coarse: np.ndarray | None, epsilon: int) -> torch.Tensor:
+    """Return rows with mean 0 and variance 1, as :mod:`golden.rows.layernorm` does."""
+    if coarse is not None:
+        x = x * torch.exp2(layernorm.COARSE * real(coarse))
     centred = x - x.mean(-1, keepdim=True)
-    variance = centred.square().mean(-1, keepdim=True) + network.epsilon / x.shape[-1]**2
+    variance = centred.square().mean(-1, keepdim=True) + epsilon / x.shape[-1]**2
     return centred * variance.clamp_min(1e-30).rsqrt()
 
 
@@ -98,8 +98,11 @@ class Walk(ABC):
         """Return ``acc * 2**(exponent / 1024)`` in `fmt`, and `terms` added to that."""
 
     @abstractmethod
-    def normalized(self, name: str, x, norm: Norm):
+    def normalized(self, name: str, x, norm: Norm, coarse: np.ndarray | None, epsilon: int):
         """Return a LayerNorm with its affine."""
+
+    def _normalized(self, name: str, x, norm: Norm):
+        return self.normalized(name, x, norm, self.network.coarse, self.network.epsilon)
 
     @abstractmethod
     def stored(self, name: str, scores, step: int):
@@ -116,11 +119,14 @@ class Walk(ABC):
     def run(self, pixels: np.ndarray) -> torch.Tensor:
         """Return the logits of images, (images, classes)."""
         network, shape = self.network, self.network.shape
-        layer, places = network.patch, real(network.embedding)
-        acc = real(patches(pixels, shape)) @ real(layer.weight)
-        x = self.requantized("residual", "embedding", acc, real(layer.exponent), ACT16,
-                             real(layer.bias), places[shape.prefix:])
+        places = real(network.embedding)
+        x = self._added("embedding", real(patches(pixels, shape)), network.patch, 0,
+                        shape.patch_parts, places[shape.prefix:])
         x = torch.cat((places[:shape.prefix].expand(len(x), -1, -1), x), 1)
+        if network.norm_pre is not None:
+            u = self.normalized("norm_pre", x, network.norm_pre, None, network.epsilon_pre)
+            exponent = (network.residual_point - _point(network.norm_pre)) * ONE
+            x = self.requantized("residual", "begun", u, real(exponent), ACT16)
         for index in range(shape.depth + 1):
             for tap in self._taps:
                 if tap.after == index:
@@ -128,7 +134,7 @@ class Walk(ABC):
                     self.lambdas[:, tap.sites] = torch.from_numpy(predict(stream, tap))
             if index < shape.depth:
                 x = self._block(index, x)
-        u = self.normalized("norm", x[:, :shape.classified], network.norm).flatten(1)[:, None]
+        u = self._normalized("norm", x[:, :shape.classified], network.norm).flatten(1)[:, None]
         a = self._site("head", u, shape.sites - 1, _point(network.norm))
         return self._linear("logits", "logits", a, network.head, self._scale(shape.sites - 1))[:, 0]
 
@@ -145,21 +151,29 @@ class Walk(ABC):
         return self.requantized(kind, name, a @ real(layer.weight), scale + real(layer.exponent),
                                 ACT16, real(layer.bias), *residual)
 
+    def _added(self, name: str, a, layer: Linear, scale, parts: list[slice], x):
+        """Return what a layer's parts are, added to the residual stream one after the other."""
+        for number, (part, piece) in enumerate(zip(parts, parts_of(layer, parts), strict=True)):
+            of = f".part{number}" if number < len(parts) - 1 else ""
+            x = self._linear("residual", f"{name}{of}", a[..., part], piece, scale, x)
+        return x
+
     def _block(self, index: int, x):
         network, block = self.network, self.network.blocks[index]
         site = {name: network.shape.site(index, name) for name in BLOCK_SITES}
-        u = self.normalized(f"{index}.norm1", x, block.norm1)
+        u = self._normalized(f"{index}.norm1", x, block.norm1)
         a = self._site(f"{index}.qkv", u, site["qkv"], _point(block.norm1))
         y = self._linear("qkv", f"{index}.y", a, block.qkv, self._scale(site["qkv"]))
         a = self._attention(index, y, site)
         x = self._linear("residual", f"{index}.attended", a, block.proj, self._scale(site["proj"]),
                          x)
-        u = self.normalized(f"{index}.norm2", x, block.norm2)
+        u = self._normalized(f"{index}.norm2", x, block.norm2)
         a = self._site(f"{index}.fc1", u, site["fc1"], _point(block.norm2))
         t = self._linear("hidden", f"{index}.t", a, block.fc1, self._scale(site["fc1"]))
         g = self.activated(f"{index}.gelu", t, block.coarse)
         a = self._site(f"{index}.fc2", g, site["fc2"], GELU_POINT)
-        return self._linear("residual", f"{index}.x", a, block.fc2, self._scale(site["fc2"]), x)
+        return self._added(f"{index}.x", a, block.fc2, self._scale(site["fc2"]),
+                           network.shape.hidden_parts, x)
 
     def _attention(self, index: int, y, site: dict[str, int]):
         network, step = self.network, self.network.blocks[index].step
@@ -175,11 +189,27 @@ class Walk(ABC):
         if step:
             a = real(softmax.codebook(step))[a.long()]
         row = self.row_exponent(f"{index}.row_scale", a.sum(-1))[..., None]
-        scale = self._scale(site["v"]) - self._scale(site["proj"])
-        mixed, exponent = (part.transpose(1, 2).reshape(images, tokens, -1) for part in
-                           (a @ v, (scale[..., None] - row).expand(v.shape)))
-        return self.requantized("site", f"{index}.proj", mixed, exponent,
-                                network.precision.site("proj"))
+        return self._mixed(index, a, v, row, site)
+
+    def _mixed(self, index: int, a, v, row, site: dict[str, int]):
+        """Mix the values, and quantize them for the projection."""
+        network, parts = self.network, self.network.shape.key_parts
+        fmt, point = network.precision.site("proj"), network.qkv_point * ONE
+
+        def joined(heads):
+            return heads.expand(v.shape).transpose(1, 2).flatten(2)
+
+        scale = self._scale(site["v"])[..., None] - row
+        if len(parts) == 1:
+            return self.requantized("site", f"{index}.proj", joined(a @ v),
+                                    joined(scale) - self._scale(site["proj"]), fmt)
+        mixed = ()
+        for number, part in enumerate(parts):
+            of = f".part{number}" if number < len(parts) - 1 else ""
+            acc = joined(a[..., part] @ v[..., part, :])
+            mixed = (self.requantized("qkv", f"{index}.mixed{of}", acc, joined(scale) + point,
+                                      ACT16, *mixed),)
+        return self._site(f"{index}.proj", *mixed, site["proj"], network.qkv_point)
 
 
 def _point(norm: Norm) -> int:
@@ -213,12 +243,12 @@ class Emulation(Walk):
         made = _round(made).clamp(fmt.min, fmt.max)
         return sum(map(_round, terms), made).clamp(fmt.min, fmt.max) if terms else made
 
-    def normalized(self, name, x, norm):
+    def normalized(self, name, x, norm, coarse, epsilon):
         if "layernorm" in self._integer:
-            made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta,
-                                        self.network.epsilon, self.network.coarse)
+            made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta, epsilon,
+                                        coarse)
             return real(made).reshape(x.shape)
-        return (normalize(x, self.network) * layernorm.NORMALIZED.one * real(norm.gamma)
+        return (normalize(x, coarse, epsilon) * layernorm.NORMALIZED.one * real(norm.gamma)
                 + real(norm.beta))
 
     def stored(self, name, scores, step):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..code_digest import digest as code_digest
 from ..prediction import predictor

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..cli import UserError, one_line, whole_file
 from ..code_digest import digest

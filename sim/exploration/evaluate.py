@@ -15,7 +15,8 @@ from golden.common.config import AcceleratorConfig
 from golden.common.config_file import core_from_table
 from golden.core.program import Program
 from golden.cycles.timing import Timing, timing
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 
 from ..cli import UserError, one_line
 from ..code_digest import digest

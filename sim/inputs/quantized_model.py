@@ -178,7 +178,7 @@ def _optional(kind):
     return None
 
 
-_MAY_LACK = {"coarse", "prefix", "classified"}
+_MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre"}
 """What a network, its sizes and a block may do without, and files of older versions do: it has the
 value that it has by default."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from golden.common.formats import COEFFICIENT, GAIN, LAMBDA, PROJECTION
-from golden.network.network import BLOCK_SITES, VitShape
+from golden.network.shape import BLOCK_SITES, VitShape
 
 from ..ptq import dynamic
 from ..ptq.export import ResidualFormat

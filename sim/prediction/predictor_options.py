@@ -2,7 +2,7 @@
 
 import argparse
 
-from golden.network.network import VitShape
+from golden.network.shape import VitShape
 
 from ..cli import UserError, positive, up_to
 

@@ -12,7 +12,9 @@ from functools import lru_cache
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.cycles import memory_model, timing
-from golden.network.network import BLOCK_SITES, Network, Precision, Tap, VitShape
+from golden.network.network import Network, Tap
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from ..compiler import DoesNotFit, compile_with_room

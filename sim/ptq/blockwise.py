@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from golden.common.formats import LAMBDA
-from golden.network.network import HEAD, Precision
+from golden.network.precision import HEAD, Precision
 
 from . import observers, rounding
 from .export import Quantized, Ranges
@@ -182,6 +182,8 @@ class _Calibration:
                        self.map(lambda x: x @ reference.weights["patch"], patches))
         wanted, found = self.map(reference.embed, self.batches), self.map(twin.embed, self.batches)
         self._saw(residual=wanted)
+        if "norm_pre" in twin.weights:
+            self._saw(embedding=self.map(reference.embedded, self.batches))
         for index in progress(list(range(shape.depth)), "Calibrating"):
             if index < self.done:
                 wanted = self._pass(reference, index, wanted)

@@ -14,7 +14,9 @@ import numpy as np
 
 from golden.common.formats import LAMBDA, IntFormat
 from golden.common.jit import kernel
-from golden.network.network import Network, Precision, VitShape
+from golden.network.network import Network
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 
 BINS = 1024
 SHARE = 0.9999

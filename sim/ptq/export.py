@@ -8,16 +8,8 @@ import torch
 
 from golden.common import formats
 from golden.common.formats import LAMBDA
-from golden.network.network import (
-    GELU_POINT,
-    POINT_LIMIT,
-    Block,
-    Linear,
-    Network,
-    Norm,
-    Precision,
-    Tap,
-)
+from golden.network.network import GELU_POINT, POINT_LIMIT, Block, Linear, Network, Norm, Tap
+from golden.network.precision import Precision
 from golden.results import gelu
 from golden.rows import layernorm
 from golden.rows.layernorm import COARSE
@@ -44,12 +36,14 @@ class Quantized:
 @dataclass(frozen=True)
 class Ranges:
     """Largest magnitudes in calibration: of each channel of the residual stream, float tensor
-    (dim,); of queries, keys and values before they are quantized; and of the logits.
+    (dim,); of queries, keys and values before they are quantized; of the logits; and of the
+    embedding, if a LayerNorm is between it and the residual stream.
     """
 
     residual: torch.Tensor
     qkv: float
     logits: float
+    embedding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,7 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
     shape = source.shape
     stream = residual_format(ranges.residual)
     residual, qkv, logits = stream.points, point(ranges.qkv), point(ranges.logits)
+    embedded = residual if source.norm_pre is None else point(ranges.embedding)
 
     def layer(name: str, part: Affine, fraction, offset: float = 0.0) -> Linear:
         quantized = weights[name]
@@ -166,10 +161,20 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         epsilon=layernorm.epsilon_units(source.epsilon, shape.dim, stream.point),
         score_exponent=round(LAMBDA.one * math.log2(math.log2(math.e)
                                                     / math.sqrt(shape.head_dim))),
-        patch=layer("patch", source.patch, residual),
-        embedding=_round(source.embedding, residual, formats.ACT16).astype(np.int16),
+        patch=layer("patch", source.patch, embedded),
+        embedding=_round(source.embedding, embedded, formats.ACT16).astype(np.int16),
         blocks=tuple(blocks), norm=_norm(source.norm), head=layer("head", source.head, logits),
-        scales=scales, taps=taps, coarse=stream.coarse)
+        scales=scales, taps=taps, coarse=stream.coarse, **_first(source, stream, embedded))
+
+
+def _first(source: FloatVit, stream: ResidualFormat, embedded) -> dict:
+    """Return the fields of the LayerNorm before the blocks, if there is one."""
+    if source.norm_pre is None:
+        return {}
+    smaller = torch.exp2(torch.as_tensor(stream.points - np.asarray(stream.point)).double())
+    norm = _norm(Affine(source.norm_pre.weight * smaller, source.norm_pre.bias * smaller))
+    return {"norm_pre": norm,
+            "epsilon_pre": layernorm.epsilon_units(source.epsilon, source.shape.dim, embedded)}
 
 
 def _round(values: torch.Tensor, fraction, fmt: formats.IntFormat) -> np.ndarray:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import torch
 
-from golden.network.network import BLOCK_SITES, Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES, VitShape
 from golden.results import gelu
 
 from .source import FloatVit

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from golden.common.formats import LAMBDA
-from golden.network.network import HEAD, Network, Precision
+from golden.network.network import Network
+from golden.network.precision import HEAD, Precision
 
 from ..prediction import predictor as prediction
 from . import blockwise, export, fold, train

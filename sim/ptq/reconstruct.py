@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from golden.common.formats import LAMBDA, IntFormat
-from golden.network.network import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES
 
 from .export import Quantized
 from .source import LAYERS, FloatVit

@@ -3,7 +3,7 @@
 Weights are ``(inputs, outputs)``. What the integer network has no operation for is folded first:
 the normalisation of pixels into the patch embedding, LayerScale into the layer before it. The two
 heads of a distilled network, whose logits timm averages, become one that takes both tokens side by
-side.
+side. Without a head, the class token's features are what comes out.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from golden.common.config import CORES
-from golden.network.network import VitShape
+from golden.network.shape import VitShape
 
 from ..cli import UserError, one_line
 from ..inputs.models import Preprocessing
@@ -68,6 +68,8 @@ class FloatVit:
         1 for hidden units whose values are taken ``2**COARSE`` times smaller behind GELU
         (:data:`golden.results.gelu.COARSE`), which their weights in ``fc2`` make up for; None if
         there are none.
+    norm_pre
+        A LayerNorm of the embedded tokens, before the blocks; None if there is none.
     """
 
     shape: VitShape
@@ -78,11 +80,14 @@ class FloatVit:
     norm: Affine
     head: Affine
     coarse: torch.Tensor | None = None
+    norm_pre: Affine | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor by name, like ``blocks.3.fc1.weight``."""
         found = {"embedding": self.embedding}
         parts = {"patch": self.patch, "norm": self.norm, "head": self.head}
+        if self.norm_pre is not None:
+            parts["norm_pre"] = self.norm_pre
         for index, block in enumerate(self.blocks):
             parts |= {f"blocks.{index}.{name}": part for name, part in block.items()}
         for name, part in parts.items():
@@ -96,7 +101,8 @@ class FloatVit:
 
         return FloatVit(self.shape, self.epsilon, twin(self.patch), self.embedding.clone(),
                         [{name: twin(part) for name, part in block.items()}
-                         for block in self.blocks], twin(self.norm), twin(self.head), self.coarse)
+                         for block in self.blocks], twin(self.norm), twin(self.head), self.coarse,
+                        self.norm_pre and twin(self.norm_pre))
 
 
 def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> FloatVit:
@@ -119,7 +125,8 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         embedding[shape.tokens - len(places):] += places  # no_embed_class: patches only
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
-                        blocks, _norm(model.norm), _head(model))
+                        blocks, _norm(model.norm), _head(model),
+                        norm_pre=_norm(model.norm_pre) if _is_norm(model.norm_pre) else None)
 
 
 def sizes(model: nn.Module) -> VitShape:
@@ -128,7 +135,8 @@ def sizes(model: nn.Module) -> VitShape:
     return VitShape(
         image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
         dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
-        hidden=first.mlp.fc1.out_features, classes=model.head.out_features,
+        hidden=first.mlp.fc1.out_features,
+        classes=getattr(model.head, "out_features", model.embed_dim),
         prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1)
 
 
@@ -158,12 +166,14 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         yield "there must be a learned position embedding"
     if getattr(model, "attn_pool", None) is not None:
         yield "attention pooling is missing"
-    for part in ("norm_pre", "fc_norm"):
-        if type(getattr(model, part)) is not nn.Identity:
-            yield f"{part} is not supported"
+    if type(model.fc_norm) is not nn.Identity:
+        yield "fc_norm is not supported"
+    if not (type(model.norm_pre) is nn.Identity or _is_norm(model.norm_pre)):
+        yield "the norm before the blocks must be a LayerNorm with weight and bias"
     for head in (model.head, *([model.head_dist] if type(model) is _DISTILLED else [])):
-        if type(head) is not nn.Linear:
-            yield "there must be a linear head"
+        if type(head) is not nn.Linear and not (type(head) is nn.Identity and head is model.head
+                                                and type(model) is not _DISTILLED):
+            yield "there must be a linear head, or none"
     if not _is_norm(model.norm):
         yield "the last norm must be a LayerNorm with weight and bias"
     if (type(model.patch_embed) is not timm.layers.PatchEmbed
@@ -187,10 +197,10 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
     except ValueError as error:
         yield one_line(error)
         return
-    limit, longest = max(core.max_k for core in CORES.values()), max(
-        shape.hidden, shape.patch_values, shape.classified_dim)
-    if longest > limit:
-        yield f"products of {longest} values are not supported, only of {limit} or fewer"
+    limit = max(core.max_k for core in CORES.values())
+    if shape.classified_dim > limit:
+        yield (f"a head of {shape.classified_dim} values is not supported, only of {limit} or "
+               "fewer")
 
 
 def _missing_in_block(block: nn.Module):
@@ -244,7 +254,11 @@ def _norm(norm: nn.LayerNorm) -> Affine:
 
 
 def _head(model: nn.Module) -> Affine:
-    """Return the classifier: of two heads, half of each one's weights above each other."""
+    """Return the classifier: of two heads, half of each one's weights above each other; of none,
+    what gives the features as they are.
+    """
+    if type(model.head) is nn.Identity:
+        return Affine(torch.eye(model.embed_dim).double(), torch.zeros(model.embed_dim).double())
     if type(model) is not _DISTILLED:
         return _linear(model.head)
     parts = [_linear(head) for head in (model.head, model.head_dist)]

@@ -113,6 +113,8 @@ class _Formats:
             return torch.full((channels,), 2.0**-point(self.ranges.qkv))
         if name == "head":
             return torch.full((channels,), 2.0**-point(self.ranges.logits))
+        if name == "embedding" and "norm_pre" in self.twin.weights:
+            return torch.full((channels,), 2.0**-point(self.ranges.embedding))
         return self.residual.expand(channels)
 
 
@@ -150,13 +152,13 @@ def survey(twin: Twin, ranges: Ranges, pixels: torch.Tensor, batch: int = 16,
         return tell(name, y) if name == "head" else y
 
     twin.linear = linear
-    twin.embed = lambda pixels: tell("embedding", Twin.embed(twin, pixels))
+    twin.embedded = lambda pixels: tell("embedding", Twin.embedded(twin, pixels))
     twin.block = lambda index, *rest: tell(f"blocks.{index}", Twin.block(twin, index, *rest))
     try:
         for part in progress(list(pixels.split(batch)), "Surveying formats"):
             twin(part)
     finally:
-        del twin.linear, twin.embed, twin.block
+        del twin.linear, twin.embedded, twin.block
     found = []
     for name, one in seen.items():
         steps = formats.steps(name, len(one.largest))

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from golden.common.formats import LAMBDA, UINT8, IntFormat
-from golden.network.network import BLOCK_SITES, HEAD, Precision
+from golden.network.precision import HEAD, Precision
+from golden.network.shape import BLOCK_SITES
 from golden.results import gelu
 
 from .source import LAYERS, Affine, FloatVit
@@ -117,6 +118,8 @@ class Twin(nn.Module):
         self.embedding = nn.Parameter(source.embedding.float())
         self.register_buffer("coarse", source.coarse, persistent=False)
         parts = {"patch": source.patch, "norm": source.norm, "head": source.head}
+        if source.norm_pre is not None:
+            parts["norm_pre"] = source.norm_pre
         for index, block in enumerate(source.blocks):
             parts |= {f"{index}_{name}": part for name, part in block.items()}
         self.weights = nn.ParameterDict({name: part.weight.float() for name, part in parts.items()})
@@ -137,7 +140,8 @@ class Twin(nn.Module):
         blocks = [{name: part(f"{index}_{name}") for name in ("norm1", "norm2", *LAYERS)}
                   for index in range(self.shape.depth)]
         return FloatVit(self.shape, self.epsilon, part("patch"), self.embedding.detach().double(),
-                        blocks, part("norm"), part("head"), self.coarse)
+                        blocks, part("norm"), part("head"), self.coarse,
+                        part("norm_pre") if "norm_pre" in self.weights else None)
 
     def weight(self, name: str) -> torch.Tensor:
         """Return the weights of a layer, rounded if they have scales."""
@@ -184,6 +188,11 @@ class Twin(nn.Module):
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """Turn pixels ``uint8 (images, side, side, 3)`` into the residual stream."""
+        x = self.embedded(pixels)
+        return self.norm("norm_pre", x) if "norm_pre" in self.weights else x
+
+    def embedded(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn pixels into tokens, as they are before a LayerNorm that may follow."""
         x = self.patches(pixels) @ self.weight("patch") + self.biases["patch"]
         prefix, places = self.embedding.tensor_split((self.shape.prefix,))
         return torch.cat((prefix.expand(len(pixels), -1, -1), x + places), 1)

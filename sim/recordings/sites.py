@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from golden.common import formats
 from golden.common.formats import IntFormat
-from golden.network.network import BLOCK_SITES, ON_WEIGHT_PORT
+from golden.network.precision import ON_WEIGHT_PORT
+from golden.network.shape import BLOCK_SITES
 
 _PROBS = "probs"
 

@@ -4,13 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.network.network import HEAD, Block, Linear, Network, Norm, Precision, VitShape
+from golden.network.network import Block, Linear, Network, Norm
+from golden.network.precision import HEAD, Precision
+from golden.network.shape import VitShape
 from golden.results import gelu
 from golden.rows import layernorm
 
 SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
 PREFIXES = {"registers": {"prefix": 5}, "distilled": {"prefix": 2, "classified": 2}}
 """Other tokens before the patches than a class token alone."""
+
+LONG = {"hidden": {"hidden": 1056}, "patch": {"image": 40, "patch": 20},
+        "keys": {"image": 68, "patch": 4}}
+"""Products that are taken in parts: of an MLP, of patches, of probabilities and values."""
 
 
 def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape = SHAPE) -> Network:
@@ -42,6 +48,13 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
                    draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
                    linear(shape.classified_dim, shape.classes, 10, 1, HEAD.weight),
                    lambdas.astype(int))
+
+
+def with_norm_pre(made: Network) -> Network:
+    """Return a network with a LayerNorm before the blocks."""
+    dim, draw = made.shape.dim, np.random.default_rng(4)
+    norm = Norm(draw.integers(2000, 6000, dim), draw.integers(-2**21, 2**21, dim), 12)
+    return replace(made, norm_pre=norm, epsilon_pre=1000)
 
 
 def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from golden.common.config import CORES
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from sim import explore
 from sim.compiler import compile_network, compile_with_room
 from sim.compiler.blank import blank_network, default_tap

@@ -35,6 +35,8 @@ FAMILIES = {
     "registers without place": lambda: model(reg_tokens=4, no_embed_class=True, init_values=1e-5),
     "distilled": distilled,
     "any size": lambda: model(dynamic_img_size=True),
+    "features": lambda: model(num_classes=0),
+    "norm before": lambda: model(pre_norm=True),
     "one patch": lambda: model(patch_size=16),
     "many patches": lambda: model(patch_size=2),
 }

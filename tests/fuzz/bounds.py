@@ -52,7 +52,7 @@ def sequential() -> None:
 def results(seed: int, programs: int, mutants: int) -> dict[str, np.ndarray]:
     """Return what a network, random programs and mutants of programs leave, by name."""
     from golden.core.machine import Machine
-    from golden.network.network import Precision
+    from golden.network.precision import Precision
     from golden.network.vit import Vit
     from tests.cases import networks
     from tests.cases.programs import random_program

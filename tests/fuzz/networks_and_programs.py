@@ -14,7 +14,9 @@ from golden.core import program as programs
 from golden.core.machine import Machine
 from golden.core.program import ABOUT, MEMORY, Program, Region
 from golden.core.rules import verify
-from golden.network.network import Precision, Tap, VitShape
+from golden.network.network import Tap
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from golden.prediction.scale_predictor import ScalePredictor
 from sim.cli import UserError

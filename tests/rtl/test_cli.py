@@ -147,11 +147,17 @@ def test_interrupted_build_is_quiet(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def _interruptible():
+    """Take interrupts, which whoever is started in the background of a shell ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_interrupt_from_a_terminal_ends_a_tool_too():
     body = ("import subprocess; print('go', flush=True); "
             "subprocess.run(['sleep', '60'])")
     with subprocess.Popen([sys.executable, "-c", SCRIPT.format(body=body)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=_interruptible) as process:
         assert process.stdout.readline() == "go\n"
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from golden.common.formats import GAIN
-from golden.network.network import Precision, Tap
+from golden.network.network import Tap
+from golden.network.precision import Precision
 from golden.network.vit import Vit
 from golden.prediction import range_unit
 from golden.prediction.scale_predictor import ScalePredictor
@@ -20,7 +21,7 @@ from sim.evaluation import arithmetic_errors, emulator
 from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import PREFIXES, SHAPE, massive, network, pixels
+from tests.cases.networks import LONG, PREFIXES, SHAPE, massive, network, pixels, with_norm_pre
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 UNITS = tuple(emulator.UNITS)
@@ -73,6 +74,19 @@ def test_with_every_unit_of_golden_it_is_golden_at_scales_of_each_image():
     assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
     given = emulator.emulate(made, images, scales=scales, integer=UNITS)
     assert (given == logits).all()
+
+
+@pytest.mark.parametrize("kind", [*LONG, "norm before"])
+def test_others_are_golden_with_every_unit_of_it_and_real_within_the_stated_error(kind):
+    shape = dataclasses.replace(SHAPE, depth=1, **LONG.get(kind, {}))
+    made = network(Precision(8, 8), shape=shape)
+    if kind not in LONG:
+        made = massive(with_norm_pre(made))
+    images = pixels(2, made.shape)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert all(error.beyond == 0 for error in errors.values())
 
 
 @pytest.mark.parametrize("kind", PREFIXES)

@@ -13,7 +13,7 @@ import torch
 
 from golden.common.config import CORES
 from golden.core import program
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import cli, train
 from sim import compile as command
 from sim.compiler import compile_network

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from golden.network import vit
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import run, zoo
 from sim.calibrate import calibrate
 from sim.cli import UserError

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from golden.network.network import VitShape
+from golden.network.shape import VitShape
 from sim import study
 from sim.prediction import predictor
 from tests.cases import shipped

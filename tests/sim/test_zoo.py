@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import train, zoo
 from sim.cli import UserError
 from sim.inputs import models, quantized_model

@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..source import LAYERS, FloatVit
 from .harness import NORMS, Harness, plain, reparameterise

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..source import LAYERS, FloatVit
 from .harness import NORMS, ChooseByPercentile, Harness, plain, reparameterise

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from golden.network.network import HEAD, Precision
+from golden.network.precision import HEAD, Precision
 
 from ..source import FloatVit
 from .harness import Harness, plain
@@ -98,9 +98,9 @@ class FqVit(Harness):
         """Return the width of a point's activations."""
         return HEAD.activations if name.startswith("embed") else super().bits(name)
 
-    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn pixels into the residual stream."""
-        x = super().embed(pixels)
+    def embedded(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn pixels into tokens."""
+        x = super().embedded(pixels)
         first = self.shape.prefix
         patches = torch.cat((torch.zeros_like(x[:, :first]),
                              x[:, first:] - self.embedding[first:]), 1)
@@ -109,6 +109,8 @@ class FqVit(Harness):
 
     def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Apply a LayerNorm to codes of the residual stream."""
+        if name == "norm_pre":  # those networks have none: as it is
+            return super().norm(name, x)
         block, _, which = name.rpartition("_")
         before, after = {
             "norm": (f"{self.shape.depth - 1}_sum2", "head"),

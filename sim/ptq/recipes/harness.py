@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from golden.network.network import HEAD, Precision
+from golden.network.precision import HEAD, Precision
 
 from ..source import LAYERS, FloatVit
 from ..twin import Twin

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 
 from golden.common.formats import INT8
-from golden.network.network import BLOCK_SITES, Precision
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES
 
 from .. import blockwise, export, fold, observers
 from ..source import FloatVit

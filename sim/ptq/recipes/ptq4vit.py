@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..source import LAYERS, FloatVit
 from . import fq_vit

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 
 from ..source import FloatVit
 from .harness import NORMS, ChooseByPercentile, Harness, plain, reparameterise

@@ -7,10 +7,10 @@ import pytest
 
 from golden.common.config import CORES
 from golden.common.formats import Mode
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import LONGEST, VitShape
 from tests.cases.networks import SHAPE, network
 
-LONGEST = max(core.max_k for core in CORES.values())
 
 @pytest.mark.parametrize(("text", "modes", "limits"), [
     ("w8a8", (Mode.W8A8, Mode.W8A8, Mode.W8A8), (-128, 127, 255, 127)),
@@ -54,11 +54,25 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
     assert isinstance(SHAPE, VitShape)
 
 
-@pytest.mark.parametrize("change", [{"hidden": LONGEST + 1}, {"image": 40, "patch": 40}])
-def test_products_that_are_longer_than_any_core_takes_are_refused(change):
-    shape = dataclasses.replace(SHAPE, depth=1, **change)
-    longest = max(shape.hidden, shape.patch_values)
-    with pytest.raises(ValueError, match=f"k must be within 1..{LONGEST}, not {longest}"):
+@pytest.mark.parametrize(("change", "name", "parts"), [
+    ({"hidden": LONGEST}, "hidden_parts", [LONGEST]),
+    ({"hidden": LONGEST + 1}, "hidden_parts", [576, LONGEST + 1]),
+    ({"hidden": 1536}, "hidden_parts", [768, 1536]),
+    ({"hidden": 3 * LONGEST}, "hidden_parts", [LONGEST, 2 * LONGEST, 3 * LONGEST]),
+    ({"image": 64, "patch": 32}, "patch_parts", [11 * 96, 22 * 96, 3072]),
+    ({"image": 27, "patch": 27}, "patch_parts", [9 * 81, 18 * 81, 27 * 81]),
+    ({"image": 64}, "key_parts", [144, 257]),
+    ({"image": 64, "patch": 2}, "key_parts", [208, 416, 624, 832, 1025])])
+def test_long_sums_are_of_parts_that_follow_each_other(change, name, parts):
+    found = getattr(dataclasses.replace(SHAPE, depth=1, **change), name)
+    assert [part.stop for part in found] == parts
+    assert [part.start for part in found] == [0, *parts[:-1]]
+
+
+def test_a_head_that_takes_more_than_any_core_is_refused():
+    shape = dataclasses.replace(SHAPE, depth=1, prefix=400, classified=400)
+    longest = max(core.max_k for core in CORES.values())
+    with pytest.raises(ValueError, match=f"k must be within 1..{longest}, not 4800"):
         network(Precision(4, 4), shape=shape)
 
 

@@ -7,12 +7,14 @@ import pytest
 
 from golden.common import exp2
 from golden.network import vit
-from golden.network.network import BLOCK_SITES, GELU_POINT, HEAD, Precision
+from golden.network.network import GELU_POINT
+from golden.network.precision import HEAD, Precision
+from golden.network.shape import BLOCK_SITES
 from golden.product import mac_array
 from golden.product.mac_array import Activation
 from golden.results import gelu
 from golden.rows import layernorm, softmax
-from tests.cases.networks import PREFIXES, SHAPE, massive, network, pixels
+from tests.cases.networks import LONG, PREFIXES, SHAPE, massive, network, pixels, with_norm_pre
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 
@@ -36,15 +38,20 @@ class Definition:
 
     def __init__(self, made, image, lambdas, step):
         self.made, self.step, self.seen = made, step, {}
-        prefix, classified = made.shape.prefix, made.shape.classified
-        self.scale = dict(zip(SHAPE.site_names(), map(int, lambdas), strict=True))
-        grid = range(SHAPE.grid)
-        rows = np.stack([image[4 * y:4 * y + 4, 4 * x:4 * x + 4].reshape(-1)
+        self.shape = made.shape
+        prefix, classified, edge = made.shape.prefix, made.shape.classified, made.shape.patch
+        self.scale = dict(zip(made.shape.site_names(), map(int, lambdas), strict=True))
+        grid = range(made.shape.grid)
+        rows = np.stack([image[edge * y:edge * (y + 1), edge * x:edge * (x + 1)].reshape(-1)
                          for y in grid for x in grid])
-        acc = mac_array.gemm(rows, made.patch.weight, HEAD.mode, Activation.UNSIGNED)
-        embedded = add(requant(acc, made.patch.exponent), made.patch.bias, made.embedding[prefix:])
+        embedded = self.added("embedding", made.patch, rows, 0, HEAD.mode, made.embedding[prefix:],
+                              made.shape.patch_parts)
         x = self.seen["embedding"] = np.concatenate((made.embedding[:prefix], embedded))
-        for index in range(SHAPE.depth):
+        if made.norm_pre is not None:
+            norm = made.norm_pre
+            u = layernorm.layer_norm(x, norm.gamma, norm.beta, made.epsilon_pre)
+            x = self.seen["begun"] = requant(u, 1024 * (made.residual_point - 10 - norm.point))
+        for index in range(made.shape.depth):
             x = self.block(str(index), made.blocks[index], x)
         a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
         self.seen["logits"] = self.linear("head", made.head, a, HEAD.mode)[0]
@@ -59,9 +66,30 @@ class Definition:
         u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.made.epsilon, self.made.coarse)
         return self.site(name, u, -self.scale[name] - 1024 * (10 + norm.point))
 
-    def linear(self, name, layer, a, mode, *residual, kind=Activation.SIGNED):
-        acc = mac_array.gemm(a, layer.weight, mode, kind)
+    def linear(self, name, layer, a, mode, *residual):
+        acc = mac_array.gemm(a, layer.weight, mode)
         return add(requant(acc, self.scale[name] + layer.exponent), layer.bias, *residual)
+
+    def added(self, name, layer, a, scale, mode, x, parts):
+        """Add the products of parts of the inputs to the residual stream, one after the other."""
+        for number, part in enumerate(parts):
+            if number:
+                self.seen[f"{name}.part{number - 1}"] = x
+            acc = mac_array.gemm(a[:, part], layer.weight[part], mode, Activation.UNSIGNED)
+            x = add(requant(acc, scale + layer.exponent), 0 if number else layer.bias, x)
+        return x
+
+    def mixed(self, index, probs, values, row, kind, book):
+        """Mix the values of a head."""
+        scale, precision = self.scale, self.made.precision
+        v, proj, point = scale[f"{index}.v"], scale[f"{index}.proj"], 1024 * self.made.qkv_point
+        fmt, mixed = precision.site("proj"), 0
+        for part in self.shape.key_parts:
+            acc = mac_array.gemm(probs[:, part], values[part], precision.value_mode, kind, book)
+            if len(self.shape.key_parts) == 1:
+                return requant(acc, (v - proj - row)[:, None], fmt.min, fmt.max)
+            mixed = add(requant(acc, (v - row + point)[:, None]), mixed)
+        return requant(mixed, -proj - point, fmt.min, fmt.max)
 
     def block(self, index, block, x):
         scale, precision, seen = self.scale, self.made.precision, self.seen
@@ -70,7 +98,7 @@ class Definition:
         parts = {}
         for name, part in zip("qkv", np.split(y, 3, axis=1), strict=True):
             site = f"{index}.{name}"
-            parts[name] = self.site(site, part.reshape(len(part), SHAPE.heads, -1)
+            parts[name] = self.site(site, part.reshape(len(part), self.shape.heads, -1)
                                     .transpose(1, 0, 2), -scale[site] - 1024 * 10)
         mixed = []
         for q, k, v in zip(parts["q"], parts["k"], parts["v"], strict=True):
@@ -79,14 +107,11 @@ class Definition:
                         + self.made.score_exponent + 1024 * 10)
             if self.step:
                 p, row = softmax.softmax_codes(s, self.step)
-                acc = mac_array.gemm(p, v, precision.value_mode, Activation.CODE,
-                                     softmax.codebook(self.step))
+                kind, book = Activation.CODE, softmax.codebook(self.step)
             else:
                 p, row = softmax.softmax(s)
-                acc = mac_array.gemm(p, v, precision.value_mode, Activation.UNSIGNED)
-            fmt = precision.site("proj")
-            mixed.append(requant(acc, (scale[f"{index}.v"] - scale[f"{index}.proj"] - row)[:, None],
-                                 fmt.min, fmt.max))
+                kind, book = Activation.UNSIGNED, None
+            mixed.append(self.mixed(index, p, v, row, kind, book))
         a = seen[f"{index}.proj"] = np.concatenate(mixed, axis=1)
         x = seen[f"{index}.attended"] = self.linear(f"{index}.proj", block.proj, a,
                                                     precision.mode, x)
@@ -95,8 +120,8 @@ class Definition:
         flags = None if block.coarse is None else np.tile(block.coarse, len(t))
         g = seen[f"{index}.gelu"] = gelu.gelu(t.ravel(), flags).reshape(t.shape)
         a = self.site(f"{index}.fc2", g, -scale[f"{index}.fc2"] - 1024 * 10)
-        x = seen[f"{index}.x"] = self.linear(f"{index}.fc2", block.fc2, a, precision.mode, x,
-                                             kind=Activation.UNSIGNED)
+        x = seen[f"{index}.x"] = self.added(f"{index}.x", block.fc2, a, scale[f"{index}.fc2"],
+                                            precision.mode, x, self.shape.hidden_parts)
         return x
 
 
@@ -110,6 +135,18 @@ def test_every_tensor_is_that_of_the_definition(bits, step):
 def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
     shape = replace(SHAPE, **PREFIXES[kind])
     check_definition(network(Precision.parse(bits), shape=shape), 0)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_behind_a_norm_before_the_blocks_is_that_of_the_definition(bits):
+    check_definition(massive(with_norm_pre(network(Precision.parse(bits)))), 0)
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+def test_every_tensor_of_products_in_parts_is_that_of_the_definition(bits, step, kind):
+    shape = replace(SHAPE, depth=1, **LONG[kind])
+    check_definition(network(Precision.parse(bits), step, shape=shape), step, images=1)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
@@ -133,21 +170,22 @@ def test_massive_activations_pass_gelu(bits):
     assert np.abs(seen["1.x"][..., channel]).max() * 2.0**-point > 20 * others.max()
 
 
-def check_definition(made, step):
-    images = pixels(3)
+def check_definition(made, step, images=3):
+    count, images = images, pixels(images, made.shape)
     draw = np.random.default_rng(3)
-    lambdas = made.scales + draw.integers(-300, 300, (3, SHAPE.sites))
+    lambdas = made.scales + draw.integers(-300, 300, (count, made.shape.sites))
     seen = {}
     result = vit.Vit(made).run(images, scales=lambdas, watch=seen.__setitem__)
     assert (result.scales == lambdas).all()
-    for image in range(3):
+    for image in range(count):
         wanted = Definition(made, images[image], lambdas[image], step).seen
         assert set(wanted) < set(seen)
         for name, tensor in wanted.items():
             found = seen[name][image]
             np.testing.assert_array_equal(found.reshape(tensor.shape), tensor, err_msg=name)
         assert (result.logits[image] == wanted["logits"]).all()
-    for name in ("0.qkv", "1.q", "1.fc1", "1.fc2", "1.proj", "logits"):
+    last = made.shape.depth - 1
+    for name in ("0.qkv", *(f"{last}.{kind}" for kind in ("q", "fc1", "fc2", "proj")), "logits"):
         assert len(np.unique(seen[name])) > 3, f"{name} is nearly constant"
 
 

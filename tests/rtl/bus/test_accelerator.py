@@ -13,7 +13,7 @@ from golden.common.config import CORES
 from golden.core.machine import Machine
 from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.cycles.timing import timing
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.soc.register_files import FILES
 from golden.soc.system import System
 from rtl.bus.accelerator import AxiAccelerator, WishboneAccelerator

@@ -13,7 +13,7 @@ from golden.core.machine import Machine
 from golden.core.program_header import c_header
 from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.cycles.timing import timing
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.soc.register_files import c_header as registers_header
 from golden.soc.registers import ErrorSource
 from golden.soc.system import System

@@ -7,7 +7,7 @@ import pytest
 
 from golden.common.config import CORES
 from golden.cycles.timing import timing
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.board import __main__ as command
 from sim.board.simulated import MEMORY
 from sim.compiler import compile_network

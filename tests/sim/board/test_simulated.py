@@ -12,7 +12,7 @@ from golden.core.isa import Opcode, make
 from golden.core.machine import Machine
 from golden.core.program import Program, Region, align, payload_bytes
 from golden.cycles.timing import timing
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.network.vit import Vit
 from golden.soc.link import BLOCK, Status
 from golden.soc.registers import REGISTERS, ErrorSource

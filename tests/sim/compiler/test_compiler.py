@@ -11,12 +11,14 @@ import torch
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.exp2 import exp2
 from golden.core import isa, program
-from golden.core.isa import INSTRUCTION_BYTES, Opcode
+from golden.core.isa import INSTRUCTION_BYTES, Opcode, Source
 from golden.core.machine import Machine
 from golden.core.program import ProgramError
 from golden.core.rules import verify
 from golden.memory import scratchpad
-from golden.network.network import Precision, Tap, VitShape
+from golden.network.network import Tap
+from golden.network.precision import Precision
+from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
 from golden.network.vit import Vit
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 from golden.results import gelu
@@ -26,7 +28,7 @@ from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import PREFIXES, massive, network, pixels
+from tests.cases.networks import LONG, PREFIXES, massive, network, pixels, with_norm_pre
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -94,6 +96,29 @@ def test_tokens_of_other_prefixes(bits, config, kind):
     tapped = with_tap(made, shape)
     assert len(np.unique(Vit(tapped).run(images).scales, axis=0)) == len(images)
     compare(tapped, config, images)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_a_norm_before_the_blocks(bits):
+    made = massive(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)))
+    assert {"embedding", "begun", "0.qkv", "1.x", "logits"} <= compare(
+        with_tap(made, SHAPE), SMALL, pixels(2, SHAPE))
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize(("bits", "step", "config"), [("w8a8", 0, CORES["8x16"]),
+                                                      ("w4a4", 512, WIDE)],
+                         ids=["8x16 w8a8", "4x8 w4a4"])
+def test_products_in_parts(bits, step, config, kind):
+    shape = replace(SHAPE, depth=1, **LONG[kind])
+    made, images = network(Precision.parse(bits), step, shape=shape), pixels(1, shape)
+    part = {"hidden": "0.x.part0", "patch": "embedding", "keys": "0.proj"}[kind]
+    assert {part, "0.x", "0.attended", "head", "logits"} <= compare(made, config, images)
+    wide = [op for _, op in compile_network(made, config).instructions()
+            if op.opcode is Opcode.PATCHES or op.opcode is Opcode.GEMM]
+    assert max(op.k for op in wide) <= LONGEST
+    assert max(op.k for op in wide if op.opcode is Opcode.GEMM and op.weights == Source.VALUES
+               ) <= LONGEST_KEYS
 
 
 @pytest.mark.parametrize(("side", "patch"), [(10, 5), (14, 7), (12, 2), (9, 1)])
@@ -166,12 +191,12 @@ def test_deit_small_in_blocks():
 
 
 @pytest.mark.parametrize(("shape", "config", "message"), [
-    ({}, {"sram_kib": 1},
-     r"scratchpad must have 2 KiB .* has 1: 1 KiB are missing for 0\.\w+(\.0@0)? beside"),
-    ({}, {"key_words": 16}, r"tokens must be 16 \(key_words\) or fewer, not 17"),
+    ({"image": 32}, {"sram_kib": 1},
+     r"scratchpad must have 4 KiB .* has 1: 3 KiB are missing for 0\.probs\.0@0 beside"),
+    ({}, {"key_words": 16}, r"keys mixed at once must be 16 \(key_words\) or fewer, not 17"),
     ({"dim": 36, "heads": 3}, {"rows": 8, "cols": 8, "lanes": 8},
      r"dim must be a multiple of 8 \(lanes\), not 36"),
-    ({}, {"max_k": 64}, r"hidden must be 64 \(max_k\) or fewer, not 72"),
+    ({}, {"max_k": 64}, r"hidden channels at once must be 64 \(max_k\) or fewer, not 72"),
     ({}, {"max_sites": 10}, "scale file must have 16 slots or more .* but max_sites is 10"),
     ({"image": 15, "patch": 5}, {"rows": 8, "cols": 8, "lanes": 8, "bus_bytes": 8},
      r"bytes in a row of a patch must be a multiple of 8 \(bus_bytes\), not 20"),

@@ -10,21 +10,23 @@ from golden.core.isa import Opcode, Source
 from golden.core.machine import Machine
 from golden.cycles.memory_model import USUAL
 from golden.cycles.timing import cycles
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from sim import compile as compile_command
 from sim.compiler import DoesNotFit, compile_network, compiler
 from sim.compiler.plan import Plan, blocks, finer, kinds, plan_line
 from sim.estimation.program_costs import estimate_program
 from sim.inputs import quantized_model
-from tests.cases.networks import PREFIXES, network, pixels
+from tests.cases.networks import LONG, PREFIXES, network, pixels, with_norm_pre
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
 SMALL = CORES["4x4"]
-PLANS = [Plan(patches, attention, mlp, heads, residual)
+PLANS = [Plan(patches, attention, mlp, heads, residual, normed)
          for patches, attention, mlp in ((1, 2, 1), (2, 1, 3), (4, 5, 5))
-         for heads in (False, True) for residual in (False, True)]
+         for heads in (False, True)
+         for residual, normed in ((False, False), (True, False), (True, True))]
 
 
 def planned(made, plan, config=SMALL):
@@ -38,9 +40,25 @@ def planned(made, plan, config=SMALL):
 def test_every_plan_gives_the_logits_of_the_network(bits, step, prefix):
     shape = replace(SHAPE, **prefix)
     made, image = network(Precision.parse(bits), step, shape=shape), pixels(1, shape)
+    check_plans(made, image)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_a_norm_before_the_blocks_can_be_planned(bits):
+    check_plans(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), pixels(1, SHAPE))
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_products_in_parts_can_be_planned(kind):
+    shape = replace(SHAPE, depth=1, **LONG[kind])
+    made, image = network(Precision(8, 8), shape=shape), pixels(1, shape)
+    check_plans(made, image, replace(SMALL, sram_kib=512, max_k=2048, key_words=256))
+
+
+def check_plans(made, image, config=SMALL):
     wanted = Vit(made).run(image).logits[0]
     for plan in PLANS:
-        machine = Machine(planned(made, plan), image[0])
+        machine = Machine(planned(made, plan, config), image[0])
         machine.run()
         assert (machine.logits == wanted).all(), plan
 

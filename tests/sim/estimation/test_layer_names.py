@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from golden.common.config import CORES
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.compiler import compile_network, compile_with_room
 from sim.compiler.blank import blank_network, default_tap, shape_of
 from sim.estimation import program_report

@@ -13,7 +13,7 @@ from golden.common.config import CORES
 from golden.core.isa import Opcode, make
 from golden.cycles import timing
 from golden.cycles.memory_model import MemoryModel
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import estimate as command
 from sim.compiler import compile_network
 from sim.compiler.blank import blank_network, default_tap, shape_of
@@ -283,10 +283,10 @@ def test_a_large_array_has_a_core_of_its_own(run):
 
 
 @pytest.mark.parametrize(("argv", "reason"), [
-    (["--array", "4x4"], "tokens must be 128 (key_words) or fewer, not 197"),
+    (["--array", "4x4"], "keys mixed at once must be 128 (key_words) or fewer, not 197"),
     (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
     (["--model", "mixer_s16_224"], "only timm's VisionTransformer is supported, not MlpMixer"),
-    (["--model", "vit_b"], "hidden must be 2048 (max_k) or fewer, not 3072"),
+    (["--model", "vit_huge_patch14_224"], "dim must be within 1..1024, not 1280"),
     (["--config", "tiny.toml"], "the scratchpad must have")])
 def test_what_cannot_be_compiled_has_the_generic_mapping(run, argv, reason, monkeypatch, tmp_path):
     monkeypatch.setattr(command, "workload_of", traced)

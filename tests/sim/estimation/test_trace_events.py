@@ -8,7 +8,7 @@ import pytest
 
 from golden.common.config import CORES
 from golden.cycles.memory_model import USUAL, MemoryModel
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import estimate, simulate
 from sim.compiler import compile_network
 from sim.estimation.program_costs import estimate_program

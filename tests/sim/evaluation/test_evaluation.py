@@ -9,7 +9,7 @@ import distributed
 import numpy as np
 import pytest
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim import code_digest
 from sim.cli import UserError
 from sim.evaluation import chunks, dask_cluster, evaluation, preparation

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.network.vit import Vit
 from sim.evaluation.methods import METHODS, Bench
 from sim.prediction import predictor

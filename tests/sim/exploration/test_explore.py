@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from golden.common.config import CORES
 from golden.common.config_file import core_from_table
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from sim import explore
 from sim.cli import UserError
 from sim.compiler import DoesNotFit, compile_network

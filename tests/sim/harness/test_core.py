@@ -12,7 +12,8 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
 from golden.cycles import memory_model, timing
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from sim import calibrate
 from sim import run as run_command
@@ -21,7 +22,7 @@ from sim.compiler import compile_network
 from sim.harness import checked_run, verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import PREFIXES, massive, network, pixels
+from tests.cases.networks import LONG, PREFIXES, massive, network, pixels, with_norm_pre
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -69,6 +70,22 @@ def test_tokens_of_other_prefixes(bits, kind):
     made = with_tap(network(Precision.parse(bits), shape=shape), shape)
     result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
     program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_a_norm_before_the_blocks(bits):
+    run(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), CONFIGS["4x4"],
+        pixels(1, SHAPE)[0])
+
+
+@pytest.mark.parametrize("kind", LONG)
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+def test_products_in_parts(bits, step, kind):
+    shape = replace(SHAPE, depth=1, **LONG[kind])
+    made = network(Precision.parse(bits), step, shape=shape)
+    result = run(made, CONFIGS["4x8"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x8"])
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from golden.common.config import CORES
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from rtl.build import MissingTool, find_tool
 from sim.compiler import compile_network
 from sim.harness import verilator

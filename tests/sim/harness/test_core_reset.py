@@ -10,7 +10,7 @@ import pytest
 from golden.common.config import CORES
 from golden.core.isa import INSTRUCTION_BYTES, Opcode, Status, make
 from golden.core.program import Program, ProgramError, Region, align
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.expected import golden_run

@@ -4,7 +4,7 @@ import pytest
 
 from golden.core.isa import Opcode
 from golden.cycles import timing
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.compiler.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.disturbance import Disturbance

@@ -9,7 +9,8 @@ from golden.common.config import CORES
 from golden.core.isa import Opcode
 from golden.cycles import prediction_cycles, product_cycles, timing
 from golden.cycles.memory_model import IDEAL, MemoryModel
-from golden.network.network import Precision, VitShape
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from rtl.common.exp2 import Exp2
 from rtl.common.log2 import Log2
 from rtl.core.core import COUNTERS, Core

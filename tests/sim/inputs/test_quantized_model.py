@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from golden.network import vit
-from golden.network.network import Linear, Network, Precision, Tap
+from golden.network.network import Linear, Network, Tap
+from golden.network.precision import Precision
 from sim.cli import UserError
 from sim.inputs import models, quantized_model
 from sim.inputs.model_lookup import preprocessing_of_model

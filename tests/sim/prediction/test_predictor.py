@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from golden.network.network import VitShape
+from golden.network.shape import VitShape
 from sim.prediction import predictor
 from sim.prediction.predictor import Options
 

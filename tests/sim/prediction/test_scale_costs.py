@@ -6,7 +6,9 @@ import pytest
 from golden.core.isa import Opcode
 from golden.cycles.memory_model import USUAL
 from golden.cycles.timing import timing
-from golden.network.network import Precision, Tap, VitShape
+from golden.network.network import Tap
+from golden.network.precision import Precision
+from golden.network.shape import VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 from sim.compiler import compile_with_room
 from sim.evaluation import preparation

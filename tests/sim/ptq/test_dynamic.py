@@ -5,7 +5,7 @@ import pytest
 
 from golden.common.formats import IntFormat
 from golden.network import vit
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import dynamic
 from tests.cases.networks import SHAPE, network, pixels
 

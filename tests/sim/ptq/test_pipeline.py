@@ -8,7 +8,7 @@ import torch
 
 from golden.common.formats import IntFormat
 from golden.network import vit
-from golden.network.network import HEAD, Precision
+from golden.network.precision import HEAD, Precision
 from golden.results import gelu
 from golden.rows.layernorm import COARSE
 from sim.cli import UserError

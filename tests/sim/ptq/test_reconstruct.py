@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from golden.common.formats import LAMBDA, IntFormat
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import blockwise, pipeline, source
 from sim.ptq.reconstruct import TOWARDS, Mix, Reconstruction, Rounding, reconstruct
 from sim.ptq.source import LAYERS

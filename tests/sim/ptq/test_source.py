@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from golden.network.network import HEAD
+from golden.network.precision import HEAD
 from sim.cli import UserError
 from sim.inputs import models
 from sim.inputs.torchvision_compat import timm
@@ -35,7 +35,6 @@ def test_the_parts_put_together_give_the_logits_of_timm(family):
     ({"global_pool": "max"}, "maximum pooling is missing"),
     ({"global_pool": "map"}, "attention pooling is missing"),
     ({"global_pool": ""}, "the output of all tokens is missing"),
-    ({"pre_norm": True}, "norm_pre is not supported"),
     ({"fc_norm": True}, "fc_norm is not supported"),
     ({"final_norm": False}, "the last norm must be a LayerNorm with weight and bias"),
     ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
@@ -43,7 +42,6 @@ def test_the_parts_put_together_give_the_logits_of_timm(family):
     ({"scale_attn_norm": True}, "block 0: attention with norm is not supported"),
     ({"scale_mlp_norm": True}, "block 0: MLP Mlp is not supported"),
     ({"mlp_layer": timm.layers.SwiGLUPacked}, "block 0: MLP GluMlp is not supported"),
-    ({"num_classes": 0}, "there must be a linear head"),
     ({"in_chans": 1}, "images must have three colours"),
     ({"img_size": (16, 32)}, "images and patches must be square"),
     ({"act_layer": nn.SiLU}, "activation SiLU"),

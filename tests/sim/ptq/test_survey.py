@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from golden.common.formats import ACT16
-from golden.network.network import GELU_POINT, Precision
+from golden.network.network import GELU_POINT
+from golden.network.precision import Precision
 from sim.ptq import export, pipeline, source, survey
 from sim.ptq.twin import Twin
 from tests.cases import vits

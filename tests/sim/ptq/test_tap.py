@@ -6,7 +6,7 @@ import torch
 
 from golden.common.formats import LAMBDA
 from golden.network import vit
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from golden.prediction import range_unit, scale_predictor
 from sim.prediction import predictor
 from sim.ptq import pipeline, source, train

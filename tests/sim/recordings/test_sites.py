@@ -1,6 +1,7 @@
 import pytest
 
-from golden.network.network import BLOCK_SITES, Precision
+from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES
 from sim.recordings.sites import CODED, SITES
 
 

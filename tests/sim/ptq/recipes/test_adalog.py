@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import source
 from sim.ptq.recipes import adalog, harness, search
 from sim.ptq.recipes.quantizers import AdaLog, LogSqrt2, covering

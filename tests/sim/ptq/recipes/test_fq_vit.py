@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import source
 from sim.ptq.recipes import fq_vit
 from tests.cases import vits

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import source
 from sim.ptq.recipes import ptq4vit, search
 from sim.ptq.recipes.harness import Harness

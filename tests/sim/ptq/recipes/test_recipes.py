@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import source
 from sim.ptq.recipes import RECIPES
 from sim.ptq.recipes.harness import Harness

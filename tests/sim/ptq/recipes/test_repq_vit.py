@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from golden.network.network import Precision
+from golden.network.precision import Precision
 from sim.ptq import source
 from sim.ptq.recipes import harness, repq_vit
 from sim.ptq.recipes.harness import Harness
