@@ -12,7 +12,7 @@ def dark(image: np.ndarray, severity: int, draw: np.random.Generator) -> np.ndar
 
 
 def brightness(image: np.ndarray, severity: int, draw: np.random.Generator) -> np.ndarray:
-    """Add to the value of HSV, that is, to the largest colour; the others keep their proportion."""
+    """Add to the largest colour, the value of HSV, and multiply the others by as much."""
     value = image.max(-1, keepdims=True)
     brighter = np.minimum(value + (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1], 1)
     return np.where(value > 0, image * brighter / np.where(value > 0, value, 1), brighter)
