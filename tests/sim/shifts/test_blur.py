@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sim.shifts import blur
 
@@ -57,6 +58,18 @@ def test_zoom_keeps_the_middle():
     assert larger.shape == ramp.shape
     assert larger[50, 0] == pytest.approx(50, abs=0.5)
     np.testing.assert_allclose(np.diff(larger[:, 0]), 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("factor", [*np.arange(1, 1.31, 0.03), 2, 2.5, 3, 4, 4.5])
+def test_zoom_is_that_of_scipy(factor):
+    image = np.random.default_rng(1).random((224, 224))
+    kept = int(np.ceil(224 / factor))
+    first = (224 - kept) // 2
+    inner = image[first:first + kept, first:first + kept]
+    larger = ndimage.zoom(inner, factor, order=1)
+    trim = (len(larger) - 224) // 2
+    np.testing.assert_allclose(blur.zoomed(image, factor),
+                               larger[trim:trim + 224, trim:trim + 224], atol=1e-9)
 
 
 @pytest.mark.parametrize("factor", [1.01, 1.1, 1.24, 2.5, 3, 4.5])

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from skimage import color
 
+from sim.shifts import tone
 from sim.shifts.shift import Shift
+from tests.cases.photographs import photographs
 
 IMAGE = np.array([[[200, 100, 50], [0, 0, 0]], [[255, 255, 255], [60, 60, 60]]], np.uint8)
 
@@ -50,3 +53,17 @@ def test_gray_becomes_red_as_in_imagenet_c():
 @pytest.mark.parametrize(("severity", "factor"), [*enumerate((0.6, 0.4, 0.25, 0.15, 0.1), 1)])
 def test_dark_has_its_factors(severity, factor):
     assert changed("dark", severity)[1][0] == [round(255 * factor)] * 3
+
+
+@pytest.mark.parametrize(("family", "channel", "changes"), [
+    (tone.brightness, 2, [(1, 0.1), (1, 0.2), (1, 0.3), (1, 0.4), (1, 0.5)]),
+    (tone.saturate, 1, [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)])])
+def test_colours_are_those_of_a_way_through_hsv(family, channel, changes):
+    image = photographs()[1] / 255
+    image[:8] = image[:8, :, :1]  # gray
+    image[0] = 0
+    for severity, (factor, more) in enumerate(changes, 1):
+        hsv = color.rgb2hsv(image)
+        hsv[..., channel] = np.clip(hsv[..., channel] * factor + more, 0, 1)
+        made = family(image, severity, None)
+        np.testing.assert_allclose(made, color.hsv2rgb(hsv), atol=1e-12)
