@@ -78,7 +78,9 @@ def _print(title: str, columns: list[str], rows: list[ShiftRow], cells: list,
     heads, names = [_heading(column) for column in columns], [_name(row) for row in rows]
     widths = [max(map(_wide, column)) for column in zip(heads, *cells, strict=True)]
     first = max(map(cell_len, ["method", *names]))
-    for number, part in enumerate(_parts(widths, console.width - first)):
+    last = columns.index("mean")
+    units = [*([number] for number in range(last)), [*range(last, len(columns))]]
+    for number, part in enumerate(_parts(units, widths, console.width - first)):
         lines, bits = [], None
         for row, name, own in zip(rows, names, cells, strict=True):
             if row.bits not in (bits, row.method):
@@ -87,20 +89,24 @@ def _print(title: str, columns: list[str], rows: list[ShiftRow], cells: list,
             lines.append([name, *(own[place] for place in part)])
         if number:
             console.print()
-        show(console, table_of(title if number == 0 else f"{title}, further", [
-            "method", *(heads[place] for place in part)], lines, console.width, cut=False,
-            title_style="bold green"))
+        console.print(Text(f"{title}, further" if number else title, style="bold green"))
+        show(console, table_of("", ["method", *(heads[place] for place in part)], lines,
+                               console.width, cut=False))
 
 
-def _parts(widths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Give numbers of columns that have room beside each other, two blanks before each."""
+def _parts(units: Sequence[list[int]], widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Give numbers of columns that have room beside each other, two blanks before each.
+
+    Columns of a unit stay together.
+    """
     part, left = [], room
-    for number, width in enumerate(widths):
-        if part and left < width + 2:
+    for unit in units:
+        wide = sum(widths[number] + 2 for number in unit)
+        if part and left < wide:
             yield part
             part, left = [], room
-        part.append(number)
-        left -= width + 2
+        part += unit
+        left -= wide
     yield part
 
 

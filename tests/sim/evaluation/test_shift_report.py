@@ -49,6 +49,10 @@ def test_any_number_of_shifts_fits(shifts, width):
     text = _printed(rows, width)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "…" not in text
+    heads = [line.split() for line in text.splitlines() if " worst " in f"{line} "]
+    assert [head[-3:] for head in heads if head[0] == "method"] == [["mean", "worst", "at"]]
+    assert all(line.startswith(("top-1 of shifted images, per cent", "Points of top-1 to the"))
+               for line in text.splitlines() if "top-1" in line)
     mine = [cell for line in text.splitlines() if line.startswith("fp32") for cell in
             line.split()[1:]]
     assert mine == ["79.5", *(f"{cell.share:.1f}" for cell in rows[0].cells),
