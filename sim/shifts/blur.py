@@ -21,7 +21,10 @@ def defocus_blur(image: np.ndarray, severity: int, draw: np.random.Generator) ->
 
 
 def _disk(radius: int, alias: float) -> np.ndarray:
-    """Return a disk of sum 1, its edge smoothed by a Gaussian of three or five taps."""
+    """Return a disk, its edge smoothed by a Gaussian of three or five taps.
+
+    Its sum is 1, where the published code's of radius 8 and 10 are 1.3 and 1.1 % more.
+    """
     side, reach = (8, 1) if radius <= 8 else (radius, 2)
     places = np.arange(-side, side + 1)
     disk = (places[:, None]**2 + places**2 <= radius**2).astype(float)
