@@ -4,6 +4,8 @@
         --calibration calibration --images validation --labels validation/labels.csv \
         --bits w8a8,w4a4 --methods mse oracle lsq predictor
 
+With --shift, also on images unlike those to calibrate with (:mod:`sim.shifts`).
+
 Everything that takes long is kept in the work folder; what was interrupted goes on from there when
 the same command is given again. Images are classified by the workers of dask: processes here, or,
 with --dask, those of a running scheduler, which need the image folder and the work folder at the
@@ -52,6 +54,32 @@ class _List(argparse.Action):
         parser.exit(0)
 
 
+class _ListShifts(argparse.Action):
+    """Print the shifts and end, as --help does."""
+
+    def __init__(self, option_strings, dest, help):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from .shifts.shift import FAMILIES, GROUPS
+
+        width = max(map(len, (*FAMILIES, *GROUPS)))
+        for name, family in FAMILIES.items():
+            print(f"{name:<{width}}  {family.__doc__.partition(chr(10))[0]}")
+        for name, families in GROUPS.items():
+            print(f"{name:<{width}}  {len(families)} families: {families[0]} to {families[-1]}")
+        parser.exit(0)
+
+
+def _shifts(text: str) -> list:
+    from .shifts.shift import parse  # SciPy's import, which other uses do without
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _precisions(text: str) -> list:
     return list(dict.fromkeys(map(precision, text.split(","))))
 
@@ -86,7 +114,14 @@ def _parser() -> Parser:
     add("--epochs-all", type=up_to(None), default=4, metavar="N",
         help="train everything for N epochs in methods that end in -all (default: %(default)s)")
     add("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
-        help="of training and bootstrap (default: %(default)s)")
+        help="of training, bootstrap and shifts (default: %(default)s)")
+    add("--shift", type=_shifts, default=[], metavar="NAME:SEVERITY,...",
+        help="compare on shifted images, too: families of ImageNet-C and dark, severities 1 to 5 "
+             "(a NAME alone: 1, 3 and 5); imagenet-c and all are several families")
+    add("--list-shifts", action=_ListShifts, help="show the families of shifts, and exit")
+    add("--shift-calibration", type=predictor_options.share, nargs="?", const=0.5, metavar="SHARE",
+        help="also shift this share of the images to calibrate and train with, each by one of "
+             "--shift, drawn evenly (default: none; without SHARE %(const)s)")
     predictor_options.add(parser)
     add("--work", type=Path, default=DEFAULT_WORK, metavar="DIR",
         help="folder for what is done so far, made if missing (default: %(default)s)")
@@ -110,6 +145,20 @@ def _methods(names: list[str], known: dict) -> list:
     return [known[name] for name in wanted]
 
 
+def _calibration(args: argparse.Namespace, floating: FloatModel) -> np.ndarray:
+    """Return the pixels to calibrate with, shifted where that is asked for."""
+    from .inputs import images
+
+    sources, pixels = images.pixels(args.calibration, floating.preprocessing,
+                                    args.calibration_count, progress)
+    if args.shift_calibration is None:
+        return pixels
+    from .shifts.shift import mixed
+
+    return mixed(pixels, [source.sha256 for source in sources], args.shift,
+                 args.shift_calibration, args.seed, progress)
+
+
 def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
     from .evaluation.methods import Bench
     from .ptq import train
@@ -126,9 +175,15 @@ def _note(text: str) -> None:
     print(f"Preparing {text}", file=sys.stderr)
 
 
-def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, dict]:
-    """Run what the options say; return rows, answers, and what identifies the run."""
-    from .evaluation import chunks, comparison, evaluation, preparation
+def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, list, dict]:
+    """Run what the options say.
+
+    Returns
+    -------
+    rows, shifted rows, answers on images as they are, and what identifies the run
+        No shifted rows without ``--shift``.
+    """
+    from .evaluation import chunks, comparison, evaluation, preparation, shift_comparison
     from .inputs import images
 
     known = preparation.candidates()
@@ -140,28 +195,32 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, di
     labels = None
     if args.labels is not None:
         labels = read_labels(args.labels, [one.name for one in shown], shape.classes)
-    _, pixels = images.pixels(args.calibration, floating.preprocessing, args.calibration_count,
-                              progress)
+    pixels = _calibration(args, floating)
     bench = _bench(args, floating, pixels)
     contenders, results = (folder(args.work / name).absolute()
                            for name in ("contenders", "results"))
 
+    every = [None, *(chunks.Shifted(shift, args.seed) for shift in args.shift)]
+
     def evaluate(prepared):
         return evaluation.evaluate(prepared, shown, floating.preprocessing.config, results,
-                                   connect, progress)
+                                   connect, progress, shifts=every)
 
     # the float model first: it finds broken images before hours of training
     answers = evaluate([preparation.reference(floating, bench.run, contenders)])
     answers += evaluate(list(preparation.prepare(bench, methods, args.bits, contenders, _note)))
-    rows = comparison.rows(answers, labels, known, shape.site_names(), args.seed)
+    clean = [one for one in answers if one.shifted is None]
+    rows = comparison.rows(clean, labels, known, shape.site_names(), args.seed)
+    shifted = shift_comparison.rows(answers, labels, known, args.seed) if args.shift else []
     about = {"model": args.model, "weights": bench.run["weights"],
              "images": {"count": len(shown), "labels": labels is not None,
                         "sha256": [one.sha256 for one in shown]},
-             "calibration": {"count": len(pixels), "sha256": bench.run["images"]},
+             "calibration": {"count": len(pixels), "sha256": bench.run["images"],
+                             "shifted": args.shift_calibration or 0.0},
              "sites": shape.site_names(),
              "options": {"seed": args.seed, "predictor": asdict(bench.options),
                          "scales": asdict(bench.scales), "everything": asdict(bench.everything)}}
-    return rows, answers, about
+    return rows, shifted, clean, about
 
 
 @command(PROG)
@@ -173,26 +232,38 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"cannot write {path}: {path.parent} is not a folder")
     if args.plot is not None:
         folder(args.plot)
+    if args.shift_calibration is not None and not args.shift:
+        raise UserError("--shift-calibration needs shifts, of --shift")
 
     from .evaluation import accuracy_report as report
-    from .evaluation import dask_cluster
+    from .evaluation import dask_cluster, shift_report
 
     workers = args.workers or len(os.sched_getaffinity(0))
-    rows, answers, about = compare(args, partial(dask_cluster.cluster, args.dask, workers))
+    rows, shifted, answers, about = compare(args, partial(dask_cluster.cluster, args.dask, workers))
     typed = shlex.join([*PROG.split(), *(sys.argv[1:] if argv is None else argv)])
     if args.markdown is not None:
         with whole_file(args.markdown) as temporary:
-            temporary.write_text(report.as_markdown(rows, typed), "utf-8", "backslashreplace")
+            text = report.as_markdown(rows, typed)
+            if shifted:
+                text += "\n" + shift_report.as_markdown(shifted)
+            temporary.write_text(text, "utf-8", "backslashreplace")
     if args.plot is not None:
         from .evaluation import accuracy_plots
 
         accuracy_plots.write(rows, answers, about["sites"], args.plot)
     if args.json:
+        if shifted:
+            about["shifts"] = {"seed": args.seed, **shift_report.as_dict(shifted)}
         print(json.dumps(about | {"command": typed} | report.as_dict(rows), indent=2))
     else:
+        console, share = Console(highlight=False), about["calibration"]["shifted"]
         title = (f"{args.model}, {about['images']['count']:,} images, calibrated with "
                  f"{about['calibration']['count']:,}")
-        report.print_report(rows, title, Console(highlight=False))
+        if share:
+            title += f", {100 * share:g} % shifted"
+        report.print_report(rows, title, console)
+        if shifted:
+            shift_report.print_report(shifted, console)
     return 0
 
 

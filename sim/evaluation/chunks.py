@@ -1,6 +1,7 @@
 """Images in chunks: what a contender makes of one, and the file that keeps it.
 
-The name of the file says what it depends on: the contender, the code that runs it, the images.
+The name of the file says what it depends on: the contender, the code that runs it, the images, and
+what shifts them.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..code_digest import digest
 from ..inputs import images as image_files
 from ..inputs import models
 from ..inputs.damage import DAMAGE, arrays_of
+from ..shifts.shift import Shift
 from .preparation import Prepared, open_contender
 
 CHUNK = 25
@@ -32,6 +34,9 @@ LIBRARIES = ("numba", "numpy", "pillow", "timm", "torch", "torchvision")
 
 _PIXELS = ("sim.inputs.decoding", "sim.inputs.preprocessing")
 """Modules that say what pixels the file of an image has."""
+
+_SHIFTED = ("sim.shifts.shift",), ("scipy",)
+"""Modules and libraries that say what a shift makes of pixels."""
 
 _lock = threading.Lock()  # numba's threads do not stand two callers
 
@@ -66,6 +71,14 @@ def listed(folder: Path, count: int | None = None,
 
 
 @dataclass(frozen=True)
+class Shifted:
+    """A shift of images, by the random numbers of a seed."""
+
+    shift: Shift
+    seed: int
+
+
+@dataclass(frozen=True)
 class Found:
     """What came of a chunk: names of images, and as in :class:`~.evaluation.Answers`."""
 
@@ -76,10 +89,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some images of a contender, and the file for what comes of them."""
+    """Some images of a contender, shifted or as they are, and the file for what comes of them."""
 
     prepared: Prepared
     images: tuple[ImageFile, ...]
+    shifted: Shifted | None
     preprocessing: dict
     code: str
     path: Path
@@ -114,13 +128,13 @@ class Chunk:
             np.savez(file, **arrays)
 
 
-def code_of(prepared: Prepared) -> str:
+def code_of(prepared: Prepared, shifted: Shifted | None = None) -> str:
     """Return the digest of the code that makes pixels of images, and that runs a contender."""
-    return digest(*prepared.modules, *_PIXELS)
+    return digest(*prepared.modules, *_PIXELS, *(_SHIFTED[0] if shifted else ()))
 
 
 def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
-           folder: Path) -> list[Chunk]:
+           folder: Path, shifted: Shifted | None = None) -> list[Chunk]:
     """Cut images into chunks: the same for the first images, however many there are.
 
     A last image alone goes with those before it: what swaps images needs two.
@@ -128,18 +142,24 @@ def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
     starts = list(range(0, len(images), CHUNK))
     if len(images) - starts[-1] == 1 and len(starts) > 1:
         starts.pop()
-    code = code_of(prepared)
+    code = code_of(prepared, shifted)
+    libraries = (*LIBRARIES, *(_SHIFTED[1] if shifted else ()))
     run = {"contender": prepared.sha256, "code": code, "preprocessing": preprocessing, "top": TOP,
-           "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES}}
+           "libraries": {name: importlib.metadata.version(name) for name in libraries}}
+    if shifted is not None:
+        run["shifted"] = asdict(shifted)
     made = []
     for number, start in enumerate(starts):
         last = number == len(starts) - 1
         part = tuple(images[start:] if last else images[start:start + CHUNK])
         own = run | {"images": [(image.name, image.sha256) for image in part]}
         key = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
-        name = "_".join(dict.fromkeys((prepared.bits, prepared.method)))
+        parts = [prepared.bits, prepared.method]
+        if shifted is not None:
+            parts.append(f"{shifted.shift.family}-{shifted.shift.severity}")
+        name = "_".join(dict.fromkeys(parts))
         path = folder / f"{name}_{number:04}_{key[:16]}.npz"
-        made.append(Chunk(prepared, part, preprocessing, code, path, key))
+        made.append(Chunk(prepared, part, shifted, preprocessing, code, path, key))
     return made
 
 
@@ -147,15 +167,18 @@ _contender = lru_cache(maxsize=2)(open_contender)
 
 
 def classify(prepared: Prepared, code: str, preprocessing: dict,
-             images: Sequence[ImageFile]) -> Found:
+             images: Sequence[ImageFile], shifted: Shifted | None = None) -> Found:
     """Run a contender on some images, in a worker.
+
+    What shifts an image acts on the 8-bit pixels that the contender takes, resized and cropped; the
+    random numbers are those of the image's content, whatever its name and its place.
 
     Raises
     ------
     UserError
         If the worker has other files or another version of this program, or an image is broken.
     """
-    if code_of(prepared) != code:
+    if code_of(prepared, shifted) != code:
         raise UserError("a worker has another version of this program, or the program was changed "
                         "meanwhile; start again")
     prepare, pixels = models.preprocessing_of(preprocessing), []
@@ -163,7 +186,10 @@ def classify(prepared: Prepared, code: str, preprocessing: dict,
         found, picture = image_files.read(image.path)
         if found.sha256 != image.sha256:
             raise UserError(f"the image {image.path} was changed meanwhile; start again")
-        pixels.append(prepare.pixels(picture))
+        made = prepare.pixels(picture)
+        if shifted is not None:
+            made = shifted.shift.apply(made, image.sha256, shifted.seed)
+        pixels.append(made)
     with _lock:
         outcome = _contender(prepared.path, prepared.sha256).run(np.stack(pixels))
     logits = outcome.logits

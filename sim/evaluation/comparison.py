@@ -55,10 +55,24 @@ def bootstrap(better: int, worse: int, images: int, seed: int = 1) -> tuple[floa
     By quantiles of :data:`RESAMPLES` differences on as many images drawn with repetition. An image
     counts 1, 0 or -1, so drawing images is drawing how many there are of each.
     """
-    shares = np.array([better, images - better - worse, worse]) / images
-    drawn = np.random.default_rng(seed).multinomial(images, shares, RESAMPLES)
+    return interval((1, 0, -1), (better, images - better - worse, worse), seed)
+
+
+def interval(values: Sequence[float], counts: Sequence[int], seed: int = 1) -> tuple[float, float]:
+    """Return the interval of :data:`CONFIDENCE` of a mean, in percentage points.
+
+    As :func:`bootstrap` does, for images that count any of some values.
+
+    Parameters
+    ----------
+    values, counts
+        What an image can count, and how many do.
+    """
+    counts = np.asarray(counts)
+    images = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(images, counts / images, RESAMPLES)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 2]) / images, (tail, 1 - tail))
+    low, high = np.quantile(drawn @ np.asarray(values) / images, (tail, 1 - tail))
     return 100 * float(low), 100 * float(high)
 
 

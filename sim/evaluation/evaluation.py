@@ -1,8 +1,8 @@
 """Runs contenders over images, in chunks that the workers of dask share.
 
 What a chunk gives is written as one whole file whose name says what it depends on: the contender,
-the code that runs it, the images. An evaluation that was interrupted goes on from these files, and
-whatever happens to workers, each image counts once.
+the code that runs it, the images, what shifts them. An evaluation that was interrupted goes on from
+these files, and whatever happens to workers, each image counts once.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cli import UserError
-from .chunks import Chunk, Found, ImageFile, chunks, classify
+from .chunks import Chunk, Found, ImageFile, Shifted, chunks, classify
 from .preparation import Prepared
 
 
@@ -27,11 +27,14 @@ class Answers:
         Classes, the likeliest first; at most :data:`~.chunks.TOP`.
     scales : int16 array, shape (images, sites), or None
         lambda of each image at each site.
+    shifted
+        What shifted the images; None if nothing did.
     """
 
     prepared: Prepared
     top: np.ndarray
     scales: np.ndarray | None
+    shifted: Shifted | None = None
 
 
 class _Tasks:
@@ -53,7 +56,8 @@ class _Tasks:
             room = 2 + 2 * sum(self._client.nthreads().values()) - len(running)
             for chunk in itertools.islice(queue, max(0, room)):
                 future = self._client.submit(classify, chunk.prepared, chunk.code,
-                                             chunk.preprocessing, chunk.images, pure=False)
+                                             chunk.preprocessing, chunk.images, chunk.shifted,
+                                             pure=False)
                 running[future.key] = chunk, future
                 done.add(future)
 
@@ -79,7 +83,7 @@ def _result(future, chunk: Chunk):
 
 def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preprocessing: dict,
              folder: Path, connect: Callable, progress: Callable = lambda steps, what: steps,
-             ) -> list[Answers]:
+             *, shifts: Sequence[Shifted | None] = (None,)) -> list[Answers]:
     """Run contenders over images, or go on where an interrupted run was.
 
     Parameters
@@ -95,6 +99,13 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
         :func:`sim.evaluation.dask_cluster.cluster` does.
     progress
         Called with a list of steps and what they are; iterates over them.
+    shifts
+        What shifts the images, None for nothing: each contender runs on all images under each.
+
+    Returns
+    -------
+    list of Answers
+        Of each contender, under each shift in turn.
 
     Raises
     ------
@@ -103,7 +114,8 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
     RuntimeError
         If an image does not count exactly once.
     """
-    plan = {one: chunks(one, images, preprocessing, folder) for one in prepared}
+    plan = {(one, shifted): chunks(one, images, preprocessing, folder, shifted)
+            for one in prepared for shifted in shifts}
     found = {chunk.path: chunk.load() for every in plan.values() for chunk in every}
     todo = [chunk for every in plan.values() for chunk in every if found[chunk.path] is None]
     if todo:
@@ -111,14 +123,15 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
             for chunk, result in progress(_Tasks(client, todo), "Classifying"):
                 chunk.store(result)
                 found[chunk.path] = result
-    return [_joined(one, [found[chunk.path] for chunk in every], images)
-            for one, every in plan.items()]
+    return [_joined(one, [found[chunk.path] for chunk in every], images, shifted)
+            for (one, shifted), every in plan.items()]
 
 
-def _joined(prepared: Prepared, found: list[Found], images: Sequence[ImageFile]) -> Answers:
+def _joined(prepared: Prepared, found: list[Found], images: Sequence[ImageFile],
+            shifted: Shifted | None = None) -> Answers:
     names = [name for one in found for name in one.names]
     top = np.concatenate([one.top for one in found])
     if names != [image.name for image in images] or len(top) != len(set(names)):
         raise RuntimeError(f"{prepared.path.stem}: an image does not count exactly once")
     scales = [one.scales for one in found]
-    return Answers(prepared, top, None if scales[0] is None else np.concatenate(scales))
+    return Answers(prepared, top, None if scales[0] is None else np.concatenate(scales), shifted)

@@ -12,7 +12,8 @@ def _blocks(text: str) -> tuple[int, ...]:
     return tuple(sorted(set(map(parse, text.split(",")))))
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Argument type: a number within 0..1."""
     try:
         value = float(text)
     except ValueError:
@@ -39,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                 "(default: %(default)s)")
     option("--degree", type=int, choices=(1, 2, 3), default=1, metavar="N",
            help="of the polynomials, 1 to 3 (default: %(default)s)")
-    option("--least", type=_share, default=0.05, metavar="SHARE",
+    option("--least", type=share, default=0.05, metavar="SHARE",
            help="predict sites whose variance is explained to this share on held-out calibration "
                 "images (default: %(default)s)")
 

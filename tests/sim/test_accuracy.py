@@ -11,6 +11,7 @@ import torch
 from sim import accuracy
 from sim.evaluation import chunks, dask_cluster, preparation
 from sim.inputs import float_model, images
+from sim.shifts.shift import FAMILIES, GROUPS, parse
 from tests.cases import shipped
 
 COUNT = 30
@@ -222,6 +223,81 @@ def test_workers_and_scheduler_are_those_asked_for(run, connected, tmp_path):
     assert {*connected} == {(None, 3), ("tcp://there:1", 1)}
 
 
+SHIFT = "dark:3,gaussian_noise:1,fog:5"
+SHIFTS = SHIFT.split(",")
+
+
+def test_shifts_have_a_table_of_their_own(run, inputs, monkeypatch, connected):
+    status, out, _ = run(json=True, shift=SHIFT, methods=("mse", "lsq"))
+    assert status == 0
+    document = json.loads(out)
+    assert document["rows"] == json.loads(run(json=True, methods=("mse", "lsq"))[1])["rows"]
+    assert document["calibration"]["shifted"] == 0
+    rows = document["shifts"]["rows"]
+    assert [(row["method"], row["bits"]) for row in rows] == [
+        ("fp32", "fp32"), ("mse", "w4a4"), ("lsq", "w4a4")]
+    for row, plain in zip(rows, document["rows"], strict=True):
+        assert [cell["shift"] for cell in row["cells"]] == SHIFTS
+        assert row["clean"]["top1"] == plain["top1"]
+        assert row["clean"]["against"] == plain["against"]
+        shares = [cell["top1"] for cell in row["cells"]]
+        assert row["mean"] == pytest.approx(np.mean(shares))
+        assert row["worst"]["share"] == min(shares)
+    # the float model, by hand
+    floating = float_model.FloatModel.create("tiny", inputs / "tiny.safetensors")
+    sources, pixels = images.pixels(inputs / "images", floating.preprocessing)
+    for text, cell in zip(SHIFTS, rows[0]["cells"], strict=True):
+        shift, = parse(text)
+        with torch.inference_mode():
+            top = [int(floating.model(floating.preprocessing.tensor(shift.apply(
+                one, source.sha256, 1))).argmax()) for one, source in
+                zip(pixels, sources, strict=True)]
+        assert cell["top1"] == pytest.approx(100 * np.mean(np.array(top) == np.arange(COUNT) % 7))
+    # all of it is kept
+    connected.clear()
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = run(shift=SHIFT, methods=("mse", "lsq"))
+    assert (status, err, connected) == (0, "", [])
+    assert max(map(len, out.splitlines())) <= 80
+    assert "top-1 of shifted images, per cent" in out
+    assert re.search(r"^lsq +mse +[-+][\d.]+ ±[\d.]+ ", out, re.MULTILINE)
+    run(shift=f"{SHIFT},saturate:2", methods=("mse", "lsq"))
+    assert len(connected) == 2  # for the float model, and for the methods
+
+
+def test_shifts_are_in_markdown(run, tmp_path):
+    path = tmp_path / "table.md"
+    assert run(markdown=path, shift=SHIFT, methods=("mse", "lsq"))[0] == 0
+    text = path.read_text()
+    assert ("| bits | method | clean | dark:3 | gaussian_noise:1 | fog:5 | mean | worst | at |"
+            in text)
+    assert "| bits | method | against | clean | dark:3 |" in text
+
+
+def test_calibration_is_shifted(run, inputs):
+    plain = json.loads(run(json=True, methods=("mse",), shift="dark:5")[1])
+    made = [json.loads(run(json=True, methods=("mse",), shift="dark:5", shift_calibration=share)[1])
+            for share in (True, 0.5, 1, 0)]
+    assert [one["calibration"]["shifted"] for one in made] == [0.5, 0.5, 1, 0]
+    digests = [one["calibration"]["sha256"] for one in made]
+    assert digests[0] == digests[1]
+    assert digests[3] == plain["calibration"]["sha256"]
+    assert len({*digests}) == 3
+    assert made[3]["shifts"] == plain["shifts"]
+    assert made[2]["shifts"]["rows"][0] == plain["shifts"]["rows"][0]  # the float model
+    title = run(methods=("mse",), shift="dark:5", shift_calibration=0.5)[1].strip()
+    assert title.startswith(f"tiny, {COUNT} images, calibrated with 20, 50 % shifted")
+
+
+def test_shifts_are_listed(capsys):
+    with pytest.raises(SystemExit) as end:
+        accuracy.main(["--list-shifts"])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [*FAMILIES, *GROUPS]
+    assert all(len(line.split()) > 3 for line in lines)
+
+
 def test_methods_are_listed(capsys):
     with pytest.raises(SystemExit) as end:
         accuracy.main(["--list-methods"])
@@ -278,6 +354,13 @@ def _file_as_work(folder):
     (lambda folder: {"bits": "w8a8,w2a2"}, "--bits: weights must have 4, 6 or 8 bits, not 2"),
     (lambda folder: {"model": "vit_x", "weights": None}, "no model is called 'vit_x'"),
     (lambda folder: {"calibration": None}, "arguments are required: --calibration"),
+    (lambda folder: {"shift": "fgo"}, r"--shift: no shift is called 'fgo'; did you mean fog\?"),
+    (lambda folder: {"shift": "fog:6"},
+     r"--shift: the severity of fog must be within 1\.\.5, not '6'"),
+    (lambda folder: {"shift": ""}, "--shift: shifts must be NAME or NAME:SEVERITY, .* not ''"),
+    (lambda folder: {"shift_calibration": True}, "--shift-calibration needs shifts, of --shift"),
+    (lambda folder: {"shift": "fog", "shift_calibration": 2},
+     r"--shift-calibration: must be a number within 0\.\.1, not '2'"),
     (lambda folder: {"count": 0}, "--count: must be a positive integer, not '0'"),
     (lambda folder: {"workers": 0}, "--workers: must be a positive integer, not '0'"),
     (_file_as_work, "cannot make the folder .*file/calibration: "),

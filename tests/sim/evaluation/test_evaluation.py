@@ -14,6 +14,7 @@ from sim import code_digest
 from sim.cli import UserError
 from sim.evaluation import chunks, dask_cluster, evaluation, preparation
 from sim.evaluation.contender import Integer
+from sim.shifts.shift import Shift
 from tests.cases import networks, shipped, vits
 
 COUNT = 2 * chunks.CHUNK + 10
@@ -45,9 +46,10 @@ def prepared(path, method="oracle", seed=1):
                               Integer(network, rule, shuffled=method == "shuffled"))
 
 
-def wanted(one, count=COUNT):
+def wanted(one, count=COUNT, pixels=None):
     """Return classes and scales without chunks or workers."""
-    made = preparation.open_contender(one.path, one.sha256).run(vits.pixels(COUNT, SIDE)[:count])
+    pixels = vits.pixels(COUNT, SIDE) if pixels is None else pixels
+    made = preparation.open_contender(one.path, one.sha256).run(pixels[:count])
     return np.argsort(-made.logits, axis=1, kind="stable")[:, :chunks.TOP], made.scales
 
 
@@ -62,7 +64,8 @@ class Bench:
         self.connected += 1
         yield self.client
 
-    def __call__(self, contenders, images, stop=None, preprocessing=PREPROCESSING):
+    def __call__(self, contenders, images, stop=None, preprocessing=PREPROCESSING,
+                 shifts=(None,)):
         """Evaluate, and be interrupted as soon as so many chunks are stored."""
         self.done = []
 
@@ -74,7 +77,7 @@ class Bench:
                     raise KeyboardInterrupt
 
         return evaluation.evaluate(contenders, images, preprocessing, self.folder, self.connect,
-                                   progress)
+                                   progress, shifts=shifts)
 
 
 @pytest.fixture
@@ -211,6 +214,71 @@ def test_results_of_other_pixels_do_not_count(images, tmp_path, monkeypatch, nam
         assert changed.key != before.key
     finally:
         code_digest.digest.cache_clear()
+
+
+def shifted(pixels, images, shift, seed):
+    return np.stack([shift.apply(one, image.sha256, seed)
+                     for one, image in zip(pixels, images, strict=True)])
+
+
+def test_shifts_act_on_the_pixels_of_each_image(bench, images, tmp_path):
+    contenders = [prepared(tmp_path), prepared(tmp_path, "mse")]
+    noise = chunks.Shifted(Shift("gaussian_noise", 5), 1)
+    dark = chunks.Shifted(Shift("dark", 3), 1)
+    answers = bench(contenders, images, shifts=(None, noise, dark))
+    assert [(one.prepared, one.shifted) for one in answers] == [
+        (one, shift) for one in contenders for shift in (None, noise, dark)]
+    assert (len(bench.done), bench.connected) == (18, 1)
+    check([one for one in answers if one.shifted is None], contenders)
+    # of the folder's order, not of the files' names
+    order = [int(image.path.stem) for image in images]
+    pixels = vits.pixels(COUNT, SIDE)[order]
+    for one in answers:
+        if one.shifted is not None:
+            top, scales = wanted(one.prepared, pixels=shifted(pixels, images, one.shifted.shift, 1))
+            np.testing.assert_array_equal(one.top, top)
+            np.testing.assert_array_equal(one.scales, scales)
+    again = bench(contenders, images, shifts=(None, noise, dark))
+    assert not bench.done
+    for one, other in zip(again, answers, strict=True):
+        np.testing.assert_array_equal(one.top, other.top)
+
+
+def test_shifted_results_do_not_depend_on_which_images_are_chosen(bench, images, tmp_path):
+    one, noise = prepared(tmp_path, "mse"), chunks.Shifted(Shift("gaussian_noise", 5), 1)
+    whole, = bench([one], images, shifts=[noise])
+    some, = bench([one], images[30:10:-1], shifts=[noise])
+    np.testing.assert_array_equal(some.top, whole.top[30:10:-1])
+
+
+def test_interrupted_run_under_shifts_does_only_the_rest(bench, images, tmp_path):
+    contenders = [prepared(tmp_path)]
+    shifts = [None, chunks.Shifted(Shift("fog", 1), 1), chunks.Shifted(Shift("fog", 2), 1)]
+    with pytest.raises(KeyboardInterrupt):
+        bench(contenders, images, stop=4, shifts=shifts)
+    first = bench.done
+    bench(contenders, images, shifts=shifts)
+    assert (len(first), len(bench.done)) == (4, 5)
+    assert not {*first} & {*bench.done}
+    check(bench(contenders, images), contenders)
+    assert not bench.done  # images as they are were among them
+    other = [chunks.Shifted(Shift("fog", 1), 2)]
+    bench(contenders, images, shifts=other)
+    assert len(bench.done) == 3
+
+
+def test_results_of_images_as_they_are_do_not_depend_on_shifts(images, tmp_path, monkeypatch):
+    one = prepared(tmp_path)
+    fog = chunks.Shifted(Shift("fog", 1), 1)
+    plain, = chunks.chunks(one, images[:5], PREPROCESSING, tmp_path)
+    foggy, = chunks.chunks(one, images[:5], PREPROCESSING, tmp_path, fog)
+    assert plain.path != foggy.path
+    assert "_fog-1_" in foggy.path.name
+    real = chunks.digest
+    monkeypatch.setattr(chunks, "digest", lambda *modules: real(*modules) + str(
+        "sim.shifts.shift" in modules))
+    assert chunks.code_of(one).endswith("False")
+    assert chunks.code_of(one, fog).endswith("True")
 
 
 def test_further_images_keep_the_chunks_before(bench, images, tmp_path):
