@@ -226,6 +226,10 @@ def _check_manifest(program: Program) -> None:
     if not isinstance(program.about, dict):
         raise TypeError(f"about must be an object, not {program.about!r}")
     for tensor in program.tensors:
+        for name, kind in (("name", str), ("signed", bool)):
+            if type(getattr(tensor, name)) is not kind:
+                raise TypeError(f"{name} of a tensor must be a {kind.__name__}, not "
+                                f"{getattr(tensor, name)!r}")
         where = f"tensor {tensor.name!r}: "
         for name in ("rows", "cols", "stride"):
             integer(where + name, getattr(tensor, name), 1)

@@ -233,7 +233,7 @@ def _unwrapped(state: State, path: Path) -> State:
             what = ("quantized" if value.is_quantized else "without values" if value.is_meta
                     else str(value.layout).removeprefix("torch."))
             raise _refusal(path, f" holds {key} as a tensor that is {what}, which is not supported")
-    made = dict(zip(names, state.values(), strict=True))
+    made = {name: value.detach() for name, value in zip(names, state.values(), strict=True)}
     if len(made) < len(names):
         twice = next(name for name in made if names.count(name) > 1)
         raise _refusal(path, f" holds {twice} more than once, under prefixes of wrappers")

@@ -112,7 +112,7 @@ def test_a_norm_before_the_blocks(bits):
 def test_products_in_parts(bits, step, config, kind):
     shape = replace(SHAPE, depth=1, **LONG[kind])
     made, images = network(Precision.parse(bits), step, shape=shape), pixels(1, shape)
-    part = {"hidden": "0.x.part0", "patch": "embedding", "keys": "0.proj"}[kind]
+    part = {"hidden": "0.x.part0", "patch": "embedding", "keys": "0.proj", "head": "head"}[kind]
     assert {part, "0.x", "0.attended", "head", "logits"} <= compare(made, config, images)
     wide = [op for _, op in compile_network(made, config).instructions()
             if op.opcode is Opcode.PATCHES or op.opcode is Opcode.GEMM]
@@ -201,7 +201,7 @@ def test_deit_small_in_blocks():
     ({"image": 15, "patch": 5}, {"rows": 8, "cols": 8, "lanes": 8, "bus_bytes": 8},
      r"bytes in a row of a patch must be a multiple of 8 \(bus_bytes\), not 20"),
     ({"classes": 3, "prefix": 3, "classified": 3}, {"max_k": 72},
-     r"values that the head takes must be 72 \(max_k\) or fewer, not 96"),
+     r"values that the head takes at once must be 72 \(max_k\) or fewer, not 96"),
 ])
 def test_what_does_not_fit_is_said(shape, config, message):
     made = network(Precision(8, 8), shape=replace(SHAPE, **shape))
@@ -291,6 +291,8 @@ def edit(folder, *path, value):
     (("logit_point",), 1.5, "logit_point must be an integer, not 1.5"),
     (("about",), 3, "about must be an object, not 3"),
     (("tensors", 0, "rows"), "x", "tensor 'embedding': rows must be an integer, not 'x'"),
+    (("tensors", 0, "name"), float("nan"), "name of a tensor must be a str, not nan"),
+    (("tensors", 0, "signed"), 1, "signed of a tensor must be a bool, not 1"),
     (("tensors", 0, "address"), 10**9, "tensor 'embedding': address must end at 0x4000 or before"),
     (("tensors", 0, "layout"), 9, "9 is not a valid Layout"),
     (("tensors", 0, "last"), None, "missing 1 required positional argument: 'last'"),

@@ -243,6 +243,13 @@ def _jax(model):
     return {name: value.numpy() for name, value in made.items()}
 
 
+def test_parameters_are_plain_tensors(tmp_path):
+    torch.save({"w": torch.nn.Parameter(torch.ones(2))}, tmp_path / "w.pt")
+    found = read_weights(tmp_path / "w.pt")["w"]
+    assert found.tolist() == [1, 1]
+    assert not found.requires_grad
+
+
 def test_archives_of_the_authors_of_vit(tmp_path):
     torch.manual_seed(2)
     model = timm.models.vision_transformer.VisionTransformer(
