@@ -6,7 +6,7 @@ import numba
 import pytest
 import torch
 
-from benchmarks import gemm, vit
+from benchmarks import gemm, models, vit
 from tests.sim.test_tables import printed
 
 
@@ -62,3 +62,27 @@ def test_gemm_benchmark_refuses_threads_it_cannot_have(count, capsys):
         gemm.main(["--threads", count])
     assert exit_.value.code == 2
     assert f"not {count}" in capsys.readouterr().err.replace("'", "")
+
+
+def test_models_are_compiled_or_what_is_missing_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["--models", "deit_t", "mixer_s16_224", "--bits", "w4a4", "--memory", "ulx3s"]
+    files = [tmp_path / name for name in ("models.json", "models.md")]
+    assert models.main([*words, "--json", str(files[0]), "--markdown", str(files[1])]) == 0
+    tiny, mixer = json.loads(files[0].read_text())
+    assert (tiny["macs"], tiny["cycles"]) == (1_253_683_200, 3_510_635)
+    assert tiny["mapping"] == "as a whole"
+    assert mixer["mapping"].endswith("mixing of tokens by an MLP is missing")
+    shown = capsys.readouterr().out
+    assert "3,510,635" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    lines = files[1].read_text().splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_model_that_there_is_not_is_one_line(capsys):
+    assert models.main(["--models", "deit_q", "--bits", "w4a4"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("python -m benchmarks.models: error: deit_q w4a4: ")
+    assert len(error.splitlines()) == 1

@@ -210,7 +210,8 @@ class Network:
         put(self, "blocks", tuple(_block(f"blocks[{index}]", block, shape, precision)
                                   for index, block in enumerate(self.blocks)))
         put(self, "norm", _norm("norm", self.norm, shape.dim))
-        put(self, "head", _linear("head", self.head, shape.classified_dim, shape.classes, HEAD))
+        put(self, "head", _linear("head", self.head, shape.classified_dim, shape.classes, HEAD,
+                                  parts=shape.classified_parts))
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
                                      shape=(shape.sites,), dtype=np.int16))
         put(self, "coarse", _flags("coarse", self.coarse, shape.dim))

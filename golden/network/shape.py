@@ -9,12 +9,11 @@ BLOCK_SITES = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
 """Sites of a block that have a scale, in the order of their indexes."""
 
 LONGEST = 1024
-"""Longest dot product onto the residual stream. Longer ones are taken in parts, each of which is
-requantized and added: of weights for so many, a core's buffer has room for two tile columns, the
-one it multiplies by and the next."""
+"""Longest dot product with weights. Longer ones, all of them onto the residual stream or to the
+logits, are taken in parts, each of which is requantized and added: of weights for so many, a core's
+buffer has room for two tile columns, the one it multiplies by and the next."""
 
 _UNIT = 64  # inputs that parts have a multiple of: whole tiles of columns where they are made
-
 
 LONGEST_KEYS = 256
 """Keys that the values are mixed with at once. More are taken in parts, which are added with the
@@ -101,6 +100,11 @@ class VitShape:
     def hidden_parts(self) -> list[slice]:
         """Channels inside the MLP that its second layer multiplies together."""
         return _parts(self.hidden, LONGEST, _UNIT)
+
+    @property
+    def classified_parts(self) -> list[slice]:
+        """Values that the classifier multiplies together."""
+        return _parts(self.classified_dim, LONGEST, _UNIT)
 
     @property
     def key_parts(self) -> list[slice]:

@@ -81,7 +81,7 @@ class Vit:
         self.network = network
         precision = network.precision
         self._patch = products_of(network.patch, HEAD.mode, network.shape.patch_parts)
-        self._head = Product(network.head, HEAD.mode)
+        self._head = products_of(network.head, HEAD.mode, network.shape.classified_parts)
         hidden = network.shape.hidden_parts
         self._products = [{"qkv": Product(block.qkv, precision.mode),
                            "proj": [Product(block.proj, precision.mode)],

@@ -198,4 +198,6 @@ class Blocks:
         u = u.reshape(len(u), 1, shape.classified_dim)
         a = self._quantized(site, "head", u, _point(self._network.norm))
         self._watch("head", a)
-        return self._linear(self._vit._head, a, site)[:, 0]
+        zeros = np.zeros((1, 1, shape.classes), np.int16)
+        return self._added(self._vit._head, a, site, zeros,
+                           lambda part, made: self._watch(f"logits.part{part}", made[:, 0]))[:, 0]

@@ -84,16 +84,22 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        idle = Signal()  # no run: all is reset, so that nothing of one is left for the next
+        # No run: all is reset, so that nothing of one is left for the next. What computes is reset
+        # from the end of the instructions until a cycle into the next run, by registers of its own.
+        idle, at_rest, watched = Signal(), Signal(init=1), Signal(init=1)
         m.submodules.sequencer = sequencer = Sequencer()
         m.submodules.scratchpad = Scratchpad(config)
         m.submodules.counters = Counters()
-        for name, part in {
-                "memory_side": MemorySide(config), "program_stream": ProgramStream(config),
-                "constant_store": ConstantStore(config), "product_path": ProductPath(config),
-                "result_path": ResultPath(config), "row_path": RowPath(config),
-                "prediction": Prediction(config)}.items():
-            m.submodules[name] = ResetInserter(idle)(part)
+        for name, part, reset in (
+                ("memory_side", MemorySide(config), idle),
+                ("program_stream", ProgramStream(config), idle),
+                ("constant_store", ConstantStore(config), idle),
+                ("product_path", ProductPath(config), at_rest),
+                ("result_path", ResultPath(config), at_rest),
+                ("row_path", RowPath(config), at_rest),
+                ("prediction", Prediction(config), watched)):
+            m.submodules[name] = ResetInserter(reset)(part)
+        m.d.sync += [at_rest.eq(idle | (sequencer.phase == Phase.DRAIN)), watched.eq(at_rest)]
 
         m.d.comb += [
             idle.eq(sequencer.idle),

@@ -111,7 +111,7 @@ class MacArray(wiring.Component):
     def _elements(self, m, edge, drain, mode):
         """Broadcast operands to the processing elements, and give their sums to the drain."""
         count = self._config.rows
-        rows = [[ProcessingElement(self._config, col * count + row < self._lends)
+        rows = [[ProcessingElement(self._config, col * count + row < self._lends, row < count - 1)
                  for col in range(self._config.cols)] for row in range(count)]
         if self._lends:
             since = Signal(Multiplier.LATENCY)
@@ -130,7 +130,11 @@ class MacArray(wiring.Component):
                     element.mode.eq(mode),
                     element.last.eq(drain.capture),
                 ]
-                connect(m, element.sums, drain.sums[row][col])
+                if row == 0:
+                    connect(m, element.sums, drain.sums[col])
+                else:
+                    connect(m, element.sums, rows[row - 1][col].behind)
+                    m.d.comb += rows[row - 1][col].shift.eq(drain.shift)
 
 
 def _delayed(m, value, name, cycles):

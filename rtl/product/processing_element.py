@@ -29,7 +29,8 @@ class ProcessingElement(wiring.Component):
 
     A product reaches the accumulators ``Multiplier.LATENCY`` cycles after its operands; `mode` and
     `last` go with the product. With the last product of a tile the sums move to `sums`, and the
-    accumulators start from zero again. A zero activation leaves them as they are.
+    accumulators start from zero again. A zero activation leaves them as they are. Finished sums
+    leave from element to element: with `shift`, `sums` take the place of those `behind`.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ class ProcessingElement(wiring.Component):
         Gives the widths of the accumulators, which are wide enough never to wrap.
     lends : bool
         The multiplier can be lent.
+    followed : bool
+        There is an element behind this one.
 
     Members
     -------
@@ -46,6 +49,8 @@ class ProcessingElement(wiring.Component):
     last : ``In(1)``
     sums : ``Out(sums_signature(config))``
         Finished dot products.
+    shift, behind : ``In(1)``, ``In(sums_signature(config))``
+        Those of the element behind become this one's; not with `last`. Only if `followed`.
     lend, clear : ``In(1)``
         The multiplier is lent; the accumulators are kept at zero, as they must be while it is and
         as long after as products of its user may come. Only if it `lends`.
@@ -53,9 +58,9 @@ class ProcessingElement(wiring.Component):
         The multiplier, for its user. Only if it `lends`.
     """
 
-    def __init__(self, config: AcceleratorConfig, lends: bool = False):
+    def __init__(self, config: AcceleratorConfig, lends: bool = False, followed: bool = False):
         check_config(config)
-        self._lends = lends
+        self._lends, self._followed = lends, followed
         borrower = {"lend": In(1), "clear": In(1), "lent": In(lent_signature)}
         super().__init__({
             "activation": In(shape_of(ACTIVATION_PORT)),
@@ -63,6 +68,7 @@ class ProcessingElement(wiring.Component):
             "mode": In(TileMode),
             "last": In(1),
             "sums": Out(sums_signature(config)),
+            **({"shift": In(1), "behind": In(sums_signature(config))} if followed else {}),
             **(borrower if lends else {}),
         })
 
@@ -87,8 +93,13 @@ class ProcessingElement(wiring.Component):
             m.d.sync += accumulator.eq(Mux(fresh, 0, total))
             kept = Signal.like(finished, name=f"kept{index}", reset_less=True)
             m.d.comb += finished.eq(kept)
-            with m.If(self.last):
-                m.d.sync += kept.eq(total)
+            if self._followed:
+                with m.If(self.last | self.shift):
+                    m.d.sync += kept.eq(Mux(self.last, total,
+                                            getattr(self.behind, f"slot{index}")))
+            else:
+                with m.If(self.last):
+                    m.d.sync += kept.eq(total)
         return m
 
 

@@ -1,8 +1,5 @@
 """Carry finished tiles out of the MAC array, one beat per cycle, beside the next tile."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -41,7 +38,7 @@ def accumulators_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class TileDrain(wiring.Component):
-    """Read the sums out of one PE row after the other, and add the start values.
+    """Read the sums of one PE row after the other from the first, and add the start values.
 
     Throughput of one beat per cycle, and a latency of :attr:`LATENCY` cycles from `capture`. The
     output queue lets the array run without a stall, see :class:`_Schedule`.
@@ -63,8 +60,10 @@ class TileDrain(wiring.Component):
         Of the tile that is finished.
     capture : ``In(1)``
         The sums of that tile are in the PE rows from the next cycle on.
-    sums : ``In(sums_signature(config)).array(rows, cols)``
-        Of the PE rows.
+    sums : ``In(sums_signature(config)).array(cols)``
+        Of the first PE row.
+    shift : ``Out(1)``
+        In the next cycle they are to be those of the next PE row.
     o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order.
     """
@@ -81,7 +80,8 @@ class TileDrain(wiring.Component):
             "mode": In(TileMode),
             "start": In(starts_layout(config)),
             "capture": In(1),
-            "sums": In(sums_signature(config)).array(config.rows, config.cols),
+            "sums": In(sums_signature(config)).array(config.cols),
+            "shift": Out(1),
             "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
@@ -104,7 +104,7 @@ class TileDrain(wiring.Component):
         with m.If(self.capture):
             m.d.sync += [drain_mode.eq(flight_mode), drain_start.eq(flight_start)]
 
-        place = self._place(m, schedule.issue, drain_mode)
+        place = self._place(m, schedule, drain_mode, Mux(self.capture, flight_mode, drain_mode))
         starts = self._lanes(drain_start, place.beat)
 
         # Stage u: the sums of a PE row, and where in it the beat is.
@@ -118,44 +118,42 @@ class TileDrain(wiring.Component):
             u_mode.eq(drain_mode), u_place.eq(place),
             *(register.eq(value) for register, value in zip(u_starts, starts, strict=True)),
         ]
-        u_sums = self._row(m, place.row)
+        u_sums = self._row(m)
         self._results(m, u_valid, u_last, self._beat(u_sums, u_mode, u_place), u_starts)
         return m
 
-    def _place(self, m, issue, mode):
-        """Return the place of the beat that is issued: counters of beats within a logical row, of
-        logical rows within a PE row, and of PE rows, the latter one-hot.
+    def _place(self, m, schedule, mode, next_mode):
+        """Return the place of the beat that is issued, beats within a logical row and logical rows
+        within a PE row, and let the sums move on with the last of a PE row.
+
+        Whether they do is known a cycle before: so many registers are told.
         """
-        rows, lanes, cols = self._config.rows, self._config.lanes, self._config.cols
+        lanes, cols = self._config.lanes, self._config.cols
         final = {each: each.col_slots * cols // lanes - 1 for each in Mode}
-        place = Signal(data.StructLayout({
-            "row": rows, "upper": 1, "beat": range(max(final.values()) + 1)}), init={"row": 1})
-        row_end = Signal()
-        two_rows = mode == TileMode.W4A4
-        m.d.comb += row_end.eq(place.beat == by_mode(mode, final))
-        with m.If(issue):
-            m.d.sync += place.beat.eq(Mux(row_end, 0, place.beat + 1))
+        place = Signal(data.StructLayout({"upper": 1, "beat": range(max(final.values()) + 1)}))
+        following, row_end = Signal.like(place), Signal()
+        m.d.comb += [row_end.eq(place.beat == by_mode(mode, final)), following.eq(place)]
+        with m.If(schedule.issue):
+            m.d.comb += following.beat.eq(Mux(row_end, 0, place.beat + 1))
             with m.If(row_end):
-                m.d.sync += place.upper.eq(two_rows & ~place.upper)
-                with m.If(place.upper | ~two_rows):
-                    m.d.sync += place.row.eq(place.row.rotate_left(1))
+                m.d.comb += following.upper.eq((mode == TileMode.W4A4) & ~place.upper)
+        m.d.sync += [
+            place.eq(following),
+            self.shift.eq(schedule.next_issue & (following.beat == by_mode(next_mode, final))
+                          & (following.upper | (next_mode != TileMode.W4A4))),
+        ]
         return place
 
-    def _row(self, m, row):
-        """Register the sums of a PE row, those of all rows masked and merged: that takes fewer LUTs
-        than to select.
-        """
+    def _row(self, m):
+        """Register the sums of the first PE row."""
         registers = []
-        for col in range(self._config.cols):
-            merged = {}
-            for name in self.sums[0][col].signature.members:
-                column = [getattr(self.sums[each][col], name) for each in range(self._config.rows)]
-                register = Signal.like(column[0], name=f"u_{name}_{col}", reset_less=True)
-                m.d.sync += register.eq(reduce(or_, (
-                    value & chosen.replicate(len(value))
-                    for value, chosen in zip(column, row, strict=True))))
-                merged[name] = register
-            registers.append(merged)
+        for col, sums in enumerate(self.sums):
+            held = {}
+            for name in sums.signature.members:
+                value = getattr(sums, name)
+                held[name] = register = Signal.like(value, name=f"u_{name}_{col}", reset_less=True)
+                m.d.sync += register.eq(value)
+            registers.append(held)
         return registers
 
     def _beat(self, sums, mode, place):
@@ -233,6 +231,8 @@ class _Schedule(wiring.Component):
         A tile has finished, its sums are still to come.
     issue, last : ``Out(1)``
         A beat is issued; it is the last of its tile.
+    next_issue : ``Out(1)``
+        A beat is issued in the next cycle.
     """
 
     finish: In(1)
@@ -243,6 +243,7 @@ class _Schedule(wiring.Component):
     in_flight: Out(1)
     issue: Out(1)
     last: Out(1)
+    next_issue: Out(1)
 
     def __init__(self, config: AcceleratorConfig, flight: int):
         self._beats = {mode: drain_cycles(mode, config) for mode in Mode}
@@ -259,12 +260,13 @@ class _Schedule(wiring.Component):
             next_left.eq(Mux(self.capture, by_mode(self.mode, self._beats), left - self.issue)),
             next_room.eq(room + self.taken - self.issue),
             self.last.eq(left == 1),
+            self.next_issue.eq((next_left != 0) & (next_room != 0)),
         ]
         m.d.sync += [
             left.eq(next_left),
             room.eq(next_room),
             self.in_flight.eq(next_in_flight),
-            self.issue.eq((next_left != 0) & (next_room != 0)),
+            self.issue.eq(self.next_issue),
             self.ready.eq(~next_in_flight & (next_left <= self._flight + 1)
                           & (next_room >= next_left)),
         ]

@@ -32,15 +32,15 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
     pixel = pixel_bytes(shape, config)
-    keys, hidden, rows = (parts[0].stop for parts in (shape.key_parts, shape.hidden_parts,
-                                                      shape.patch_parts))
+    keys, hidden, rows, taken = (parts[0].stop for parts in (
+        shape.key_parts, shape.hidden_parts, shape.patch_parts, shape.classified_parts))
     limits = (("tokens", shape.tokens, "max_tokens"),
               ("keys mixed at once", keys, "key_words"),
               ("channels of a head", shape.head_dim, "key_words"),
               ("dim", shape.dim, "max_channels"),
               ("hidden channels at once", hidden, "max_k"),
               ("values of a patch at once", pixel * rows // 3, "max_k"),
-              ("values that the head takes", shape.classified_dim, "max_k"))
+              ("values that the head takes at once", taken, "max_k"))
     multiples = (("dim", shape.dim, "lanes", config.lanes),
                  ("channels of a head", shape.head_dim, "2", 2),
                  ("bytes in a row of a patch", pixel * shape.patch, "bus_bytes", config.bus_bytes))

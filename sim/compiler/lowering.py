@@ -131,7 +131,10 @@ def _classified(x: Residual, logits: int) -> None:
     rows = x.beginning(shape.classified)
     a = build.norm("head", rows, network.norm, last, 1, HEAD.mode, shape.classified)
     rows.versions[-1].last = rows.last
-    out = build.matrix("logits", Layout.WIDE, 1, shape.classes)
-    build.product(a, network.head, last, HEAD.mode, writes={"dest": (out, 0)}, path=Path.WIDE)
+    out, parts = build.matrix("logits", Layout.WIDE, 1, shape.classes), shape.classified_parts
+    for part, layer in zip(parts, build.parts(network.head, parts), strict=True):
+        sums = {"residual_address": (out, 0)} if part.start else {}
+        build.product(a, layer, last, HEAD.mode, {"source": (a, part.start // 2), **sums},
+                      {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
     build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words)
     build.emit(Opcode.END)

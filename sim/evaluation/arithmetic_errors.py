@@ -112,7 +112,7 @@ class _Beside:
         found = real(self._tensors[name])
         if name == "embedding":
             found = found[:, -wanted.shape[1]:]  # the prefix is not computed
-        elif name == "logits":
+        elif name.partition(".")[0] == "logits":
             found = found[:, None]
         error = (found - wanted.clamp(fmt.min, fmt.max)).abs()
         bound = torch.as_tensor(bound, dtype=torch.float64).expand(error.shape)

@@ -136,7 +136,8 @@ class Walk(ABC):
                 x = self._block(index, x)
         u = self._normalized("norm", x[:, :shape.classified], network.norm).flatten(1)[:, None]
         a = self._site("head", u, shape.sites - 1, _point(network.norm))
-        return self._linear("logits", "logits", a, network.head, self._scale(shape.sites - 1))[:, 0]
+        return self._added("logits", a, network.head, self._scale(shape.sites - 1),
+                           shape.classified_parts)[:, 0]
 
     def _scale(self, site: int) -> torch.Tensor:
         return self.lambdas[:, site].double()[:, None, None]
@@ -151,12 +152,13 @@ class Walk(ABC):
         return self.requantized(kind, name, a @ real(layer.weight), scale + real(layer.exponent),
                                 ACT16, real(layer.bias), *residual)
 
-    def _added(self, name: str, a, layer: Linear, scale, parts: list[slice], x):
+    def _added(self, name: str, a, layer: Linear, scale, parts: list[slice], *x):
         """Return what a layer's parts are, added to the residual stream one after the other."""
+        kind = "residual" if x else "logits"
         for number, (part, piece) in enumerate(zip(parts, parts_of(layer, parts), strict=True)):
             of = f".part{number}" if number < len(parts) - 1 else ""
-            x = self._linear("residual", f"{name}{of}", a[..., part], piece, scale, x)
-        return x
+            x = (self._linear(kind, f"{name}{of}", a[..., part], piece, scale, *x),)
+        return x[0]
 
     def _block(self, index: int, x):
         network, block = self.network, self.network.blocks[index]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from golden.common.config import CORES
 from golden.network.shape import VitShape
 
 from ..cli import UserError, one_line
@@ -193,14 +192,9 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
     for index, block in enumerate(model.blocks):
         yield from (f"block {index}: {what}" for what in _missing_in_block(block))
     try:
-        shape = sizes(model)
+        sizes(model)
     except ValueError as error:
         yield one_line(error)
-        return
-    limit = max(core.max_k for core in CORES.values())
-    if shape.classified_dim > limit:
-        yield (f"a head of {shape.classified_dim} values is not supported, only of {limit} or "
-               "fewer")
 
 
 def _missing_in_block(block: nn.Module):

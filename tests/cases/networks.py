@@ -15,8 +15,8 @@ PREFIXES = {"registers": {"prefix": 5}, "distilled": {"prefix": 2, "classified":
 """Other tokens before the patches than a class token alone."""
 
 LONG = {"hidden": {"hidden": 1056}, "patch": {"image": 40, "patch": 20},
-        "keys": {"image": 68, "patch": 4}}
-"""Products that are taken in parts: of an MLP, of patches, of probabilities and values."""
+        "keys": {"image": 68, "patch": 4}, "head": {"prefix": 90, "classified": 90}}
+"""Products in parts: of an MLP, of patches, of probabilities and values, of a head."""
 
 
 def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape = SHAPE) -> Network:

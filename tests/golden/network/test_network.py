@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.network.precision import Precision
 from golden.network.shape import LONGEST, VitShape
@@ -61,19 +60,13 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
     ({"hidden": 3 * LONGEST}, "hidden_parts", [LONGEST, 2 * LONGEST, 3 * LONGEST]),
     ({"image": 64, "patch": 32}, "patch_parts", [11 * 96, 22 * 96, 3072]),
     ({"image": 27, "patch": 27}, "patch_parts", [9 * 81, 18 * 81, 27 * 81]),
+    ({"prefix": 90, "classified": 90}, "classified_parts", [576, 1080]),
     ({"image": 64}, "key_parts", [144, 257]),
     ({"image": 64, "patch": 2}, "key_parts", [208, 416, 624, 832, 1025])])
 def test_long_sums_are_of_parts_that_follow_each_other(change, name, parts):
     found = getattr(dataclasses.replace(SHAPE, depth=1, **change), name)
     assert [part.stop for part in found] == parts
     assert [part.start for part in found] == [0, *parts[:-1]]
-
-
-def test_a_head_that_takes_more_than_any_core_is_refused():
-    shape = dataclasses.replace(SHAPE, depth=1, prefix=400, classified=400)
-    longest = max(core.max_k for core in CORES.values())
-    with pytest.raises(ValueError, match=f"k must be within 1..{longest}, not 4800"):
-        network(Precision(4, 4), shape=shape)
 
 
 def test_a_number_out_of_its_format_is_named():

@@ -54,7 +54,9 @@ class Definition:
         for index in range(made.shape.depth):
             x = self.block(str(index), made.blocks[index], x)
         a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
-        self.seen["logits"] = self.linear("head", made.head, a, HEAD.mode)[0]
+        logits = self.added("logits", made.head, a, self.scale["head"], HEAD.mode, 0,
+                            made.shape.classified_parts, Activation.SIGNED)
+        self.seen["logits"] = logits[0]
 
     def site(self, name, values, exponent):
         precision = self.made.precision
@@ -70,12 +72,12 @@ class Definition:
         acc = mac_array.gemm(a, layer.weight, mode)
         return add(requant(acc, self.scale[name] + layer.exponent), layer.bias, *residual)
 
-    def added(self, name, layer, a, scale, mode, x, parts):
+    def added(self, name, layer, a, scale, mode, x, parts, kind=Activation.UNSIGNED):
         """Add the products of parts of the inputs to the residual stream, one after the other."""
         for number, part in enumerate(parts):
             if number:
                 self.seen[f"{name}.part{number - 1}"] = x
-            acc = mac_array.gemm(a[:, part], layer.weight[part], mode, Activation.UNSIGNED)
+            acc = mac_array.gemm(a[:, part], layer.weight[part], mode, kind)
             x = add(requant(acc, scale + layer.exponent), 0 if number else layer.bias, x)
         return x
 

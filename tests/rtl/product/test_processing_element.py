@@ -107,6 +107,26 @@ def test_keeps_the_sums_of_a_tile_while_the_next_one_is_added():
     simulate(dut, testbench)
 
 
+def test_finished_sums_move_on_from_element_to_element():
+    dut = ProcessingElement(CONFIG, followed=True)
+
+    async def testbench(ctx):
+        for index in range(SLOTS):
+            ctx.set(getattr(dut.behind, f"slot{index}"), -index - 5)
+        await feed(ctx, dut, Mode.W8A8, [([3], [4])])
+        for _ in range(3):
+            assert read(ctx, dut.sums)[0] == 12
+            await ctx.tick()
+        ctx.set(dut.shift, 1)
+        await ctx.tick()
+        assert read(ctx, dut.sums) == [-index - 5 for index in range(SLOTS)]
+        ctx.set(dut.shift, 0)
+        await feed(ctx, dut, Mode.W8A8, [([2], [9])])
+        assert read(ctx, dut.sums)[0] == 18
+
+    simulate(dut, testbench)
+
+
 def test_accumulators_are_as_wide_as_configured():
     dut = ProcessingElement(CONFIG)
     widths = [len(getattr(dut.sums, f"slot{index}")) for index in range(SLOTS)]
