@@ -26,6 +26,9 @@ NEVER = 1 << 60
 FIRST = 2
 """Cycle of the first request of a run."""
 
+ARBITER_RETURN = 1
+"""Cycles from a response of the memory behind an arbiter to when its user has it."""
+
 (_BEAT, _TOTAL, _SENT, _TAKEN, _PORT, _OPEN, _THERE, _BEATS, _RING, _LATENCY, _COST, _UNIT,
  _ADDRESS, _BUS, _COLUMN_BITS, _ROW_BITS, _CHIP) = range(17)
 # The next beat, and beats of all; cycles in which a request was last made and last taken; when the
@@ -81,6 +84,7 @@ def request(state, at, address, write):
         state[_PORT], answered = serve(
             state[_CHIP:_CHIP_BANKS], state[_CHIP_BANKS:].reshape(BANK_STATE), taken + 1, bank, row,
             column, write)
+        answered += ARBITER_RETURN
     else:
         taken = max(at + 1, state[_PORT] // state[_UNIT])
         state[_PORT] = max(state[_PORT], taken * state[_UNIT]) + state[_COST]

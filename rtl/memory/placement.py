@@ -102,6 +102,8 @@ class Placement(wiring.Component):
         s_parts = Signal(self._rows)
         s_address, s_bank = self._address(m)
 
+        last_row = Signal.like(beat.row)  # of the matrix; it is known long before its beats come
+
         # Stage w: turned to their banks. The write port itself is the stage register.
         layout = Signal.like(run.layout)  # for stages p and s
         waiting = self._waiting(m, a_beat, inside, a_valid & a_waits)
@@ -109,7 +111,8 @@ class Placement(wiring.Component):
         m.d.comb += self.idle.eq(~(a_valid | p_valid | s_valid | self.write.enable.any()))
         m.d.sync += [
             a_valid.eq(self.i.valid & (beat.row < run.m) & lanes[0]),
-            a_waits.eq((run.layout == Layout.OPERAND4) & ~beat.row[0] & (beat.row + 1 != run.m)),
+            last_row.eq(run.m - 1),
+            a_waits.eq((run.layout == Layout.OPERAND4) & ~beat.row[0] & (beat.row != last_row)),
             a_odd.eq(beat.row[0]),
             a_lanes.eq(lanes),
             a_values.eq(beat.values),

@@ -114,17 +114,19 @@ class WeightBuffer(wiring.Component):
         m = Module()
         words = self._config.stream_words
         filled = Signal()  # a word has come
-        freed = Signal(words_shape)
+        passed = Signal()  # the cursor's word is free once it is read, and it is
+        released = Mux(self.release.valid, self.release.payload, 0)
         ahead = Signal(range(words + 1))  # words in the ring from the cursor on
         level = Signal(range(words + 1))  # words in the ring
-        m.d.sync += [
-            level.eq(level + filled - freed),
-            self.room.eq(self.room - self.reserve + freed * self._beats),
-        ]
+        # That is known late: no adder behind it.
+        for value, now, beats in ((level, level + filled - released, -1),
+                                  (self.room, self.room - self.reserve + released * self._beats,
+                                   self._beats)):
+            m.d.sync += value.eq(Mux(passed, now + beats, now))
         m.d.comb += [self.fill.ready.eq(level != words), self.release.ready.eq(1)]
 
         ports = self._memories(m, filled)
-        self._cursor(m, ports, ahead, filled, freed)
+        self._cursor(m, ports, ahead, filled, passed)
         with m.If(self.clear):
             m.d.sync += [ahead.eq(0), level.eq(0), self.room.eq(self.room.init)]
         return m
@@ -155,7 +157,7 @@ class WeightBuffer(wiring.Component):
             ports.append(bank.read_port())
         return ports
 
-    def _cursor(self, m, ports, ahead, filled, freed):
+    def _cursor(self, m, ports, ahead, filled, passed):
         """Carry out the commands, and give `read` its words."""
         per_unit = max(1, UNIT_BYTES // self._config.cols)
         per_word = max(1, self._config.cols // UNIT_BYTES)
@@ -190,7 +192,7 @@ class WeightBuffer(wiring.Component):
             self.starved.eq(Mux(left != 0, ahead == 0,
                                 self.skip.valid & (ahead < self.skip.payload))),
         ]
-        m.d.comb += freed.eq(Mux(self.release.valid, self.release.payload, 0) + (go & free))
+        m.d.comb += passed.eq(go & free)
         # Whether a word is read is known late: no adder behind that.
         reached = ahead + filled
         m.d.sync += [

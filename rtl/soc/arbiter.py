@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
+from golden.cycles.stream import ARBITER_RETURN
 
 from ..common.checks import check_config
 from ..memory.memory_port import memory_signature
@@ -17,8 +18,8 @@ __all__ = ["MemoryArbiter"]
 class MemoryArbiter(wiring.Component):
     """Give memory to the users that ask, in turn: none waits for more than one beat of each other.
 
-    A request goes on a cycle after it came, one per cycle; a response comes back at once to whose
-    it is.
+    A request goes on a cycle after it came, one per cycle; a response comes to whose it is
+    :attr:`RETURN` cycle after it came.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ class MemoryArbiter(wiring.Component):
     users : ``In(memory_signature(config)).array(users)``
     memory : ``Out(memory_signature(config))``
     """
+
+    RETURN = ARBITER_RETURN
 
     def __init__(self, config: AcceleratorConfig, *, users: int = 2, flight: int = 64):
         check_config(config)
@@ -75,10 +78,12 @@ class MemoryArbiter(wiring.Component):
             m.d.sync += [request.valid.eq(1), owner.eq(chosen),
                          request.payload.eq(Array(user.request.payload.as_value()
                                                   for user in self.users)[chosen])]
+        answer = Signal.like(response.payload, reset_less=True)
+        m.d.sync += answer.eq(response.payload)
         for index, user in enumerate(self.users):
             m.d.comb += [
                 user.request.ready.eq(free & (chosen == index)),
-                user.response.valid.eq(response.valid & (owners.r_data == index)),
-                user.response.payload.eq(response.payload),
+                user.response.payload.eq(answer),
             ]
+            m.d.sync += user.response.valid.eq(response.valid & (owners.r_data == index))
         return m

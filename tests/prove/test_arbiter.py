@@ -53,11 +53,13 @@ def setting(users=3):
         m.d.sync += owners[at].eq(Mux(arrives, chosen,
                                       Mux(response.valid, following, owners[at])))
     for index, user in enumerate(dut.users):
-        one.claim("answers go to whose they are",
-                  user.response.valid == (response.valid & (owners[0] == index)))
-    one.claim("answers are handed on", Cat(
-        user.response.payload.as_value() == response.payload.as_value()
-        for user in dut.users).all() & response.ready)
+        its = Signal(name=f"answer_of_{index}")
+        m.d.sync += its.eq(response.valid & (owners[0] == index))
+        one.claim("answers go to whose they are", user.response.valid == its)
+    answer, any_answer = Signal.like(response.payload.as_value()), Signal()
+    m.d.sync += [answer.eq(response.payload.as_value()), any_answer.eq(response.valid)]
+    one.claim("answers are handed on", response.ready & (~any_answer | Cat(
+        user.response.payload.as_value() == answer for user in dut.users).all()))
 
     # The rule: of those that ask, the first behind the one that was served last.
     last = Signal(range(users))
@@ -96,7 +98,7 @@ def test_forwards_answers_and_chooses_by_the_rule(users, tmp_path):
     ("& owners.w_rdy", "& (owners.level == 0)", "taken wherever there is room"),
     ("& owners.w_rdy", "", "requests in memory within 2"),
     ("owners.w_data.eq(chosen)", "owners.w_data.eq(owner)", "answers go to whose they are"),
-    ("user.response.payload.eq(response.payload)", "user.response.payload.eq(0)",
+    ("user.response.payload.eq(answer)", "user.response.payload.eq(0)",
      "answers are handed on"),
     ("reversed(range(1, self._count))", "range(1, self._count)", "the next one is served"),
     ("owner.eq(chosen),", "", "none waits for two of another"),
