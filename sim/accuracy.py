@@ -130,7 +130,8 @@ def _parser() -> Parser:
     add("--dask", metavar="ADDRESS",
         help="let the workers of a running dask scheduler classify, like tcp://10.0.0.1:8786; "
              "they need the images and the work folder at the same paths")
-    add("--json", action="store_true", help="print JSON instead of the table")
+    add("--json", action="store_true",
+        help="print JSON instead of the table, for sim.report and sim.explore --accuracy, too")
     add("--plot", type=Path, metavar="DIR", help="write figures into a folder, too, as PNG")
     add("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
     return parser
@@ -212,7 +213,7 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, li
     clean = [one for one in answers if one.shifted is None]
     rows = comparison.rows(clean, labels, known, shape.site_names(), args.seed)
     shifted = shift_comparison.rows(answers, labels, known, args.seed) if args.shift else []
-    about = {"model": args.model, "weights": bench.run["weights"],
+    about = {"kind": "accuracy", "model": args.model, "weights": bench.run["weights"],
              "images": {"count": len(shown), "labels": labels is not None,
                         "sha256": [one.sha256 for one in shown]},
              "calibration": {"count": len(pixels), "sha256": bench.run["images"],

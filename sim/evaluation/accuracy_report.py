@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..tables import show, table_of
-from .comparison import CONFIDENCE, RESAMPLES, Row
+from .comparison import CONFIDENCE, ORACLE, PERCENTILES, RESAMPLES, Row
 
 NONE = "-"
 
@@ -116,6 +116,6 @@ def as_markdown(rows: Sequence[Row], command: str) -> str:
 def as_dict(rows: Sequence[Row]) -> dict:
     """Return the table and its statistics as numbers, text, lists and dictionaries."""
     return {"bootstrap": {"confidence": CONFIDENCE, "resamples": RESAMPLES},
-            "notes": notes(rows),
+            "percentiles": PERCENTILES, "oracle": ORACLE, "notes": notes(rows),
             "rows": [asdict(row) | {"r_squared": row.r_squared, "spearman": row.spearman}
                      for row in rows]}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.common.formats import LAMBDA
+
 from ..prediction.scale_costs import Cost
 from .evaluation import Answers
 from .preparation import FP32, Candidate
@@ -15,6 +17,8 @@ ORACLE = "oracle"
 
 RESAMPLES = 20_000
 CONFIDENCE = 0.95
+PERCENTILES = (5, 50, 95)
+"""Of images, in :class:`Spread`."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,15 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """log2 of the scale of a site: its :data:`PERCENTILES` over images."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Row:
     """A method in one precision.
 
@@ -151,6 +164,8 @@ class Row:
         precision. Empty without any, or without the oracle.
     cost
         Of its scales; None where hardware is not defined.
+    spread
+        Of all sites, in order; empty where scales are not those of integers.
     """
 
     method: str
@@ -165,6 +180,7 @@ class Row:
     against: Difference | None
     sites: tuple[Site, ...]
     cost: Cost | None
+    spread: tuple[Spread, ...] = ()
 
     @property
     def r_squared(self) -> float | None:
@@ -217,8 +233,20 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
             _share(one.top[:, 0] == first),
             baseline, None if other is None else difference(right(one), right(other), seed),
             sites(one, oracle, site_names) if oracle not in (None, one) else (),
-            one.prepared.cost))
+            one.prepared.cost, () if one.scales is None else spread(one.scales)))
     return made
+
+
+def spread(scales: np.ndarray) -> tuple[Spread, ...]:
+    """Return how the scales of each site spread over images.
+
+    Parameters
+    ----------
+    scales : int array, shape (images, sites)
+        lambda of each image at each site.
+    """
+    found = np.percentile(scales, PERCENTILES, axis=0) / LAMBDA.one
+    return tuple(Spread(*site) for site in found.T.tolist())
 
 
 def _share(right: np.ndarray) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 from .runs import Shown
 
 _PAGE = Path(__file__).parent / "page"
-_SCRIPTS = ("charts.js", "timeline.js", "figures.js", "tables.js", "designs.js", "main.js")
+_SCRIPTS = ("charts.js", "timeline.js", "figures.js", "tables.js", "designs.js", "scales.js",
+            "main.js")
 
 
 def page_of(shown: Shown, title: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report shows, out of the JSON that sim.estimate and sim.explore write."""
+"""What a report shows, out of the JSON that sim.estimate, sim.explore and sim.accuracy write."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..cli import UserError
 from ..timeline.spans import UNITS
+from .scales import scales_of
 
 _TOTALS = ("cycles", "fps", "energy_mj", "macs", "array_busy", "array_utilisation", "sram_bytes",
            "dram_bytes", "stall_cycles", "drain_cycles", "scale_cycles_share", "energy_pj")
@@ -27,14 +28,18 @@ class Shown:
         Estimates of programs, JSON values.
     designs
         Rows of explorations, as one list for each column, JSON values; None without any.
+    scales
+        How scales of sites spread over images, :func:`~.scales.scales_of`.
     """
 
     runs: list[dict]
     designs: dict | None
+    scales: list[dict]
 
     def as_dict(self) -> dict:
         """Return all of it as JSON values."""
-        return {"units": UNITS, "runs": self.runs, "designs": self.designs}
+        return {"units": UNITS, "runs": self.runs, "designs": self.designs,
+                "scales": self.scales}
 
 
 def read(paths: list[Path]) -> Shown:
@@ -45,33 +50,36 @@ def read(paths: list[Path]) -> Shown:
     UserError
         If one cannot be read, or is nothing that there is a report of.
     """
-    runs, rows = [], []
+    runs, rows, scales = [], [], []
     for path in paths:
         document = _document(path)
         try:
             if document.get("kind") == "explore":
                 rows += document["designs"]
+            elif document.get("kind") == "accuracy":
+                scales += scales_of(document, path.stem)
             elif "programs" in document:
                 runs += [_run(one, path.stem) for one in document["programs"].values()]
             elif document.get("mapping") == "program":
                 runs.append(_run(document, path.stem))
             else:
                 raise UserError(f"{path} must be what sim.estimate --json writes of a compiled "
-                                "program, or sim.explore --json")
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+                                "program, or sim.explore --json or sim.accuracy --json")
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise UserError(f"{path} lacks what a report needs ({error!r}); write it again with "
                             "this version") from None
     _tell_apart(runs)
+    _tell_apart(scales)
     columns = {name: [row.get(name) for row in rows] for name in _COLUMNS} if rows else None
-    return Shown(runs, columns)
+    return Shown(runs, columns, scales)
 
 
 def _document(path: Path) -> dict:
     try:
         document = json.loads(path.read_text())
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; sim.estimate --json and "
-                        "sim.explore --json write such files") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; sim.estimate --json, "
+                        "sim.explore --json and sim.accuracy --json write such files") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON") from None
     if not isinstance(document, dict):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from sim import accuracy
-from sim.evaluation import chunks, dask_cluster, preparation
+from sim.evaluation import chunks, comparison, dask_cluster, preparation
 from sim.inputs import float_model, images
+from sim.reporting.runs import read as read_report
 from sim.shifts.shift import FAMILIES, GROUPS, parse
 from tests.cases import shipped
 
@@ -113,6 +114,28 @@ def test_json_has_the_methods_and_what_they_rest_on(run, inputs):
     assert rows["predictor"]["sites"]
     assert {site["name"] for site in rows["predictor"]["sites"]} < {*document["sites"]}
     assert rows["oracle"]["sites"] == rows["lsq"]["sites"] == []
+
+
+def test_a_report_shows_how_scales_spread_over_images(run, tmp_path, monkeypatch):
+    rows, scales, path = comparison.rows, {}, tmp_path / "accuracy.json"
+
+    def seen(answers, *rest):
+        scales.update({one.prepared.method: one.scales for one in answers})
+        return rows(answers, *rest)
+
+    monkeypatch.setattr(comparison, "rows", seen)
+    path.write_text(run(json=True)[1])
+    one, = read_report([path]).scales
+    assert (one["name"], one["images"], one["oracle"]) == ("tiny w4a4", COUNT, "oracle")
+    found = {method["method"]: np.array(method["spread"]) for method in one["methods"]}
+    assert list(found) == [name for name in METHODS if name != "repq-vit"]  # in float
+    assert [one["methods"][number]["method"] for number in one["shown"]] == [
+        "mse", "oracle", "predictor"]
+    for method, spread in found.items():
+        np.testing.assert_allclose(
+            spread.T, np.percentile(scales[method], (5, 50, 95), axis=0) / 1024)
+        varies = (spread[:, 0] < spread[:, 2]).any()
+        assert varies == (method not in {"mse", "lsq"})
 
 
 def test_first_row_is_the_float_model(run, inputs):

@@ -112,7 +112,7 @@ function ticks(low, high, count) {
   if (!(high > low)) return [low];
   const step = niceStep(high - low, count), found = [];
   for (let at = Math.ceil(low / step) * step; at <= high * (1 + 1e-12); at += step) {
-    found.push(+at.toPrecision(12));
+    found.push(+(Math.round(at / step) * step).toPrecision(12));
   }
   return found;
 }

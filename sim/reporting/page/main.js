@@ -17,6 +17,7 @@ function show(current) {
     parts.push(summarySection(current), timelineSection(current), rooflineSection(current),
       trafficSection(current), energySection(runs), layersSection(current));
   }
+  if (DATA.scales.length) parts.push(scalesSection(DATA.scales));
   if (DATA.designs) parts.push(designsSection(DATA.designs));
   hideTip();
   MAIN.replaceChildren(...parts);

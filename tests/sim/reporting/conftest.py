@@ -6,7 +6,7 @@ from tests.cases.reports import write_runs
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
-    """Files that a report is made of: a run, a comparison, an exploration."""
+    """Files that a report is made of: a run, a comparison, an exploration, accuracies."""
     return write_runs(tmp_path_factory.mktemp("runs"))
 
 

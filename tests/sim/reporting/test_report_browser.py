@@ -6,6 +6,7 @@ where there is none.
 
 import shutil
 
+import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -14,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.cases.reports import NAME, estimated
+from tests.cases.reports import IMAGES, NAME, SHAPE, estimated, scales
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -71,7 +72,8 @@ def spans(browser):
 
 def test_sections_have_figures(browser):
     assert [link.text for link in css(browser, "#sections a")] == [
-        "Runs", "Summary", "Timeline", "Roofline", "Traffic", "Energy", "Layers", "Designs"]
+        "Runs", "Summary", "Timeline", "Roofline", "Traffic", "Energy", "Layers", "Scales",
+        "Designs"]
     result = estimated()
     assert f"{result.cycles:,}" in css(browser, "#summary")[0].text
     tracks = css(browser, "#timeline svg")[0]
@@ -162,6 +164,52 @@ def test_designs_are_picked_by_click_and_by_keyboard(browser):
     assert len(css(browser, "#designs path.hit")) == 6  # those with few enough LUTs
 
 
+def methods(browser):
+    """Methods whose scales are drawn."""
+    return {line.get_attribute("data-method") for line in css(browser, "#scales line.spread")}
+
+
+def test_scales_are_drawn_for_the_sites_and_methods_chosen(browser):
+    assert f"{NAME} w4a4, {IMAGES} images, from accuracy" in css(browser, "#scales .note")[1].text
+    assert methods(browser) == {"mse", "ridge", "oracle"}
+    assert len(css(browser, "#scales path.median")) == 3 * SHAPE.depth
+    marks = {path.get_attribute("d").count("L") for path in css(browser, "#scales path.median")}
+    assert len(marks) == 3  # shapes, so that colour is not needed
+    long = {line.get_attribute("data-method") for line in css(browser, "#scales line.spread")
+            if line.get_attribute("x1") != line.get_attribute("x2")}
+    assert long == {"ridge", "oracle"}
+    css(browser, "#scale-mse")[0].click()
+    css(browser, "#scale-lsq")[0].send_keys(Keys.SPACE)
+    assert methods(browser) == {"lsq", "ridge", "oracle"}
+    Select(css(browser, "#scale-kind")[0]).select_by_visible_text("all sites")
+    assert len(css(browser, "#scales path.median")) == 3 * SHAPE.sites
+    Select(css(browser, "#scale-kind")[0]).select_by_visible_text("head")
+    for box in css(browser, "#scales input:checked"):
+        box.click()
+    assert methods(browser) == set()
+    assert "No method is chosen" in css(browser, "#scales svg")[0].text
+
+
+def test_scales_are_read_by_keyboard_and_in_a_table(browser):
+    view, found = css(browser, "#scale-view")[0], {
+        method: np.percentile(one / 1024, (5, 50, 95), axis=0) for method, one in scales().items()}
+    view.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    site = SHAPE.site(1, "qkv")
+    low, middle, high = (f"{value:.2f}".replace("-", "−") for value in found["oracle"][:, site])
+    said = css(browser, "#scale-readout")[0].text
+    assert said.startswith("1.qkv; ")
+    assert f"{middle} ({low} to {high})" in said
+    assert len(css(browser, "#scales rect.on")) == 1
+    view.send_keys(Keys.ARROW_DOWN)  # there is no further one
+    assert css(browser, "#scale-readout")[0].text == said
+    css(browser, "#scales summary")[0].click()
+    assert middle in cells(browser, "scale-table", 4)
+    css(browser, "#scale-relative")[0].click()
+    shown = [float(text.replace("−", "-")) for text in cells(browser, "scale-table", 4)]
+    assert shown[1] == shown[4] == 0  # of the oracle itself
+    assert shown[0] == pytest.approx(found["mse"][1, 0] - found["oracle"][1, 0], abs=.006)
+
+
 def test_it_is_dark_where_that_is_wanted(browser):
     def paper():
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -188,8 +236,8 @@ def test_nothing_is_wider_than_a_phone(browser):
 
 def test_all_that_can_be_used_is_reached_by_tab(browser):
     reached = set()
-    for _ in range(80):
+    for _ in range(90):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.add(browser.switch_to.active_element.get_attribute("id"))
-    assert {"theme", "timeline-view", "zoom-in", "layer-filter", "design-view", "design-x",
-            "only-meeting"} <= reached
+    assert {"theme", "timeline-view", "zoom-in", "layer-filter", "scale-of", "scale-kind",
+            "scale-mse", "scale-view", "design-view", "design-x", "only-meeting"} <= reached
