@@ -36,7 +36,7 @@ DEVICE = {"LUT4": 83_640, "FF": 83_640, "MULT18X18D": 156, "DP16KD": 208}
 """What an LFE5U-85F has."""
 
 LIMITS = {"LUT4": DEVICE["LUT4"] * 3 // 4, "FF": DEVICE["FF"] * 3 // 4, "MULT18X18D": 156,
-          "DP16KD": 200}
+          "DP16KD": 204}
 """What the core may take, so that it can be routed and a memory controller fits beside it."""
 
 PREDICTOR = ("prediction", "prediction.range_unit", "prediction.scale_unit",

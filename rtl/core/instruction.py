@@ -39,6 +39,6 @@ def decoded(m: Module, instruction: data.View, *opcodes: Opcode) -> Signal:
     """Whether an instruction is one of some, out of a register: a cycle after the instruction is
     there, which is earlier than its first cycle of RUN.
     """
-    found = Signal(name="_or_".join(opcode.name.lower() for opcode in opcodes))
+    found = Signal(name="is_" + "_or_".join(opcode.name.lower() for opcode in opcodes))
     m.d.sync += found.eq(is_any(instruction, *opcodes))
     return found

@@ -51,7 +51,7 @@ class Placement(wiring.Component):
     Members
     -------
     run : ``In(destination_layout)``
-        The matrix; stable from its first beat until `idle`.
+        The matrix; stable from the cycle before its first beat until `idle`.
     i : ``In(stream.Signature(placed_layout(config)))``
         Beats, always taken; `column` is a multiple of ``config.rows``. Those of the same columns
         come by rising rows; otherwise the order does not matter. Beats behind the last row or

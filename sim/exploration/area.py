@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from golden.common.config import AcceleratorConfig
+from golden.rows import softmax_run
+from golden.rows.layernorm import HIGHEST_CHANNELS, LATENCY
 
 SYNTHESES = Path(__file__).with_name("syntheses.json")
 """Cores that were synthesised, and what each of their units takes."""
@@ -68,13 +70,22 @@ def block_rams(config: AcceleratorConfig) -> int:
     words = -(-config.scratchpad_words // _BLOCK_WORDS)
     stream = -(-config.cols * config.stream_words // _BLOCK_BYTES)
     keys = -(-8 * config.cols // width) * -(-2 * config.key_words // depth)
-    rows = config.rows // 2  # waiting: LayerNorm's, softmax's, residuals
+    rows = _waiting(config)
+    exponents = -(-config.max_tokens // _BLOCK_WORDS)
     extremes = config.rows * -(-config.range_entries // 1024)
     norm = 1 + 5 * config.rows // 4
-    return words * config.rows + stream + keys + rows + extremes + norm + _SMALL
+    return words * config.rows + stream + keys + rows + exponents + extremes + norm + _SMALL
 
 
-_SMALL = 5  # two in the scale unit; one each for the scales, the placement and the core itself
+_SMALL = 4  # two in the scale unit; one each for the scales and the placement
+
+
+def _waiting(config: AcceleratorConfig) -> int:
+    """Block RAMs of rows that wait, 16 bits and a mark for each lane: LayerNorm's, softmax's."""
+    channels = HIGHEST_CHANNELS // config.lanes + LATENCY
+    keys = softmax_run.highest_words(config) + 3  # a stage or two of the maximum more
+    depth, width = 1 << max(channels.bit_length(), keys.bit_length()), _WIDEST[0]
+    return -(-17 * config.lanes // (width * _WIDEST[1] // max(depth, _WIDEST[1])))
 
 
 def _constant(config: AcceleratorConfig) -> float:

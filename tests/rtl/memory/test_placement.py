@@ -150,6 +150,7 @@ def check(config, items, *, idle=0.0):
         for item in items:
             assert ctx.get(dut.idle)
             ctx.set(dut.run, item.registers())
+            await ctx.tick()
             await source(dut.i, item.beats(), idle=idle, seed=item.dest)(ctx)
             while not ctx.get(dut.idle):
                 await ctx.tick()
@@ -191,6 +192,7 @@ def test_takes_a_beat_per_cycle_and_the_stated_cycles_to_the_last_write(layout):
     async def testbench(ctx):
         memory = random_memory(ctx, dut, config)
         ctx.set(dut.run, item.registers())
+        await ctx.tick()
         ctx.set(dut.i.valid, 1)
         writes = []
         for cycle in range(len(beats) + Placement.LATENCY):
@@ -243,6 +245,7 @@ def test_largest_matrices_use_all_bits_of_their_fields():
         for layout, row, column, dest, stride, address in cases:
             ctx.set(dut.run, {"layout": layout, "dest": dest, "dest_stride": stride,
                               "m": 8191, "n": 8191})
+            await ctx.tick()
             await source(dut.i, [{"values": [0] * 4, "row": row, "column": column}])(ctx)
             await ctx.tick().repeat(Placement.LATENCY - 1)
             enable = ctx.get(write.enable)

@@ -38,14 +38,14 @@ def test_a_core_that_it_is_not_fitted_to():
                      stream_words=4096)
     assert config not in dict(area.synthesised())
     found = area.area_of(config)
-    assert (found.multipliers, found.block_rams) == (45, 187)  # as synthesised
-    assert found.luts == pytest.approx(29_189, rel=0.03)
-    assert found.ffs == pytest.approx(18_153, rel=0.03)
+    assert (found.multipliers, found.block_rams) == (45, 190)  # as synthesised
+    assert found.luts == pytest.approx(29_106, rel=0.03)
+    assert found.ffs == pytest.approx(19_309, rel=0.03)
 
 
 def test_the_core_of_the_documents_is_among_them():
     known = dict(area.synthesised())
-    assert sum(unit["LUT4"] for unit in known[CORES["8x16"]].values()) == 62_673
+    assert sum(unit["LUT4"] for unit in known[CORES["8x16"]].values()) == 61_236
 
 
 def test_larger_is_not_smaller():
