@@ -72,7 +72,7 @@ def test_mirrored_takes_the_scales_of_the_mirror_image(bench):
 @pytest.mark.parametrize("name", ["oracle-loss", "oracle-loss-kinds", "mirrored-loss",
                                   "mirrored-loss-kinds"])
 def test_scales_of_the_loss_are_held_against_the_float_network(bench, name):
-    contender, images = made(bench, name), vits.pixels(2)
+    contender, images = made(bench, name), vits.pixels(6)
     assert contender.mirrored is name.startswith("mirrored")
     assert contender.kinds is name.endswith("kinds")
     static = made(bench, "mse").network.scales
