@@ -27,6 +27,16 @@ class Outcome:
     scales: np.ndarray | None = None
 
 
+def mirror(pixels: np.ndarray) -> np.ndarray:
+    """Return images ``(images, side, side, 3)`` with left and right swapped."""
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def real_logits(network: Network, logits: np.ndarray) -> np.ndarray:
+    """Return the float32 numbers that a network's integer logits stand for."""
+    return (logits / np.float32(2.0**network.logit_point)).astype(np.float32)
+
+
 class Contender(Protocol):
     """A quantized network; can be pickled.
 
@@ -72,14 +82,12 @@ class Integer:
         if self._vit is None:
             self._vit = Vit(self.network)
         choose = None if self.rule is None else dynamic.chooser(self.network, self.rule)
-        seen = np.ascontiguousarray(pixels[:, :, ::-1]) if self.mirrored else pixels
-        found = self._vit.run(seen, choose=choose)
+        found = self._vit.run(mirror(pixels) if self.mirrored else pixels, choose=choose)
         if self.mirrored:
             found = self._vit.run(pixels, scales=found.scales)
         if self.shuffled:
             found = self._vit.run(pixels, scales=np.roll(found.scales, 1, axis=0))
-        logits = found.logits / np.float32(2.0**self.network.logit_point)
-        return Outcome(logits.astype(np.float32), found.scales)
+        return Outcome(real_logits(self.network, found.logits), found.scales)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from ..ptq.checkpoint import Checkpoint
 from ..ptq.source import FloatVit
 from ..ptq.twin import Twin
 from .contender import Contender, Emulated, Integer
+from .loss_oracle import LossOracle
 
 
 @dataclass
@@ -148,6 +149,14 @@ def _dynamic(rule: str, *, mirrored: bool = False) -> Callable:
     return make
 
 
+def _of_loss(*, kinds: bool = False, mirrored: bool = False) -> Callable:
+    def make(bench: Bench, precision: Precision) -> Contender:
+        reference = Twin(bench.source, precision)
+        reference.active = False
+        return LossOracle(bench.result(precision, "blocks").network, reference, kinds, mirrored)
+    return make
+
+
 def _static(bench: Bench, precision: Precision) -> Contender:
     return Integer(bench.result(precision, "blocks").network)
 
@@ -190,6 +199,12 @@ METHODS = {method.name: method for method in (
     Method("jit-percentile", "just-in-time percentile", "", _dynamic("percentile")),
     Method("oracle", "per-image oracle (MSE)", "", _dynamic("mse")),
     Method("mirrored", "oracle of the mirrored image", "", _dynamic("mse", mirrored=True)),
+    Method("oracle-loss", "per-image oracle (loss)", "", _of_loss()),
+    Method("oracle-loss-kinds", "per-image oracle (loss), kinds of sites", "",
+           _of_loss(kinds=True)),
+    Method("mirrored-loss", "loss oracle of the mirrored image", "", _of_loss(mirrored=True)),
+    Method("mirrored-loss-kinds", "loss oracle of the mirrored image, kinds of sites", "",
+           _of_loss(kinds=True, mirrored=True)),
     Method("ridge", "ScalePredictor, not trained", _PAPER, _regressed),
     Method("predictor", "ScalePredictor", _PAPER, _trained("predictor", "scales", predicted=True)),
     Method("shuffled", "ScalePredictor, images swapped", "",

@@ -25,6 +25,7 @@ from ..ptq.recipes import RECIPES
 from ..ptq.tap import Tap
 from .contender import Contender, Emulated, Integer
 from .float_reference import FloatReference
+from .loss_oracle import LossOracle
 from .methods import METHODS, Bench
 
 FP32 = "fp32"
@@ -175,14 +176,16 @@ def _write(path: Path, method: str, bits: str, contender: Contender) -> Prepared
 
 
 def _predicted(contender: Contender) -> list[int]:
-    if not isinstance(contender, Integer):
+    if isinstance(contender, Emulated):
         return []
-    if contender.rule is not None:
+    if isinstance(contender, LossOracle) or contender.rule is not None:
         return list(range(contender.network.shape.sites))
     return sorted({int(site) for tap in contender.network.taps for site in tap.sites})
 
 
 def _cost(contender: Contender) -> Cost | None:
+    if isinstance(contender, LossOracle):
+        return None  # no hardware knows the float network's answer
     if isinstance(contender, Integer):
         if contender.rule is not None:
             return scale_costs.just_in_time(contender.network, contender.rule)
@@ -195,8 +198,9 @@ def _cost(contender: Contender) -> Cost | None:
 
 def _modules(contender: Contender) -> list[str]:
     used = {type(contender).__module__}
-    if isinstance(contender, Emulated):
-        used |= {type(part).__module__ for part in contender.module.modules()}
+    for value in vars(contender).values():
+        if isinstance(value, torch.nn.Module):
+            used |= {type(part).__module__ for part in value.modules()}
     return sorted(name for name in used if name.partition(".")[0] in {"golden", "sim"})
 
 

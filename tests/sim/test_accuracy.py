@@ -297,6 +297,27 @@ def test_shifts_are_in_markdown(run, tmp_path):
     assert "| bits | method | against | clean | dark:3 |" in text
 
 
+def test_oracles_of_the_loss_and_their_controls(run, monkeypatch):
+    names = ("oracle-loss", "oracle-loss-kinds", "mirrored-loss", "mirrored-loss-kinds")
+    options = {"methods": ("mse", *names), "count": 8, "shift": "dark:3"}
+    document = json.loads(run(json=True, **options)[1])
+    rows = {row["method"]: row for row in document["rows"]}
+    assert list(rows) == ["fp32", "mse", *names]
+    for name in names:
+        row = rows[name]
+        assert (row["integer"], row["cost"], row["baseline"]) == (True, None, "mse")
+        assert row["against"]["low"] <= row["against"]["points"] <= row["against"]["high"]
+        assert any(site["low"] < site["high"] for site in row["spread"])
+    shifted = {row["method"]: row for row in document["shifts"]["rows"]}
+    assert all(shifted[name]["cells"][0]["against"] for name in names)
+    monkeypatch.setenv("COLUMNS", "80")
+    out = run(**options)[1]
+    assert max(map(len, out.splitlines())) <= 80
+    table = out.partition("=fp32:")[0].splitlines()
+    cells = {line.split()[0]: line.split() for line in table if line.strip()}
+    assert all(cells[name][1] == f"{rows[name]['top1']:.1f}" for name in names)
+
+
 def test_calibration_is_shifted(run, inputs):
     plain = json.loads(run(json=True, methods=("mse",), shift="dark:5")[1])
     made = [json.loads(run(json=True, methods=("mse",), shift="dark:5", shift_calibration=share)[1])

@@ -1,4 +1,4 @@
-"""Checks: no quantized activations, no rounded weights, scales of the mirror image."""
+"""Checks: no quantized activations, no rounded weights, scales of the mirror image, of the loss."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,8 @@ import torch
 
 from golden.network.precision import Precision
 from golden.network.vit import Vit
+from sim.evaluation.float_reference import FloatReference
+from sim.evaluation.loss_oracle import LossOracle
 from sim.evaluation.methods import METHODS, Bench
 from sim.prediction import predictor
 from sim.ptq import source, train
@@ -65,3 +67,22 @@ def test_mirrored_takes_the_scales_of_the_mirror_image(bench):
     symmetric = np.maximum(images, mirror)
     one, same = (made(bench, name).run(symmetric) for name in ("mirrored", "oracle"))
     assert (one.logits == same.logits).all()
+
+
+@pytest.mark.parametrize("name", ["oracle-loss", "oracle-loss-kinds", "mirrored-loss",
+                                  "mirrored-loss-kinds"])
+def test_scales_of_the_loss_are_held_against_the_float_network(bench, name):
+    contender, images = made(bench, name), vits.pixels(6)
+    assert contender.mirrored is name.startswith("mirrored")
+    assert contender.kinds is name.endswith("kinds")
+    static = made(bench, "mse").network.scales
+    np.testing.assert_array_equal(contender.network.scales, static)
+    floating = FloatReference(vits.model(), vits.preprocessing())(torch.from_numpy(images))
+    np.testing.assert_allclose(contender.reference(torch.from_numpy(images)).detach(), floating,
+                               atol=1e-4)
+    seen = images[:, :, ::-1] if contender.mirrored else images
+    scales = LossOracle(contender.network, contender.reference, contender.kinds).choose(
+        np.ascontiguousarray(seen))
+    found = contender.run(images)
+    np.testing.assert_array_equal(found.scales, scales)
+    assert (found.scales != static).any()
