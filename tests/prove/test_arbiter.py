@@ -11,7 +11,7 @@ from tests.prove.proof import Setting, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 CONFIG = AcceleratorConfig(rows=4, cols=4, lanes=4, bus_bytes=1)
-FLIGHT = 2
+FLIGHT = 3
 DEPTH = 10
 
 
@@ -94,9 +94,9 @@ def test_forwards_answers_and_chooses_by_the_rule(users, tmp_path):
     ("for user in self.users)[chosen])]", "for user in self.users)[owner])]",
      "forwarded as asked"),
     ("(~request.valid | request.ready) & owners.w_rdy", "owners.w_rdy",
-     "held until it is taken"),
+     "requests on the way within 1"),
     ("& owners.w_rdy", "& (owners.level == 0)", "taken wherever there is room"),
-    ("& owners.w_rdy", "", "requests in memory within 2"),
+    ("& owners.w_rdy", "", f"requests in memory within {FLIGHT}"),
     ("owners.w_data.eq(chosen)", "owners.w_data.eq(owner)", "answers go to whose they are"),
     ("user.response.payload.eq(answer)", "user.response.payload.eq(0)",
      "answers are handed on"),
