@@ -41,6 +41,19 @@ def nearest(weight: torch.Tensor, lam: torch.Tensor, fmt: IntFormat) -> Quantize
                      .to(torch.int8), lam)
 
 
+def _root(matrix: torch.Tensor) -> torch.Tensor:
+    """Return the Cholesky factor of a covariance; of inputs that hardly vary, whose covariance is
+    rounding errors, with as much on its diagonal as it takes.
+    """
+    root, failed = torch.linalg.cholesky_ex(matrix)
+    more = 1e-6 * float(matrix.diagonal().abs().mean()) + 1e-12
+    while failed:
+        matrix = matrix + more * torch.eye(len(matrix), dtype=matrix.dtype)
+        root, failed = torch.linalg.cholesky_ex(matrix)
+        more *= 10
+    return root
+
+
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, lam: torch.Tensor, fmt: IntFormat,
          damping: float = 0.01) -> Quantized:
     """Round row after row, and make up for each row's error in the rows still to come.
@@ -53,8 +66,7 @@ def gptq(weight: torch.Tensor, hessian: torch.Tensor, lam: torch.Tensor, fmt: In
     diagonal += damping * diagonal.mean() + 1e-12
     order = diagonal.argsort(descending=True)
     hessian, work = hessian[order][:, order], weight[order]
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)),
-                                    upper=True)
+    inverse = torch.linalg.cholesky(torch.cholesky_inverse(_root(hessian)), upper=True)
     scale = torch.exp2(lam.double() / LAMBDA.one)
     chosen = torch.empty_like(work)
     for row in range(len(work)):

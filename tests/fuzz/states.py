@@ -84,7 +84,7 @@ def read_contender(folder: Path) -> bool:
 def _chunk(folder: Path) -> Chunk:
     prepared = preparation.Prepared("mse", "w4a4", True, (), None, (), folder / "x", "0")
     images = (ImageFile(folder / "a.png", "a.png", "0"), ImageFile(folder / "b.png", "b.png", "1"))
-    return Chunk(prepared, images, {}, "code", folder / "chunk.npz", "key")
+    return Chunk(prepared, images, None, {}, "code", folder / "chunk.npz", "key")
 
 
 def write_chunk(draw, folder: Path) -> None:

@@ -238,7 +238,7 @@ def test_every_layer_is_shown_on_request(run):
     (["--clock", "200"], "fps", 2.0),
     (["--dram-bandwidth", "0.02"], "stall_cycles", 936.0),
     (["--tech", "45nm"], "energy_mj", 1.585),
-    (["--tech", "7nm"], "energy_mj", 0.734),
+    (["--tech", "7nm"], "energy_mj", 0.763),
     (["--scales", "jit"], "cycles", 1.145),
     (["--scales", "static"], "scale_cycles_share", 0.0)])
 def test_every_option_counts(run, argv, key, change):

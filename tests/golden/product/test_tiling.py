@@ -58,7 +58,7 @@ def test_utilisation_of_a_layer():
 @pytest.mark.parametrize(("message", "call"), [
     ("m must be 1 or more, not 0", lambda: gemm_cycles(0, 1, 1, Mode.W8A8)),
     ("n must be 1 or more, not -1", lambda: gemm_cycles(1, 1, -1, Mode.W8A8)),
-    ("k must be within 1..2048, not 2049", lambda: gemm_cycles(1, 2049, 1, Mode.W8A8)),
+    ("k must be within 1..1024, not 2049", lambda: gemm_cycles(1, 2049, 1, Mode.W8A8)),
     ("m must be 1 or more, not 0", lambda: tiles(0, 1, Mode.W8A8)),
 ])
 def test_sizes_that_make_no_sense_are_refused(message, call):
