@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from golden.soc.boards import BOARDS
 from sim.cli import UserError, command, positive, progress, whole_file
 from sim.compiler.plan import plan_line
 from sim.tables import show, table_of
@@ -49,7 +50,8 @@ def estimated(model: str, bits: str, options: list[str]) -> dict:
         if run.returncode and "needs a compiled program" in run.stderr:
             run = subprocess.run([*call, *_without_memory(options)], capture_output=True, text=True)
         if run.returncode:
-            raise UserError(f"{model} {bits}: {run.stderr.strip().splitlines()[-1]}")
+            said = run.stderr.strip().splitlines() or [f"ended with status {run.returncode}"]
+            raise UserError(f"{model} {bits}: {said[-1]}")
         found = json.loads(out.read_text())
     totals = found["totals"]
     plan = found.get("program", {}).get("plan")
@@ -61,11 +63,13 @@ def estimated(model: str, bits: str, options: list[str]) -> dict:
 
 
 def _without_memory(options: list[str]) -> list[str]:
-    """Return options for the generic estimate, which knows no memory of a board."""
+    """Return options for the generic estimate, which knows no memory of a board: its clock."""
     if "--memory" not in options:
         return options
     at = options.index("--memory")
-    return options[:at] + options[at + 2:]
+    clock = [] if "--clock" in options else [
+        "--clock", f"{BOARDS[options[at + 1]].clock_hz / 1e6:g}"]
+    return options[:at] + options[at + 2:] + clock
 
 
 def cells(row: dict) -> list[str]:
@@ -82,12 +86,20 @@ def markdown(rows: list[dict]) -> str:
 
 
 def measure(models: list[str], bits: list[str], options: list[str], workers: int,
-            progress: Callable) -> list[dict]:
-    """Return the rows of all models, for all widths."""
+            progress: Callable) -> tuple[list[dict], UserError | None]:
+    """Return the rows of all models, for all widths; and the first error, if there are some: a
+    model that has none keeps no other from having its rows.
+    """
     jobs = [(model, width) for model in models for width in bits]
+    rows, first = [], None
     with ThreadPoolExecutor(workers) as pool:
         results = [pool.submit(estimated, *job, options) for job in jobs]
-        return [one.result() for one in progress(results, "Estimating")]
+        for one in progress(results, "Estimating"):
+            try:
+                rows.append(one.result())
+            except UserError as error:
+                first = first or error
+    return rows, first
 
 
 @command(PROG)
@@ -108,7 +120,9 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("memory", "clock"):
         if getattr(args, name) is not None:
             options += [f"--{name}", str(getattr(args, name))]
-    rows = measure(args.models, args.bits.split(","), options, args.workers, progress)
+    rows, error = measure(args.models, args.bits.split(","), options, args.workers, progress)
+    if not rows:
+        raise error
     for path, text in ((args.json, json.dumps(rows, indent=2) + "\n"),
                        (args.markdown, markdown(rows))):
         if path is not None:
@@ -117,6 +131,8 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(highlight=False)
     show(console, table_of("Models", COLUMNS, [cells(row) for row in rows], console.width,
                            [[7], [6], [2], [4]]))
+    if error is not None:
+        raise error
     return 0
 
 

@@ -24,8 +24,9 @@ _KEYS = 16  # which parts have a multiple of: whole words of values in the scrat
 
 def _parts(inputs: int, longest: int, unit: int) -> list[slice]:
     """Cut inputs into as few parts as there can be, all but the last of as many whole units."""
-    count = -(-inputs // longest)
-    each = -(-inputs // (count * unit)) * unit
+    units = -(-inputs // unit)
+    count = -(-units // (longest // unit or 1))
+    each = -(-units // count) * unit
     return [slice(first, min(first + each, inputs)) for first in range(0, inputs, each)]
 
 
