@@ -35,7 +35,7 @@ from golden.soc.boards import BOARDS
 
 from .cli import UserError, command, one_line, whole_file
 from .compiler import DoesNotFit, compile_network, compile_with_room
-from .compiler.blank import blank_network, default_tap, shape_of
+from .compiler.blank import begins_with_norm, blank_network, default_tap, shape_of
 from .estimation import estimate_report as report
 from .estimation import program_report
 from .estimation.costs import SCALES, Estimate, Layer, Options
@@ -137,7 +137,8 @@ def _compiled(args, table: dict) -> ProgramEstimate:
     try:
         core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
-        network = blank_network(shape, Precision.parse(args.bits), tap)
+        network = blank_network(shape, Precision.parse(args.bits), tap,
+                                norm_pre=begins_with_norm(args.model, args.image_size))
         if args.scales == "jit":
             program = compile_with_room(network, core, {"model": args.model}, jit=True)
             if program.config.sram_kib != core.sram_kib:

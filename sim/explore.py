@@ -33,7 +33,7 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_of, positive, positive_float, up_to, whole_file
 from .compiler import DoesNotFit
-from .compiler.blank import shape_of
+from .compiler.blank import begins_with_norm, shape_of
 from .estimation.costs import SCALES
 from .estimation.energy import NODES
 from .exploration import explore_report as report
@@ -99,10 +99,10 @@ def _parser() -> Parser:
 
 def _setting(args) -> Setting:
     try:
-        shape, reason = shape_of(args.model), ""
+        shape, reason, norm_pre = shape_of(args.model), "", begins_with_norm(args.model)
     except DoesNotFit as error:
-        shape, reason = None, str(error)
-    return Setting(args.model, shape, reason, args.core, args.clock, args.tech)
+        shape, reason, norm_pre = None, str(error), False
+    return Setting(args.model, shape, reason, args.core, args.clock, args.tech, norm_pre)
 
 
 def _designs(args) -> list[Design]:

@@ -3,6 +3,8 @@
 How long a program takes does not depend on the numbers in it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from golden.common.config import AcceleratorConfig
@@ -27,19 +29,30 @@ def shape_of(model: str, image_size: int | None = None) -> VitShape:
     DoesNotFit
         If it has something that the integer network does not do; it is named.
     """
+    return _model(model, image_size)[0]
+
+
+def begins_with_norm(model: str, image_size: int | None = None) -> bool:
+    """Return whether a model that :func:`shape_of` takes has a LayerNorm before its blocks."""
+    return _model(model, image_size)[1]
+
+
+@lru_cache
+def _model(model: str, image_size: int | None) -> tuple[VitShape, bool]:
     # PyTorch takes seconds to import: only once there is something to build.
     from ..inputs.models import meta_model, preprocessing
-    from ..ptq.source import missing, sizes
+    from ..ptq.source import has_norm_pre, missing, sizes
 
     made = meta_model(model, image_size)
     what = missing(made, preprocessing(made))
     if what is not None:
         raise DoesNotFit(what)
-    return sizes(made)
+    return sizes(made), has_norm_pre(made)
 
 
-def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None) -> Network:
-    """Return a network of zeros."""
+def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None,
+                  *, norm_pre: bool = False) -> Network:
+    """Return a network of zeros; with `norm_pre`, one with a LayerNorm before its blocks."""
     def linear(inputs, outputs):
         return Linear(np.zeros((inputs, outputs), np.int8), np.zeros(outputs, np.int32),
                       np.zeros(outputs, np.int16))
@@ -51,7 +64,7 @@ def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None)
     return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, dim),
                    np.zeros((shape.tokens, dim), np.int16), (block,) * shape.depth, norm,
                    linear(shape.classified_dim, shape.classes), np.zeros(shape.sites, np.int16),
-                   () if tap is None else (tap,))
+                   () if tap is None else (tap,), norm_pre=norm if norm_pre else None)
 
 
 def default_tap(shape: VitShape, config: AcceleratorConfig) -> Tap:

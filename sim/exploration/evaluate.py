@@ -41,6 +41,8 @@ class Setting:
         The core that a design changes.
     clock_mhz, tech
         As :func:`sim.estimation.program_costs.estimate_program` takes them.
+    norm_pre
+        Whether the network has a LayerNorm before its blocks.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Setting:
     base: AcceleratorConfig
     clock_mhz: float
     tech: str
+    norm_pre: bool = False
 
 
 ESTIMATED = ("cycles", "fps", "energy_mj", "array_busy", "array_utilisation", "sram_bytes",
@@ -109,7 +112,8 @@ def evaluate(setting: Setting, designs: list[Design], expected: str | None = Non
 def _compiled(setting: Setting, design: Design) -> Program:
     config = core_from_table(design.core, setting.base)
     tap = default_tap(setting.shape, config) if design.scales == "predicted" else None
-    network = blank_network(setting.shape, Precision.parse(design.bits), tap)
+    network = blank_network(setting.shape, Precision.parse(design.bits), tap,
+                            norm_pre=setting.norm_pre)
     return compile_network(network, config, {"model": setting.model}, jit=design.scales == "jit",
                            whole=True)
 

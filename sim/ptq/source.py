@@ -125,7 +125,7 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
                         blocks, _norm(model.norm), _head(model),
-                        norm_pre=_norm(model.norm_pre) if _is_norm(model.norm_pre) else None)
+                        norm_pre=_norm(model.norm_pre) if has_norm_pre(model) else None)
 
 
 def sizes(model: nn.Module) -> VitShape:
@@ -137,6 +137,11 @@ def sizes(model: nn.Module) -> VitShape:
         hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head, "out_features", model.embed_dim),
         prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1)
+
+
+def has_norm_pre(model: nn.Module) -> bool:
+    """Return whether a timm VisionTransformer has a LayerNorm before its blocks."""
+    return _is_norm(model.norm_pre)
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:

@@ -16,7 +16,7 @@ from golden.cycles.memory_model import MemoryModel
 from golden.network.precision import Precision
 from sim import estimate as command
 from sim.compiler import compile_network
-from sim.compiler.blank import blank_network, default_tap, shape_of
+from sim.compiler.blank import begins_with_norm, blank_network, default_tap, shape_of
 from sim.estimation.program_costs import estimate_program, role_of
 from sim.estimation.program_report import to_pandas
 from sim.inputs import models
@@ -315,3 +315,15 @@ def test_a_blank_network_takes_as_long_as_any_other():
     assert times[0] == times[1]
     tapped = blank_network(SHAPE, made.precision, default_tap(SHAPE, CORES["8x16"]))
     assert estimate_program(compile_network(tapped, CORES["8x16"])).scale_share > 0
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "vit_base_patch16_clip_224"])
+def test_a_norm_before_the_blocks_is_in_the_estimate(model):
+    shape = dataclasses.replace(shape_of(model), depth=1, dim=192, heads=3, hidden=768)
+    assert begins_with_norm(model) == ("clip" in model)
+    core = dataclasses.replace(CORES["8x16"], sram_kib=608)
+    plain, normed = (estimate_program(compile_network(
+        blank_network(shape, Precision(8, 8), norm_pre=given), core)) for given in (False, True))
+    rows = shape.tokens * 192 // CORES["8x16"].lanes
+    assert normed.cycles > plain.cycles + rows
+    assert any(row.layer == "norm_pre" for row in normed.costs)

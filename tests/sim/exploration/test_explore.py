@@ -175,6 +175,7 @@ def call(monkeypatch, capsys, tmp_path):
         return status, *capsys.readouterr()
 
     monkeypatch.setattr(explore, "shape_of", lambda model: SHAPE)
+    monkeypatch.setattr(explore, "begins_with_norm", lambda model: False)
     monkeypatch.setenv("COLUMNS", "100")
     return called
 
