@@ -44,7 +44,14 @@ def nearest(weight: torch.Tensor, lam: torch.Tensor, fmt: IntFormat) -> Quantize
 def _root(matrix: torch.Tensor) -> torch.Tensor:
     """Return the Cholesky factor of a covariance; of inputs that hardly vary, whose covariance is
     rounding errors, with as much on its diagonal as it takes.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite.
     """
+    if not torch.isfinite(matrix).all():
+        raise ValueError("the covariance of a layer's inputs must be finite")
     root, failed = torch.linalg.cholesky_ex(matrix)
     more = 1e-6 * float(matrix.diagonal().abs().mean()) + 1e-12
     while failed:

@@ -21,6 +21,12 @@ def test_inputs_that_do_not_vary_leave_weights_as_near_as_can_be(noise):
     assert found.integers.abs().max() <= FORMAT.max
 
 
+def test_inputs_that_are_not_finite_are_refused():
+    weight, lam = torch.ones(3, 2).double(), torch.zeros(2)
+    with pytest.raises(ValueError, match="must be finite"):
+        rounding.gptq(weight, torch.full((3, 3), float("nan")), lam, FORMAT)
+
+
 def test_damping_is_all_that_a_good_covariance_gets():
     torch.manual_seed(2)
     x = torch.randn(200, 12).double()
