@@ -23,10 +23,10 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
 residual; where there is a LayerNorm before the blocks, ``x = requant(layer_norm(x), residual_point
 - (10 + g))`` of 16 bits. Sums of more than :data:`~.shape.LONGEST` products, which an MLP's second
-layer and the patch embedding may have, are taken in parts, each requantized and added to what the
-parts before it have made, the bias with the first. Tokens of the prefix are those of the embedding;
-the head takes the normalised class token, beside it that of distillation where there is one.
-Channels of `x` that are `coarse` have less fractional bits than the others
+layer, the patch embedding and the head may have, are taken in parts, each requantized and added to
+what the parts before it have made, the bias with the first. Tokens of the prefix are those of the
+embedding; the head takes the normalised class token, beside it that of distillation where there is
+one. Channels of `x` that are `coarse` have less fractional bits than the others
 (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings that make them have, too, so
 that only ``layer_norm`` knows. Columns of `t` that are `coarse` have less as well
 (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu`` knows, for the exponents

@@ -7,7 +7,7 @@ import pytest
 
 from golden.common.formats import Mode
 from golden.network.precision import Precision
-from golden.network.shape import LONGEST, VitShape
+from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
 from tests.cases.networks import SHAPE, network
 
 
@@ -68,6 +68,11 @@ def test_long_sums_are_of_parts_that_follow_each_other(change, name, parts):
     assert [part.stop for part in found] == parts
     assert [part.start for part in found] == [0, *parts[:-1]]
     assert all(part.stop - part.start <= LONGEST for part in found)
+
+
+def test_the_default_core_has_room_for_the_longest_parts():
+    assert CORES["8x16"].max_k >= LONGEST
+    assert CORES["8x16"].key_words >= LONGEST_KEYS
 
 
 def test_a_number_out_of_its_format_is_named():
