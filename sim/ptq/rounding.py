@@ -8,6 +8,7 @@ import torch
 
 from golden.common.formats import LAMBDA, IntFormat
 
+from ..cli import UserError
 from .export import Quantized
 
 _SHRINK = torch.arange(0, 1.5, 1 / 32, dtype=torch.float64)
@@ -47,11 +48,11 @@ def _root(matrix: torch.Tensor) -> torch.Tensor:
 
     Raises
     ------
-    ValueError
+    UserError
         If it is not finite.
     """
     if not torch.isfinite(matrix).all():
-        raise ValueError("the covariance of a layer's inputs must be finite")
+        raise UserError("the model's activations must be finite, but what enters a layer is not")
     root, failed = torch.linalg.cholesky_ex(matrix)
     more = 1e-6 * float(matrix.diagonal().abs().mean()) + 1e-12
     while failed:

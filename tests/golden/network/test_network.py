@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.network.precision import Precision
 from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from golden.common.formats import LAMBDA, IntFormat
+from sim.cli import UserError
 from sim.ptq import rounding
 
 FORMAT = IntFormat(8, symmetric=True)
@@ -23,7 +24,7 @@ def test_inputs_that_do_not_vary_leave_weights_as_near_as_can_be(noise):
 
 def test_inputs_that_are_not_finite_are_refused():
     weight, lam = torch.ones(3, 2).double(), torch.zeros(2)
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(UserError, match="must be finite"):
         rounding.gptq(weight, torch.full((3, 3), float("nan")), lam, FORMAT)
 
 
