@@ -23,7 +23,7 @@ _SCORE = softmax.SCORE.frac * LAMBDA.one
 
 
 def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored, sites: dict,
-               regions: dict[str, Region]) -> Matrix | Stored:
+              regions: dict[str, Region]) -> Matrix | Stored:
     """Attention of a block, head after head, of each a block of queries after the other; return
     what the projection takes.
     """

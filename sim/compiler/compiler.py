@@ -23,7 +23,7 @@ from .layers import LayerBuilder
 from .limits import DoesNotFit, check
 from .linker import link, reserve
 from .lowering import lower
-from .plan import Plan, described, finer, kinds
+from .plan import PHASES, Plan, counts, described, finer, kinds
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
@@ -116,19 +116,40 @@ def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: di
     """Return the program of the plan with the fewest blocks that fits.
 
     Where a matrix has no room, there are more blocks in the part that it belongs to: fewer would
-    be no help to it.
+    be no help to it. Long images have hundreds of blocks to choose from: steps double as long as
+    they do not suffice, and what they passed over is gone back to by halves.
     """
+    few = dict.fromkeys(PHASES, 0)  # so many blocks are too few
+    steps = dict.fromkeys(PHASES, 1)
+    plan, program = _first_that_fits(plan, few, steps, network, config, about, made)
+    for phase in PHASES:
+        while passed := [count for count in counts(phase, network, config)
+                         if few[phase] < count < getattr(plan, phase)]:
+            fewer = replace(plan, **{phase: passed[len(passed) // 2]})
+            try:
+                program = _with_plan(fewer, network, config, about, False, made)
+            except DoesNotFit:
+                few[phase] = getattr(fewer, phase)
+            else:
+                plan = fewer
+    said = described(plan, program, reserve(network, config, plan))
+    return replace(program, about={**program.about, "plan": said})
+
+
+def _first_that_fits(plan: Plan, few: dict[str, int], steps: dict[str, int], network: Network,
+                     config: AcceleratorConfig, about: dict,
+                     made: dict) -> tuple[Plan, Program]:
+    """Return the first plan that fits, and its program; note how many blocks were too few."""
     while True:
         try:
-            program = _with_plan(plan, network, config, about, False, made)
+            return plan, _with_plan(plan, network, config, about, False, made)
         except DoesNotFit as error:
-            more = error.phase and finer(plan, error.phase, network, config)
+            phase = error.phase
+            more = phase and finer(plan, phase, network, config, steps[phase])
             if error.sram_kib is None or not more:
                 raise
+            few[phase], steps[phase] = getattr(plan, phase), 2 * steps[phase]
             plan = more
-        else:
-            said = described(plan, program, reserve(network, config, plan))
-            return replace(program, about={**program.about, "plan": said})
 
 
 def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: dict, jit: bool,

@@ -14,6 +14,9 @@ from golden.core.program import Program, Region
 from golden.network.network import Network
 from golden.network.precision import HEAD
 
+PHASES = ("patches", "attention", "mlp")
+"""Parts of a network of which a plan says in how many blocks they are done."""
+
 STORED = ("heads", "residual", "normed")
 """What a plan can keep in external memory."""
 
@@ -70,17 +73,22 @@ def blocks(rows: int, count: int, unit: int) -> Iterator[tuple[int, int]]:
         yield first, min(each, rows - first)
 
 
-def finer(plan: Plan, phase: str, network: Network, config: AcceleratorConfig) -> Plan | None:
-    """Return the plan with the next more blocks in a phase; nothing where there cannot be more."""
+def counts(phase: str, network: Network, config: AcceleratorConfig) -> list[int]:
+    """Return the numbers of blocks that there can be in a phase, rising from 1."""
     shape = network.shape
     rows, unit = ((shape.grid, 1) if phase == "patches"
                   else (shape.tokens, tile(network, config)))
-    now = sum(1 for _ in blocks(rows, getattr(plan, phase), unit))
-    for count in range(now + 1, -(-rows // unit) + 1):
-        found = sum(1 for _ in blocks(rows, count, unit))
-        if found > now:
-            return replace(plan, **{phase: found})
-    return None
+    return sorted({sum(1 for _ in blocks(rows, count, unit))
+                   for count in range(1, -(-rows // unit) + 1)})
+
+
+def finer(plan: Plan, phase: str, network: Network, config: AcceleratorConfig,
+          steps: int = 1) -> Plan | None:
+    """Return the plan with more blocks in a phase, the next number of them that there can be or
+    some steps behind it, up to the most; nothing where there cannot be more.
+    """
+    more = [count for count in counts(phase, network, config) if count > getattr(plan, phase)]
+    return replace(plan, **{phase: more[min(steps, len(more)) - 1]}) if more else None
 
 
 def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
@@ -110,7 +118,7 @@ def described(plan: Plan, program: Program, regions: dict[str, Region]) -> dict:
 def plan_line(about: dict) -> str:
     """Return what :func:`described` gives as one line."""
     blocks = ", ".join(f"{name} in {about[name]} blocks"
-                       for name in ("patches", "attention", "mlp") if about[name] > 1)
+                       for name in PHASES if about[name] > 1)
     kept = " and ".join(name for name in STORED if about.get(name))
     line = blocks or "no blocks"
     if kept:

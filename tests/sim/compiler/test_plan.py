@@ -1,7 +1,7 @@
 """Plans: networks larger than the scratchpad, in blocks of rows, and stored in between."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -15,7 +15,7 @@ from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from sim import compile as compile_command
 from sim.compiler import DoesNotFit, compile_network, compiler
-from sim.compiler.plan import Plan, blocks, finer, kinds, plan_line
+from sim.compiler.plan import PHASES, Plan, blocks, counts, finer, kinds, plan_line
 from sim.estimation.program_costs import estimate_program
 from sim.inputs import quantized_model
 from tests.cases.networks import LONG, PREFIXES, network, pixels, with_norm_pre
@@ -88,6 +88,25 @@ def test_the_plan_with_the_fewest_cycles_is_taken():
     assert sum(cycles(program, USUAL)) == min(spent)
     assert program.scratchpad_bytes <= 3 * 1024 < compile_network(made, SMALL).scratchpad_bytes
     assert estimate_program(program).cycles == min(spent)
+
+
+@pytest.mark.parametrize("sram", [9, 12, 16])
+def test_no_plan_with_fewer_blocks_would_fit(sram):
+    shape = replace(SHAPE, image=40)
+    made, core = network(Precision(8, 8), shape=shape), replace(SMALL, sram_kib=sram)
+    found = 0
+    for plan in kinds(made, core):
+        try:
+            about = compiler._coarsest(plan, made, core, {}, {}).about["plan"]
+        except DoesNotFit:
+            continue
+        taken, found = Plan(**{name: about[name] for name in asdict(plan)}), found + 1
+        for phase in PHASES:
+            fewer = [count for count in counts(phase, made, core) if count < getattr(taken, phase)]
+            if fewer:
+                with pytest.raises(DoesNotFit, match="scratchpad"):
+                    planned(made, replace(taken, **{phase: fewer[-1]}), core)
+    assert found
 
 
 def test_what_fits_has_no_plan():
