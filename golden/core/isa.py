@@ -25,9 +25,11 @@ SCALES      ``file[scale_a ...] = payload``, `n` slots.                         
 PATCHES     The patches of an image at `address`, as an 8-bit operand matrix (m, k) at `dest`: a row
             of zeros for a prefix token, then ``m - 1`` patches. Patch ``y * grid + x`` begins at
             ``address + y * patch_row_bytes + x * run_bytes`` and has ``k / run_bytes`` runs of
-            `run_bytes` bytes, `image_row_bytes` apart.
+            `run_bytes` bytes, `image_row_bytes` apart. A run may have its image elsewhere: that
+            many bytes, its image offset, are added to `address`.
 LOAD        `words` words of the scratchpad from external memory at `address`.
-STORE       `words` words of the scratchpad at `source` to external memory at `address`.
+STORE       `words` words of the scratchpad at `source` to external memory at `address`, to which
+            the run's logits offset is added if they are `logits`.
 NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc * multiplier))`` with
             ``low, high``, where acc is what :func:`golden.rows.layernorm.layer_norm` gives;
             `coarse` channels of the matrix have less fractional bits than the others.
@@ -189,6 +191,7 @@ FIELDS: dict[str, IntFormat] = {
     # The predictor, golden.prediction.scale_predictor.PredictorShape.registers.
     "statistics": _up(16), "variables": _up(8), "monomials": _up(16), "sites": _SLOT,
     "degree": _up(2), "projected": _FLAG,
+    "logits": _FLAG,
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
@@ -215,7 +218,7 @@ _HAS = {
     Opcode.PATCHES: ("m", "k", "address", "run_bytes", "grid", "image_row_bytes", "patch_row_bytes",
                      "dest", "dest_stride"),
     Opcode.LOAD: ("address", "dest", "words"),
-    Opcode.STORE: ("address", "source", "words"),
+    Opcode.STORE: ("address", "source", "words", "logits"),
     Opcode.NORM: ("m", "n", "source", "source_stride", "epsilon", *_MULTIPLIER, *_LIMITS),
     Opcode.GEMM: ("mode", "activation", "weights", "path", "gelu", "residual", "rows", "tap",
                   "m", "k", "n", "source", "source_stride", "weights_address", "weights_stride",

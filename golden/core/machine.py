@@ -9,6 +9,7 @@ seen. The arithmetic is that of the other golden modules; what an instruction do
 import numpy as np
 
 from ..common import formats
+from ..common.checks import integer
 from ..common.exp2 import exp2
 from ..common.formats import ACC, ACT16, EXPONENT, LAMBDA, Mode
 from ..common.log2 import log2
@@ -34,6 +35,9 @@ class Machine:
         Verified first, see :func:`golden.core.rules.verify`.
     pixels : uint8 array, shape (side, side, 3), optional
         The image; without one, that of the program's memory.
+    image_offset, logits_offset : int
+        Bytes that are added to where the program has its image and its logits, whole beats of the
+        bus; memory is as much larger.
 
     Attributes
     ----------
@@ -50,12 +54,22 @@ class Machine:
         END has been reached.
     """
 
-    def __init__(self, program: Program, pixels=None):
+    def __init__(self, program: Program, pixels=None, *, image_offset: int = 0,
+                 logits_offset: int = 0):
         program.config.check_core()
         verify(program)
         self.program, self.config = program, program.config
-        self.memory = (np.frombuffer(program.memory, np.uint8).copy() if pixels is None
-                       else program.with_image(pixels))
+        for name, value in (("image_offset", image_offset), ("logits_offset", logits_offset)):
+            if integer(name, value, 0) % self.config.bus_bytes:
+                raise ValueError(f"{name} must be a multiple of {self.config.bus_bytes}, not "
+                                 f"{value}")
+        self._image_offset, self._logits_offset = image_offset, logits_offset
+        self.memory = np.zeros(len(program.memory) + max(image_offset, logits_offset), np.uint8)
+        self.memory[:len(program.memory)] = np.frombuffer(program.memory, np.uint8)
+        if pixels is not None:
+            region = program.image
+            image = program.with_image(pixels)[region.address:region.address + region.size]
+            self.memory[region.address + image_offset:][:region.size] = image
         self.scratchpad = scratchpad.empty(self.config)
         self.scales = np.zeros(self.config.max_sites, np.int16)
         self.row_exponents = np.zeros(self.config.max_tokens, np.int16)
@@ -69,7 +83,8 @@ class Machine:
         """What is where the logits go: int16 (classes,)."""
         region = self.program.logits
         size = 2 * min(self.program.classes, region.size // 2)
-        return self.memory[region.address:][:size].view("<i2").astype(np.int16)
+        first = region.address + self._logits_offset
+        return self.memory[first:][:size].view("<i2").astype(np.int16)
 
     def run(self, stop_after: int | None = None) -> None:
         """Execute up to END, or up to an instruction, it included."""
@@ -135,7 +150,7 @@ class Machine:
 
     def _patches(self, op):
         values = np.zeros((op.m, op.k), np.uint8)
-        values[1:] = self.memory[patch_places(op)]
+        values[1:] = self.memory[patch_places(op) + self._image_offset]
         scratchpad.write_operand(self.scratchpad, op.dest, op.dest_stride, values, Layout.OPERAND8)
 
     def _load(self, op):
@@ -145,7 +160,8 @@ class Machine:
 
     def _store(self, op):
         data = self.scratchpad[op.source:op.source + op.words].astype("<u2").view(np.uint8)
-        self.memory[op.address:op.address + data.size] = data.reshape(-1)
+        first = op.address + op.logits * self._logits_offset
+        self.memory[first:first + data.size] = data.reshape(-1)
 
     def _base(self, op) -> int:
         """Exponent of the multiplier, but for columns and rows."""

@@ -17,6 +17,7 @@ def c_header(program: Program) -> str:
         "image": f"0x{program.image.address:x}", "image_bytes": image,
         "pixel_bytes": program.pixel_bytes,
         "logits": f"0x{program.logits.address:x}", "classes": program.classes,
+        "image_space": program.image.size, "logits_space": program.logits.size,
         "logit_point": program.logit_point,
     }
     return "\n".join([

@@ -150,7 +150,7 @@ def verify(program: Program) -> None:
     for index, (address, op) in enumerate(steps):
         try:
             check(op, program.config, len(program.memory))
-            _check_stream(op, program)
+            _check_store(op, program)
             for span in spans(op, program.config)[1]:
                 _check_alive(index, span, program)
         except ValueError as error:
@@ -158,12 +158,15 @@ def verify(program: Program) -> None:
                                f"{error}") from None
 
 
-def _check_stream(op: Instruction, program: Program) -> None:
+def _check_store(op: Instruction, program: Program) -> None:
     if op.opcode is not Opcode.STORE:
         return
     end, stream = op.address + op.words * program.config.word_bytes, program.stream
     if op.address < stream.address + stream.size and stream.address < end:
         raise ValueError(f"memory from 0x{op.address:x} to 0x{end:x} must not overlap the stream")
+    logits = program.logits
+    if op.logits and not logits.address <= op.address <= end <= logits.address + logits.size:
+        raise ValueError(f"memory from 0x{op.address:x} to 0x{end:x} must be that of the logits")
 
 
 def _check_alive(index: int, span: Span, program: Program) -> None:

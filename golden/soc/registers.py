@@ -15,7 +15,7 @@ from .system import System
 WORD_BYTES = 4
 WORD_BITS = 8 * WORD_BYTES
 IDENTITY = int.from_bytes(b"VRNR", "little")
-VERSION = 2
+VERSION = 3
 """Of this table; a host refuses another."""
 PAGE_BITS = 12
 """Memory of a core begins at a multiple of 4 KiB of its bus, which no burst of AXI4 crosses."""
@@ -55,7 +55,8 @@ class Field:
 class Register:
     """A register, at a byte `address`; without fields, its value is one number.
 
-    It is zero after a reset, unless it is among :func:`constants`.
+    It is zero after a reset, unless it is among :func:`constants`. One that is `settled` cannot be
+    written while a run is going on.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Register:
     access: Access
     doc: str
     fields: tuple[Field, ...] = ()
+    settled: bool = False
 
     def field(self, name: str) -> Field:
         """Return the field of this name."""
@@ -88,11 +90,17 @@ class ErrorSource(enum.IntEnum):
 
 ERROR_SOURCE_BITS = 2
 
-_IDENTITY, _CONFIG, _CONTROL, _COUNTERS = 0x000, 0x040, 0x100, 0x140
+IMAGES_BITS = 16
+"""Width of the number of images of a start."""
+
+_IDENTITY, _CONFIG, _CONTROL, _COUNTERS = 0x000, 0x040, 0x100, 0x160
 _ENDS = (Field("done", 0, 1, "a run has ended without an error"),
          Field("failed", 1, 1, "a run has ended with an error"))
 _BASE = ("where memory begins on the bus, a multiple of 4 KiB, for the next run; zero where it is "
          "the core's own")
+_OFFSET = "bytes added to where the program has its {}, whole beats of the bus"
+_SETTLED = "STREAM", "STREAM_BYTES", "IMAGE_STRIDE", "LOGITS_STRIDE"
+_STRIDE = "bytes by which the offset of the {} grows from image to image of a start, whole beats"
 
 
 def _table() -> dict[str, Register]:
@@ -101,7 +109,9 @@ def _table() -> dict[str, Register]:
 
     def block(address, *rows):
         for name, access, doc, *parts in rows:
-            made[name] = Register(name, address, access, doc, tuple(parts))
+            settled = name in _SETTLED
+            made[name] = Register(name, address, access, doc + settled * "; refused during a run",
+                                  tuple(parts), settled)
             address += WORD_BYTES
 
     block(_IDENTITY,
@@ -131,7 +141,15 @@ def _table() -> dict[str, Register]:
                f"{one.value} {one.name}" for one in ErrorSource))),
           ("ERROR_ADDRESS", Access.READ, "its address, as the program has it"),
           ("BASE_LOW", Access.WRITE, f"{_BASE}, bits 0 to {WORD_BITS - 1}"),
-          ("BASE_HIGH", Access.WRITE, f"{_BASE}, bits {WORD_BITS} to {2 * WORD_BITS - 1}"))
+          ("BASE_HIGH", Access.WRITE, f"{_BASE}, bits {WORD_BITS} to {2 * WORD_BITS - 1}"),
+          ("IMAGE_OFFSET", Access.WRITE, f"{_OFFSET.format('image')}, for the next start"),
+          ("LOGITS_OFFSET", Access.WRITE, f"{_OFFSET.format('logits')}, for the next start"),
+          ("IMAGE_STRIDE", Access.WRITE, f"{_STRIDE.format('image')}"),
+          ("LOGITS_STRIDE", Access.WRITE, f"{_STRIDE.format('logits')}"),
+          ("IMAGES", Access.WRITE, "images of the next start, one after the other",
+           Field("count", 0, IMAGES_BITS, "so many; 0 is 1")),
+          ("IMAGES_DONE", Access.READ, "images of the present or last start whose logits are there",
+           Field("count", 0, IMAGES_BITS, "so many")))
     block(_COUNTERS, *(
         row for name, doc in COUNTERS.items() for row in (
             (f"{name.upper()}_LOW", Access.READ, f"{doc}, bits 0 to {WORD_BITS - 1}"),
@@ -163,6 +181,8 @@ def writable(system: System) -> dict[str, int]:
     masks = {name: register.mask for name, register in REGISTERS.items()
              if register.access is Access.WRITE}
     masks["BASE_HIGH"], masks["BASE_LOW"] = divmod(bus, 1 << WORD_BITS)
+    for name in ("IMAGE_OFFSET", "LOGITS_OFFSET", "IMAGE_STRIDE", "LOGITS_STRIDE"):
+        masks[name] -= system.config.bus_bytes - 1
     return masks
 
 
@@ -186,6 +206,7 @@ class CoreState:
     index: int = 0
     error_source: int = ErrorSource.NONE
     error_address: int = 0
+    images_done: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 
@@ -202,6 +223,8 @@ class RegisterFile:
         Values of the registers that can be written.
     base
         Where memory begins on the bus, for the run that was begun last.
+    places
+        Image offset and logits offset of each image of that run.
     pending
         INTERRUPT_PENDING.
     """
@@ -214,6 +237,7 @@ class RegisterFile:
         """Begin anew."""
         self.core = CoreState()
         self.starts = self.runs = self.base = self.pending = 0
+        self.places: list[tuple[int, int]] = []
         self.written = dict.fromkeys(self._writable, 0)
 
     @property
@@ -238,6 +262,8 @@ class RegisterFile:
         register = BY_ADDRESS.get(address)
         if register is None:
             return Answer.UNKNOWN
+        if register.settled and self.core.busy:
+            return Answer.REFUSED
         if register.access is Access.WRITE:
             self.written[register.name] = value & self._writable[register.name]
             return Answer.DONE
@@ -251,7 +277,14 @@ class RegisterFile:
                 return Answer.REFUSED
             self.starts += 1
             self.base = (self.written["BASE_HIGH"] << WORD_BITS) + self.written["BASE_LOW"]
+            self.places = self._places()
         return Answer.DONE
+
+    def _places(self) -> list[tuple[int, int]]:
+        now = self.written
+        return [tuple((now[f"{name}_OFFSET"] + number * now[f"{name}_STRIDE"]) % (1 << WORD_BITS)
+                      for name in ("IMAGE", "LOGITS"))
+                for number in range(max(now["IMAGES"], 1))]
 
     def _values(self) -> dict[str, int]:
         core, values = self.core, dict(self._constants)
@@ -264,6 +297,7 @@ class RegisterFile:
             "INTERRUPT_PENDING": self.pending,
             "ERROR_SOURCE": core.error_source,
             "ERROR_ADDRESS": core.error_address,
+            "IMAGES_DONE": core.images_done,
             **self.written,
         }
         for name, count in core.counters.items():

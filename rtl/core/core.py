@@ -61,6 +61,8 @@ class Core(wiring.Component):
     stream, stream_bytes : ``In(32)``
         Where the stream of the program is in external memory, and its length, whole beats. A
         stream that ends too early ends the run.
+    image_offset, logits_offset : ``In(32)``
+        Of the run, see :mod:`golden.core.isa`; the same while `busy`. Whole beats.
     busy, done, status : ``Out(1)``, ``Out(1)``, ``Out(STATUS_BITS)``
         `done` and `status` stay until the next `start`.
     index : ``Out(INDEX_BITS)``
@@ -76,6 +78,7 @@ class Core(wiring.Component):
         self._config = config
         super().__init__({
             "start": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
+            "image_offset": In(ADDRESS), "logits_offset": In(ADDRESS),
             "busy": Out(1), "done": Out(1), "status": Out(STATUS_BITS), "index": Out(INDEX_BITS),
             **memory_signature(config).members,
             **{f"counter_{name}": Out(COUNTER_BITS) for name in COUNTERS},
@@ -139,6 +142,8 @@ class Core(wiring.Component):
             memory.begin.eq(began),
             memory.stream.eq(self.stream),
             memory.stream_bytes.eq(self.stream_bytes),
+            memory.image_offset.eq(self.image_offset),
+            memory.logits_offset.eq(self.logits_offset),
             memory.end.eq(sequencer.phase == Phase.DRAIN),
             sequencer.error.eq(memory.error),
             sequencer.drained.eq(memory.idle),

@@ -1,6 +1,6 @@
 """Memory side of the core: the external memory port, and the users of the scratchpad."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -40,6 +40,8 @@ class MemorySide(wiring.Component):
         No transfer is under way.
     fill, room, reserve
         As in :class:`.dma.Dma`, of the program's stream.
+    image_offset, logits_offset : ``In(32)``
+        Added to the address of PATCHES, and of a STORE of logits; the same from `begin` to `end`.
     request, response
         External memory, :func:`.memory_port.memory_signature`.
     read, write
@@ -58,6 +60,7 @@ class MemorySide(wiring.Component):
         super().__init__({
             "instruction": In(instruction_layout), "start": In(1), "done": Out(1),
             "begin": In(1), "end": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
+            "image_offset": In(ADDRESS), "logits_offset": In(ADDRESS),
             "error": Out(1), "idle": Out(1), "ended": Out(1),
             "fill": Out(stream.Signature(BYTE * config.bus_bytes)),
             "room": In(1), "reserve": Out(1),
@@ -76,8 +79,14 @@ class MemorySide(wiring.Component):
         connect(m, dma.memory.request, flipped(self.request))
         connect(m, flipped(self.response), dma.memory.response)
         connect(m, dma.fill, flipped(self.fill))
+        # An instruction has been there for a while before it starts.
+        place = Signal(ADDRESS)
+        m.d.sync += place.eq(op.address + Mux(
+            is_any(op, Opcode.PATCHES), self.image_offset,
+            Mux(is_any(op, Opcode.STORE) & op.logits, self.logits_offset, 0)))
         m.d.comb += [
             *joined(dma.run, op),
+            dma.run.address.eq(place),
             dma.start.eq(self.start & is_any(op, Opcode.LOAD, Opcode.STORE, Opcode.PATCHES)),
             *(getattr(dma, name).eq(getattr(self, name))
               for name in ("begin", "end", "stream", "stream_bytes", "room")),

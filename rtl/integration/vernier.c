@@ -21,6 +21,8 @@
 
 #define ENDS (VERNIER_INTERRUPT_PENDING_DONE_MASK | VERNIER_INTERRUPT_PENDING_FAILED_MASK)
 
+#define LINE 64u /* bytes of a cache line, or more */
+
 #ifdef VERNIER_KEEPS_ORDER
 /* What a compiler does not know may access memory: a call of it keeps the order. */
 static void nothing(const volatile void *pointer, size_t bytes) {
@@ -82,21 +84,107 @@ enum vernier_result vernier_load(struct vernier *core, const struct vernier_prog
     return VERNIER_OK;
 }
 
-enum vernier_result vernier_start(struct vernier *core, const uint8_t *pixels) {
-    uint8_t *image;
-    uint32_t index, count, bytes;
+/* Put pixels where the program has its image, `offset` bytes further. */
+static void put_image(const struct vernier *core, uint32_t offset, const uint8_t *pixels) {
+    const struct vernier_program *program = core->program;
+    uint8_t *image = core->memory + program->image + offset;
+    uint32_t index;
 
-    if (core->program == NULL) return VERNIER_NO_PROGRAM;
-    if (get(core, VERNIER_STATUS) & VERNIER_STATUS_BUSY_MASK) return VERNIER_BUSY;
-    image = core->memory + core->program->image;
-    count = core->program->image_bytes / 3;
-    bytes = core->program->pixel_bytes;
     if (pixels != NULL)
-        for (index = 0; index < count; ++index)
-            memcpy(image + bytes * index, pixels + 3 * index, 3);
-    VERNIER_CLEAN(image, bytes * count);
+        for (index = 0; index < program->image_bytes / 3; ++index)
+            memcpy(image + program->pixel_bytes * index, pixels + 3 * index, 3);
+    VERNIER_CLEAN(image, program->pixel_bytes * (program->image_bytes / 3));
+}
+
+static void get_logits(const struct vernier *core, uint32_t offset, int16_t *logits) {
+    const uint8_t *bytes = core->memory + core->program->logits + offset;
+    uint32_t index;
+
+    for (index = 0; index < core->program->classes; ++index) {
+        const int32_t value = bytes[2 * index] | bytes[2 * index + 1] << 8;
+        logits[index] = (int16_t)(value >= 0x8000 ? value - 0x10000 : value);
+    }
+}
+
+/* Begin a run of images whose places are `stride` bytes apart. */
+static void start(struct vernier *core, uint32_t image, uint32_t logits, uint32_t stride,
+                  uint32_t count) {
+    put(core, VERNIER_IMAGE_OFFSET, image);
+    put(core, VERNIER_LOGITS_OFFSET, logits);
+    put(core, VERNIER_IMAGE_STRIDE, stride);
+    put(core, VERNIER_LOGITS_STRIDE, stride);
+    put(core, VERNIER_IMAGES, count);
     vernier_acknowledge(core);
     put(core, VERNIER_CONTROL, VERNIER_CONTROL_START_MASK);
+}
+
+static uint32_t lines(uint32_t bytes) {
+    return (bytes + LINE - 1) / LINE * LINE;
+}
+
+/* Bytes of a place, whose logits are behind its image. */
+static uint32_t place_bytes(const struct vernier_program *program) {
+    return lines(program->image_space) + lines(program->logits_space);
+}
+
+/* What is added to the program's address of its image, or logits, for a place. */
+static uint32_t image_offset(const struct vernier_program *program, uint32_t place) {
+    return lines(program->memory_bytes) + place * place_bytes(program) - program->image;
+}
+
+static uint32_t logits_offset(const struct vernier_program *program, uint32_t place) {
+    return image_offset(program, place) + program->image + lines(program->image_space)
+        - program->logits;
+}
+
+enum vernier_result vernier_start(struct vernier *core, const uint8_t *pixels) {
+    if (core->program == NULL) return VERNIER_NO_PROGRAM;
+    if (get(core, VERNIER_STATUS) & VERNIER_STATUS_BUSY_MASK) return VERNIER_BUSY;
+    put_image(core, 0, pixels);
+    start(core, 0, 0, 0, 1);
+    return VERNIER_OK;
+}
+
+uint32_t vernier_places(const struct vernier *core) {
+    if (core->program == NULL || lines(core->program->memory_bytes) > core->memory_bytes) return 0;
+    return (core->memory_bytes - lines(core->program->memory_bytes)) / place_bytes(core->program);
+}
+
+enum vernier_result vernier_put(const struct vernier *core, uint32_t place,
+                                const uint8_t *pixels) {
+    if (core->program == NULL) return VERNIER_NO_PROGRAM;
+    if (place >= vernier_places(core)) return VERNIER_NO_PLACE;
+    put_image(core, image_offset(core->program, place), pixels);
+    return VERNIER_OK;
+}
+
+enum vernier_result vernier_start_places(struct vernier *core, uint32_t first, uint32_t count) {
+    const uint32_t places = vernier_places(core);
+
+    if (core->program == NULL) return VERNIER_NO_PROGRAM;
+    if (first >= places || count == 0 || count > places - first
+        || count > VERNIER_IMAGES_COUNT_MASK)
+        return VERNIER_NO_PLACE;
+    if (get(core, VERNIER_STATUS) & VERNIER_STATUS_BUSY_MASK) return VERNIER_BUSY;
+    start(core, image_offset(core->program, first), logits_offset(core->program, first),
+          place_bytes(core->program), count);
+    return VERNIER_OK;
+}
+
+uint32_t vernier_done(const struct vernier *core) {
+    return field(get(core, VERNIER_IMAGES_DONE), VERNIER_IMAGES_DONE_COUNT_MASK,
+                 VERNIER_IMAGES_DONE_COUNT_SHIFT);
+}
+
+enum vernier_result vernier_logits_of(const struct vernier *core, uint32_t place,
+                                      int16_t *logits) {
+    uint32_t offset;
+
+    if (core->program == NULL) return VERNIER_NO_PROGRAM;
+    if (place >= vernier_places(core)) return VERNIER_NO_PLACE;
+    offset = logits_offset(core->program, place);
+    VERNIER_INVALIDATE(core->memory + core->program->logits + offset, 2 * core->program->classes);
+    get_logits(core, offset, logits);
     return VERNIER_OK;
 }
 
@@ -115,13 +203,7 @@ enum vernier_result vernier_wait(struct vernier *core, uint32_t polls) {
 }
 
 void vernier_logits(const struct vernier *core, int16_t *logits) {
-    const uint8_t *bytes = core->memory + core->program->logits;
-    uint32_t index;
-
-    for (index = 0; index < core->program->classes; ++index) {
-        const int32_t value = bytes[2 * index] | bytes[2 * index + 1] << 8;
-        logits[index] = (int16_t)(value >= 0x8000 ? value - 0x10000 : value);
-    }
+    get_logits(core, 0, logits);
 }
 
 struct vernier_error vernier_failure(const struct vernier *core) {

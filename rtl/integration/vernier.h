@@ -33,6 +33,7 @@ struct vernier_program {
     uint32_t image, image_bytes;           /* pixels, as they are given: rows of red, green, blue */
     uint32_t pixel_bytes;                  /* of one in memory: 3, or 4, the last one zero */
     uint32_t logits, classes;              /* 16 bits each, the low byte first */
+    uint32_t image_space, logits_space;    /* bytes of memory that are theirs */
     int32_t logit_point;                   /* fractional bits of a logit */
 };
 
@@ -53,7 +54,8 @@ enum vernier_result {
     VERNIER_NO_PROGRAM,    /* none has been loaded */
     VERNIER_BUSY,          /* a run is going on */
     VERNIER_FAILED,        /* the run has ended with an error: vernier_failure() */
-    VERNIER_TIMEOUT        /* the run has not ended yet */
+    VERNIER_TIMEOUT,       /* the run has not ended yet */
+    VERNIER_NO_PLACE       /* there are less places, or more images than a start can have */
 };
 
 struct vernier_error {
@@ -76,6 +78,20 @@ enum vernier_result vernier_load(struct vernier *core, const struct vernier_prog
 /* Begin a run, with program->image_bytes of pixels, or NULL if they are there. */
 enum vernier_result vernier_start(struct vernier *core, const uint8_t *pixels);
 
+/* Several images: behind the program there are places, each for an image and its logits, as many as
+ * the core's memory has room for. Images can be put into places while a run goes on that has not to
+ * do with these; one start then takes `count` of them, from place `first` on, one after the other.
+ * It ends, and raises its interrupt, when the last one is done, or after the first that fails. */
+uint32_t vernier_places(const struct vernier *core);
+enum vernier_result vernier_put(const struct vernier *core, uint32_t place, const uint8_t *pixels);
+enum vernier_result vernier_start_places(struct vernier *core, uint32_t first, uint32_t count);
+
+/* Images of the present or last start that are done. */
+uint32_t vernier_done(const struct vernier *core);
+
+/* Read the logits of a place whose image is done. */
+enum vernier_result vernier_logits_of(const struct vernier *core, uint32_t place, int16_t *logits);
+
 /* Wait for the end of a run, and acknowledge its interrupt. It looks `polls` times, or, if that is
  * 0, for ever. */
 enum vernier_result vernier_wait(struct vernier *core, uint32_t polls);
@@ -86,7 +102,7 @@ void vernier_logits(const struct vernier *core, int16_t *logits);
 /* What was wrong with the last run. */
 struct vernier_error vernier_failure(const struct vernier *core);
 
-/* Cycles of the last run. */
+/* Cycles of the last run; of several images, of the last one. */
 uint64_t vernier_cycles(const struct vernier *core);
 
 /* Raise the interrupt line at the end of a run from now on, or not. */

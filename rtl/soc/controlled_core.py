@@ -14,6 +14,7 @@ from ..common.checks import check_system
 from ..core.core import Core
 from ..memory.fault_watch import FaultWatch
 from ..memory.memory_port import memory_signature
+from .images import Images
 from .registers import Registers, register_signature
 
 __all__ = ["ControlledCore"]
@@ -35,7 +36,8 @@ class ControlledCore(wiring.Component):
     base : ``Out(64)``
         Where memory begins on a bus, for the present run.
     begins : ``Out(1)``
-        A run begins in this cycle; no request is on its way.
+        A run begins in this cycle, the first of a start or that of its next image; no request is on
+        its way.
     busy, failed, index : ``Out(1)``, ``Out(1)``, ``Out(INDEX_BITS)``
         A run is going on; the last one has ended with an error; instructions that have been
         carried out.
@@ -58,19 +60,27 @@ class ControlledCore(wiring.Component):
         config = self._system.config
         m.submodules.core = core = Core(config)
         m.submodules.registers = registers = Registers(self._system)
+        m.submodules.images = images = Images()
         m.submodules.faults = faults = FaultWatch(config, self._flight)
         connect(m, core.request, flipped(self.memory.request))
         connect(m, flipped(self.memory.response), core.response)
         connect(m, flipped(self.registers), registers.port)
-        begins = Signal()  # out of a register, so that no access goes through to the memory
-        m.d.sync += begins.eq(registers.start)
+        asked, begins = Signal(), Signal()
+        m.d.sync += asked.eq(registers.start)  # so that no access goes through to the memory
         m.d.comb += [
+            begins.eq(asked | images.again),
+            images.begins.eq(asked), images.done.eq(core.done), images.status.eq(core.status),
+            *(getattr(images, name).eq(getattr(registers, name)) for name in (
+                "images", "image_offset", "logits_offset", "image_stride", "logits_stride")),
+            registers.images_done.eq(images.images_done),
+            core.image_offset.eq(images.image), core.logits_offset.eq(images.logits),
             core.start.eq(begins),
             core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),
             *(getattr(registers, name).eq(getattr(core, name))
               for name in ("index", *(f"counter_{counter}" for counter in COUNTERS))),
-            registers.busy.eq(begins | core.busy), registers.done.eq(core.done & ~begins),
-            registers.status.eq(Mux(begins, Status.FINE, core.status)),
+            registers.busy.eq(asked | core.busy | images.more),
+            registers.done.eq(core.done & ~asked & ~images.more),
+            registers.status.eq(Mux(asked, Status.FINE, core.status)),
             faults.clear.eq(begins),
             faults.sent.eq(core.request.valid & core.request.ready),
             faults.request.eq(core.request.payload),
@@ -78,7 +88,7 @@ class ControlledCore(wiring.Component):
             faults.error.eq(core.response.p.error),
             registers.error_source.eq(faults.source), registers.error_address.eq(faults.address),
             self.base.eq(registers.base), self.begins.eq(begins),
-            self.busy.eq(core.busy), self.failed.eq(core.done & (core.status != 0)),
+            self.busy.eq(core.busy | images.more), self.failed.eq(core.done & (core.status != 0)),
             self.index.eq(core.index), self.irq.eq(registers.irq),
         ]
         return m

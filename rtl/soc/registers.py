@@ -8,6 +8,7 @@ from golden.core.counters import COUNTER_BITS, COUNTERS
 from golden.core.isa import INDEX_BITS, STATUS_BITS
 from golden.soc.registers import (
     ERROR_SOURCE_BITS,
+    IMAGES_BITS,
     REGISTERS,
     WORD_BITS,
     Access,
@@ -21,6 +22,8 @@ from ..common.checks import check_system
 from ..memory.memory_port import ADDRESS
 
 __all__ = ["Registers", "register_signature"]
+
+_PLACES = "image_offset", "logits_offset", "image_stride", "logits_stride"
 
 register_signature = wiring.Signature({
     "enable": Out(1), "write": Out(1), "address": Out(ADDRESS), "data": Out(WORD_BITS),
@@ -41,6 +44,8 @@ class Registers(wiring.Component):
     port : ``In(register_signature)``
     start, stream, stream_bytes
         To the core.
+    image_offset, logits_offset, image_stride, logits_stride, images, images_done
+        Of the images of a start, :class:`.images.Images`.
     busy, done, status, index, counter_NAME
         From the core.
     error_source, error_address
@@ -57,6 +62,8 @@ class Registers(wiring.Component):
         super().__init__({
             "port": In(register_signature),
             "start": Out(1), "stream": Out(ADDRESS), "stream_bytes": Out(ADDRESS),
+            **{name: Out(ADDRESS) for name in _PLACES},
+            "images": Out(IMAGES_BITS), "images_done": In(IMAGES_BITS),
             "busy": In(1), "done": In(1), "status": In(STATUS_BITS), "index": In(INDEX_BITS),
             **{f"counter_{name}": In(COUNTER_BITS) for name in COUNTERS},
             "error_source": In(ERROR_SOURCE_BITS), "error_address": In(ADDRESS),
@@ -73,6 +80,7 @@ class Registers(wiring.Component):
         values = self._values(m, ended) | kept | {"INTERRUPT_PENDING": pending}
         m.d.comb += [
             self.stream.eq(kept["STREAM"]), self.stream_bytes.eq(kept["STREAM_BYTES"]),
+            *(getattr(self, name).eq(kept[name.upper()]) for name in (*_PLACES, "images")),
             self.irq.eq((pending & kept["INTERRUPT_ENABLE"]) != 0),
         ]
         begun = Signal()
@@ -91,7 +99,12 @@ class Registers(wiring.Component):
     def _write(self, m, register, kept, value):
         """Write a register, or refuse to."""
         port = self.port
-        if register.access is Access.WRITE:
+        if register.settled:
+            with m.If(self.busy):
+                m.d.sync += port.answer.eq(Answer.REFUSED)
+            with m.Else():
+                m.d.sync += kept.eq(port.data & writable(self._system)[register.name])
+        elif register.access is Access.WRITE:
             m.d.sync += kept.eq(port.data & writable(self._system)[register.name])
         elif register.access is Access.CLEAR:
             m.d.sync += kept.eq(value & ~port.data)
@@ -127,6 +140,7 @@ class Registers(wiring.Component):
             "RUNS": runs,
             "ERROR_SOURCE": self.error_source,
             "ERROR_ADDRESS": self.error_address,
+            "IMAGES_DONE": self.images_done,
         }
         for name in COUNTERS:
             counter = getattr(self, f"counter_{name}")

@@ -148,8 +148,8 @@ def _run(board: Board, args) -> tuple[dict, list]:
     with _bytes_shown("Loading") as progress:
         board.load(program, progress=progress)
     names, answers = class_names(program.classes, program.about.get("classes")), []
-    for path, pixels in zip(args.images, pictures, strict=True):
-        found = board.run(program, pixels)
+    for path, pixels, found in zip(args.images, pictures, board.run_all(program, pictures),
+                                   strict=True):
         best = guesses(found.logits / 2.0**program.logit_point, names, TOP)
         answers.append({"file": str(path), "classes": [asdict(guess) for guess in best],
                         "cycles": found.cycles,

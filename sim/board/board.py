@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -25,6 +25,7 @@ STILL_S = 10
 
 _POLL_S = 0.002
 _MARK_BYTES = 32
+_LINE = 64  # places in memory begin at multiples of so many bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,27 +125,63 @@ class Board:
 
     def run(self, program: Program, pixels: np.ndarray,
             progress: Callable[[int], None] | None = None) -> Ran:
-        """Run an image through the program that has been loaded.
+        """Run an image through the program that has been loaded, as :meth:`run_all` does."""
+        return next(self.run_all(program, [pixels], progress))
+
+    def run_all(self, program: Program, images: Iterable[np.ndarray],
+                progress: Callable[[int], None] | None = None) -> Iterator[Ran]:
+        """Run images through the program that has been loaded, one after the other.
+
+        While one runs, the next one is sent, if memory has room for it behind the program; its
+        requests then take a few of the core's cycles.
 
         Parameters
         ----------
-        pixels : uint8 array, shape (side, side, 3)
+        images : of uint8 arrays, shape (side, side, 3)
         progress
-            Called with the number of instructions that have been carried out, now and then.
+            Called with the number of instructions of an image that have been carried out, now and
+            then.
 
         Raises
         ------
         RunFailed
             If the core stops with an error, or does not come to its end.
         """
+        offsets, running = self._offsets(program), None
+        for number, pixels in enumerate(images):
+            offset = offsets[number % len(offsets)]
+            if running == offset:
+                yield self._result(program, running, progress)
+                running = None
+            self._send(program, pixels, offset)
+            if running is not None:
+                yield self._result(program, running, progress)
+            running = offset
+            self._start(offset)
+        if running is not None:
+            yield self._result(program, running, progress)
+
+    def _offsets(self, program: Program) -> list[int]:
+        """Return how far behind the program's own places images and their logits can be."""
+        first = min(program.image.address, program.logits.address)
+        end = max(one.address + one.size for one in (program.image, program.logits))
+        offset = -(-(len(program.memory) - first) // _LINE) * _LINE
+        fits = end + offset <= self.system.memory_bytes - self._mark_bytes
+        return [0, offset] if fits else [0]
+
+    def _send(self, program: Program, pixels: np.ndarray, offset: int) -> None:
         image, unit = program.with_image(pixels), self.system.config.bus_bytes
         first = program.image.address // unit * unit
         size = program.pixel_bytes * program.side**2
         last = -(-(program.image.address + size) // unit) * unit
-        self.link.write(first, image[first:min(last, len(image))].tobytes().ljust(
+        self.link.write(first + offset, image[first:min(last, len(image))].tobytes().ljust(
             last - first, b"\0"))
-        self.execute(program, progress)
-        logits = np.frombuffer(self.link.read(program.logits.address, program.logits.size), "<i2")
+
+    def _result(self, program: Program, offset: int, progress) -> Ran:
+        """Wait for a run, and return what has come of it."""
+        self._wait(program, progress)
+        logits = np.frombuffer(self.link.read(program.logits.address + offset,
+                                              program.logits.size), "<i2")
         counters = self.link.counters()
         return Ran(logits[:program.classes].astype(np.int16), counters["cycles"], counters)
 
@@ -154,10 +191,15 @@ class Board:
         Raises
         ------
         RunFailed
-            As :meth:`run` does.
+            As :meth:`run_all` does.
         """
-        self.link.poke("CONTROL", 1 << REGISTERS["CONTROL"].field("start").low)
+        self._start(0)
         self._wait(program, progress)
+
+    def _start(self, offset: int) -> None:
+        for name, value in (("IMAGE_OFFSET", offset), ("LOGITS_OFFSET", offset), ("IMAGES", 1)):
+            self.link.poke(name, value)
+        self.link.poke("CONTROL", 1 << REGISTERS["CONTROL"].field("start").low)
 
     def memtest(self, count: int, *, seed: int = 1, progress: Progress | None = None) -> int:
         """Write and read back random bytes, then their complements, all over memory; whatever was

@@ -136,5 +136,6 @@ def _classified(x: Residual, logits: int) -> None:
         sums = {"residual_address": (out, 0)} if part.start else {}
         build.product(a, layer, last, HEAD.mode, {"source": (a, part.start // 2), **sums},
                       {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
-    build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words)
+    build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words,
+               logits=1)
     build.emit(Opcode.END)

@@ -214,17 +214,20 @@ private:
             index_ = top_->index;
             std::fprintf(log_, "%llu\n", static_cast<unsigned long long>(cycle_ - began_));
         }
-        if (running_ && !top_->running && cycle_ > began_ + 1) {
-            running_ = false;
-            std::fprintf(log_, "end %llu\n", static_cast<unsigned long long>(cycle_ - began_));
-            std::fflush(log_);
-        }
+        if (running_ && !top_->running && cycle_ > began_ + 1) ended(cycle_);
         if (top_->begins) {
+            if (running_) ended(cycle_ - 1);  // that of an image, and the next of the same start
             running_ = true;
             began_ = cycle_;
             index_ = 0;
             std::fprintf(log_, "begin %llu\n", static_cast<unsigned long long>(cycle_));
         }
+    }
+
+    void ended(uint64_t cycle) {
+        running_ = false;
+        std::fprintf(log_, "end %llu\n", static_cast<unsigned long long>(cycle - began_));
+        std::fflush(log_);
     }
 
     VerilatedContext context_;

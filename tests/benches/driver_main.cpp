@@ -27,6 +27,12 @@ Bytes the_processors;
 
 void say(const char* what, unsigned long long value) { std::printf("%s %llu\n", what, value); }
 
+void print(const char* name, const std::vector<int16_t>& logits) {
+    std::printf("%s", name);
+    for (const int16_t one : logits) std::printf(" %d", one);
+    std::printf("\n");
+}
+
 void refusals(vernier& core, const Bytes& image) {
     const auto size = static_cast<uint32_t>(the_processors.size());
     auto open = [&](uint64_t base, uint32_t bytes, uintptr_t registers = kRegisters) {
@@ -73,9 +79,38 @@ void whole_run(vernier& core, const Bytes& pixels) {
     say("cycles", vernier_cycles(&core));
     std::vector<int16_t> logits(VERNIER_PROGRAM.classes);
     vernier_logits(&core, logits.data());
-    std::printf("logits");
-    for (const int16_t one : logits) std::printf(" %d", one);
-    std::printf("\n");
+    print("logits", logits);
+}
+
+// Images one after the other: two of one start, while a third comes, and that.
+void several_runs(vernier& core, const Bytes& pixels) {
+    Bytes other(pixels);
+    for (uint8_t& one : other) one = static_cast<uint8_t>(255 - one);
+    const uint32_t places = vernier_places(&core);
+    check(places >= 3, "there is no room for three images");
+    std::vector<int16_t> logits(VERNIER_PROGRAM.classes);
+    say("no_place", vernier_start_places(&core, places, 1));
+    say("no_images", vernier_start_places(&core, 0, 0));
+    say("too_many", vernier_start_places(&core, 1, places));
+    say("put_nowhere", vernier_put(&core, places, pixels.data()));
+    say("read_nowhere", vernier_logits_of(&core, places, logits.data()));
+    check(vernier_put(&core, 0, pixels.data()) == VERNIER_OK
+          && vernier_put(&core, 1, other.data()) == VERNIER_OK
+          && vernier_start_places(&core, 0, 2) == VERNIER_OK, "two images do not start");
+    check(vernier_done(&core) == 0, "an image is done before it has begun");
+    say("places_started_twice", vernier_start_places(&core, 2, 1));
+    say("put_while_busy", vernier_put(&core, 2, pixels.data()));
+    while (vernier_done(&core) == 0) the_core->cycle();
+    check(!the_core->top.irq && vernier_wait(&core, 1) == VERNIER_TIMEOUT,
+          "the end of one image is that of all");
+    say("places_waited", vernier_wait(&core, 0));
+    check(vernier_done(&core) == 2, "two images are not done");
+    check(vernier_start_places(&core, 2, 1) == VERNIER_OK && vernier_wait(&core, 0) == VERNIER_OK,
+          "a third image does not run");
+    for (uint32_t place = 0; place < 3; ++place) {
+        check(vernier_logits_of(&core, place, logits.data()) == VERNIER_OK, "no logits");
+        print(("logits_" + std::to_string(place)).c_str(), logits);
+    }
 }
 
 }  // namespace
@@ -111,7 +146,8 @@ int main(int argc, char** argv) {
     const Bytes image = content(argv[1]), pixels = content(argv[2]);
     check(image.size() == VERNIER_PROGRAM.memory_bytes, "memory has another size");
     check(pixels.size() == VERNIER_PROGRAM.image_bytes, "the image has another size");
-    the_processors.resize((image.size() + 0xffff) & ~size_t{0xffff});
+    the_processors.resize((image.size() + 3 * (pixels.size() * 4 / 3 + 4096) + 0xffff)
+                          & ~size_t{0xffff});
     Core simulated(the_processors.size(), std::strtoull(argv[3], nullptr, 0),
                    static_cast<unsigned>(std::strtoul(argv[4], nullptr, 0)));
     the_core = &simulated;
@@ -122,5 +158,6 @@ int main(int argc, char** argv) {
     for (int index = 5; index < argc; ++index)
         broken_run(core, pixels, std::strtoull(argv[index], nullptr, 0));
     whole_run(core, pixels);
+    several_runs(core, pixels);
     return 0;
 }

@@ -34,6 +34,8 @@ public:
     }
 
 private:
+    static constexpr uint32_t kMostImages = 3;
+
     static uint64_t number(const char* text) { return std::strtoull(text, nullptr, 0); }
 
     uint32_t draw(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
@@ -48,6 +50,10 @@ private:
         core_.write(VERNIER_STREAM_BYTES, static_cast<uint32_t>(stream_bytes_));
         core_.write(VERNIER_BASE_LOW, static_cast<uint32_t>(kBase));
         core_.write(VERNIER_BASE_HIGH, static_cast<uint32_t>(kBase >> 32));
+        for (const uint32_t name : {VERNIER_IMAGE_OFFSET, VERNIER_LOGITS_OFFSET,
+                                    VERNIER_IMAGE_STRIDE, VERNIER_LOGITS_STRIDE})
+            core_.write(name, 0);
+        core_.write(VERNIER_IMAGES, draw(kMostImages + 1));  // all of them the same one
     }
 
     uint32_t status() { return core_.read(VERNIER_STATUS); }
@@ -59,12 +65,13 @@ private:
     }
 
     void start() {
+        images_ = std::max(core_.read(VERNIER_IMAGES), 1u);
         check(core_.write_any(VERNIER_CONTROL, 1).fine, "a start is refused, and nothing is going on");
     }
 
     // Waits until the run has ended, and returns how.
     uint32_t ended(uint32_t runs) {
-        for (uint64_t left = most_; busy(); --left) {
+        for (uint64_t left = kMostImages * most_; busy(); --left) {
             check(left, "a run does not end");
             core_.cycle();
         }
@@ -73,6 +80,9 @@ private:
         const uint32_t said = error();
         check(said <= 2, "a status that there is not");
         check((said == 2) == (core_.read(VERNIER_ERROR_SOURCE) != 0), "an error of memory, unsaid");
+        const uint32_t done = core_.read(VERNIER_IMAGES_DONE);
+        check(said == 0 ? done == images_ : done < images_, "an image is missing, or one too much");
+        ++seen_["images_" + std::to_string(done)];
         ++seen_["status_" + std::to_string(said)];
         return said;
     }
@@ -106,7 +116,7 @@ private:
     void episode() {
         fresh();
         bool right = true, broken = false;
-        switch (draw(8)) {
+        switch (episode_++ % 8) {
         case 0:  // a stream that is nowhere
             core_.write(VERNIER_STREAM, 0x80000000 | (word() & ~0xfu));
             right = false;
@@ -169,6 +179,7 @@ private:
     std::mt19937_64 random_;
     uint64_t episodes_;
     Bytes image_, expected_;
+    uint32_t images_ = 1, episode_ = 0;
     uint64_t stream_, stream_bytes_, logits_, logits_bytes_, most_;
     Core core_;
     std::map<std::string, unsigned long long> seen_;

@@ -102,7 +102,7 @@ class _Generator:
         """Return what there is so far, a STORE and an END behind it."""
         config = self.config
         words = BLOCK // config.word_bytes
-        last = (self._code(isa.make(Opcode.STORE, address=RESULTS, words=words))
+        last = (self._code(isa.make(Opcode.STORE, address=RESULTS, words=words, logits=1))
                 + self._code(isa.make(Opcode.END)))
         stream = self.stream + last
         return Program(config, self.data.tobytes() + stream, Region(STREAM, len(stream)),

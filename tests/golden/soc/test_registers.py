@@ -35,12 +35,39 @@ def test_addresses_are_those_that_hosts_know():
     known = {"ID": 0, "VERSION": 4, "CLOCK_HZ": 8, "MEMORY_BYTES": 12, "CONFIG_ROWS": 0x40,
              "CONFIG_KEY_WORDS": 0x7c, "CONTROL": 0x100, "STATUS": 0x104, "INDEX": 0x108,
              "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114,
-             "INTERRUPT_ENABLE": 0x118, "BASE_HIGH": 0x12c, "CYCLES_LOW": 0x140,
-             "CYCLES_HIGH": 0x144, "WRITES_HIGH": 0x194}
+             "INTERRUPT_ENABLE": 0x118, "BASE_HIGH": 0x12c, "IMAGE_OFFSET": 0x130,
+             "IMAGES_DONE": 0x144, "CYCLES_LOW": 0x160, "CYCLES_HIGH": 0x164,
+             "WRITES_HIGH": 0x1b4}
     assert {name: REGISTERS[name].address for name in known} == known
     assert len(BY_ADDRESS) == len(REGISTERS)
     assert list(BY_ADDRESS) == sorted(BY_ADDRESS)
     assert not [address for address in BY_ADDRESS if address % 4]
+
+
+def test_images_of_a_start_have_places(file):
+    for name, value in {"IMAGE_OFFSET": 0x1002, "LOGITS_OFFSET": 0xffffffff, "IMAGE_STRIDE": 0x100,
+                        "LOGITS_STRIDE": 8, "IMAGES": 0x70003}.items():
+        assert file.write(REGISTERS[name].address, value) == Answer.DONE
+    assert read(file, "IMAGES") == 3
+    bus = SYSTEM.config.bus_bytes
+    first, last = 0x1002 // bus * bus, 0x100000000 - bus
+    file.write(REGISTERS["CONTROL"].address, 1)
+    assert file.places == [(first, last), (first + 0x100, last + 8 & 0xffffffff),
+                           (first + 0x200, last + 16 & 0xffffffff)]
+    file.write(REGISTERS["IMAGES"].address, 0)
+    file.write(REGISTERS["CONTROL"].address, 1)
+    assert file.places == [(first, last)]
+
+
+@pytest.mark.parametrize("name", ["STREAM", "STREAM_BYTES", "IMAGE_STRIDE", "LOGITS_STRIDE"])
+def test_what_later_images_need_is_refused_during_a_run(file, name):
+    place = REGISTERS[name].address
+    assert file.write(place, 0x100) == Answer.DONE
+    file.core.busy = 1
+    assert (file.write(place, 0x200), file.read(place)) == (Answer.REFUSED, (0x100, Answer.DONE))
+    assert file.write(REGISTERS["IMAGE_OFFSET"].address, 0x200) == Answer.DONE
+    file.core.busy = 0
+    assert file.write(place, 0x200) == Answer.DONE
 
 
 def test_every_choice_and_every_counter_has_a_register():

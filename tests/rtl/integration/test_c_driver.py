@@ -30,7 +30,7 @@ BENCHES = Path(__file__).parents[2] / "benches"
 BUSES = "axi4", "wishbone"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 RESULTS = ("OK", "NO_CORE", "OTHER_TABLE", "BAD_MEMORY", "OTHER_CONFIG", "TOO_LARGE", "NO_PROGRAM",
-           "BUSY", "FAILED", "TIMEOUT")  # in the order of vernier.h
+           "BUSY", "FAILED", "TIMEOUT", "NO_PLACE")  # in the order of vernier.h
 EXPECTED = {
     "elsewhere": "NO_CORE", "within_a_page": "BAD_MEMORY", "beyond_the_bus": "BAD_MEMORY",
     "too_much": "BAD_MEMORY", "small": "OK", "does_not_fit": "TOO_LARGE", "opened": "OK",
@@ -38,6 +38,9 @@ EXPECTED = {
     "of_another_core": "OTHER_CONFIG", "not_loaded": "NO_PROGRAM", "loaded": "OK",
     "with_broken_memory": "FAILED", "started_twice": "BUSY", "loaded_while_busy": "BUSY",
     "opened_while_busy": "BUSY", "not_yet": "TIMEOUT", "waited": "OK",
+    "no_place": "NO_PLACE", "no_images": "NO_PLACE", "too_many": "NO_PLACE",
+    "put_nowhere": "NO_PLACE", "read_nowhere": "NO_PLACE",
+    "places_started_twice": "BUSY", "put_while_busy": "OK", "places_waited": "OK",
 }
 
 
@@ -147,7 +150,12 @@ def drives(built, program, image, logits, out):
     found = said(built, out / "memory.bin", out / "image.bin", 6, 10, broken)
     assert {name: RESULTS[int(found[name])] for name in EXPECTED} == EXPECTED
     assert found["error"] == f"{Status.BUS_ERROR:d} {ErrorSource.STREAM:d} {broken}"
-    assert found["logits"].split() == [str(one) for one in logits]
+    other = Machine(program, 255 - image)
+    other.run()
+    assert (other.logits != logits).any()
+    for name, right in (("logits", logits), ("logits_0", logits), ("logits_1", other.logits),
+                        ("logits_2", logits)):
+        assert found[name].split() == [str(one) for one in right], name
     least, most = (sum(step.cycles for step in timing(program, memory).steps)
                    for memory in (IDEAL, SLOWEST))
     assert least <= int(found["cycles"]) <= most
@@ -160,5 +168,6 @@ def fuzzed(built, program, image, logits, seed, episodes, out):
     most = 4 * timing(program, SLOWEST).cycles
     found = said(built, "fuzz", seed, episodes, out / "whole.bin", stream.address, stream.size,
                  place.address, place.size, most, 6, 10)
-    for name in ("status_0", "status_1", "status_2", "resets", "refused", "undisturbed"):
+    for name in ("status_0", "status_1", "status_2", "resets", "refused", "undisturbed",
+                 "images_1", "images_2", "images_3"):
         assert int(found.get(name, 0)) >= episodes // 30, (name, found)

@@ -29,6 +29,12 @@ class Buffer(np.ndarray):
     device_address = 0x12_3456_7000
     freed = 0
 
+    def __array_finalize__(self, whole):
+        """See the same part of what the core sees."""
+        if isinstance(whole, Buffer) and self.ndim == 1:
+            first = self.ctypes.data - whole.ctypes.data
+            self.seen = whole.seen[first:first + len(self)]
+
     def flush(self):
         """Have the core see it."""
         self.seen[:] = self
@@ -68,8 +74,9 @@ class DefaultIP:
         core.done, core.status, core.counters["cycles"] = 1, self.status, (5 << 32) + 7
         if self.status:
             core.index, core.error_source, core.error_address = 4, ErrorSource.READ, 0x150
-        seen[LOGITS:LOGITS + 2 * CLASSES] = np.frombuffer(
-            (seen[IMAGE:IMAGE + CLASSES].astype("<i2") - 1000).tobytes(), np.uint8)
+        for image, logits in self.file.places:
+            found = seen[IMAGE + image:][:CLASSES].astype("<i2") - 1000
+            seen[LOGITS + logits:][:2 * CLASSES] = np.frombuffer(found.tobytes(), np.uint8)
         self.file.ended()
 
 
@@ -109,10 +116,31 @@ def test_an_image_runs(module, tmp_path):
     assert logits.tolist() == [-1000, -999, -998]
     assert core.file.pending == 0
     assert core.cycles() == (5 << 32) + 7
-    assert bytes(module.buffers[-1].seen[128:]) == bytes(range(128, 176))
+    assert bytes(module.buffers[-1].seen[128:176]) == bytes(range(128, 176))
     before = Buffer.freed
     core.load(tmp_path)
     assert Buffer.freed == before + 1
+
+
+def test_the_next_image_comes_while_one_runs(module, tmp_path):
+    core = opened(module)
+    core.load(tmp_path)
+    images = [PIXELS + 10 * number for number in range(4)]
+    taken = []
+
+    def given():
+        for image in images:
+            taken.append(core.file.starts)
+            yield image
+
+    logits = [found.tolist() for found in core.run_all(given())]
+    assert logits == [[10 * number + at - 1000 for at in range(CLASSES)] for number in range(4)]
+    assert taken == [0, 1, 2, 3]
+    assert core.file.runs == 4
+    assert list(core.run_all([])) == []
+    with pytest.raises(ValueError, match="pixels must be"):
+        list(core.run_all([PIXELS, PIXELS[:1]]))
+    assert core.file.pending == 0
 
 
 def test_pixels_may_have_a_fourth_byte(module, tmp_path):
@@ -124,7 +152,7 @@ def test_pixels_may_have_a_fourth_byte(module, tmp_path):
     seen = module.buffers[-1].seen
     assert seen[IMAGE:IMAGE + 4 * SIDE ** 2].reshape(-1, 4)[:, :3].tolist() == \
         PIXELS.reshape(-1, 3).tolist()
-    assert bytes(seen[IMAGE + 4 * SIDE ** 2:]) == bytes(range(IMAGE + 4 * SIDE ** 2, 176))
+    assert bytes(seen[IMAGE + 4 * SIDE ** 2:176]) == bytes(range(IMAGE + 4 * SIDE ** 2, 176))
 
 
 def test_it_is_bound_to_both_kinds_of_ip(module):
@@ -173,7 +201,7 @@ def test_refuses_what_it_cannot_run(module, tmp_path):
 def test_refuses_another_ip(module, monkeypatch):
     monkeypatch.setattr(RegisterFile, "read", lambda file, address: (
         0x1234 if address == REGISTERS["ID"].address else 2, Answer.DONE))
-    with pytest.raises(RuntimeError, match="must be 0x524e5256 and 2, not 0x00001234 and 2"):
+    with pytest.raises(RuntimeError, match="must be 0x524e5256 and 3, not 0x00001234 and 2"):
         opened(module)
 
 

@@ -32,7 +32,7 @@ def shown(rng, core):
     """Have a core show something else."""
     core.busy, core.done, core.status = (rng.randrange(2) for _ in range(3))
     core.index, core.error_source = rng.randrange(1 << 16), rng.choice(list(ErrorSource))
-    core.error_address = rng.getrandbits(32)
+    core.error_address, core.images_done = rng.getrandbits(32), rng.getrandbits(16)
     core.counters = {name: rng.randrange(1 << 40) for name in COUNTERS}
 
 
@@ -46,7 +46,8 @@ def test_all_accesses_are_as_in_golden(system):
             core = file.core
             was_busy = core.busy
             shown(rng, core)
-            for name in ("busy", "done", "status", "index", "error_source", "error_address"):
+            for name in ("busy", "done", "status", "index", "error_source", "error_address",
+                         "images_done"):
                 ctx.set(getattr(dut, name), getattr(core, name))
             for name, value in core.counters.items():
                 ctx.set(getattr(dut, f"counter_{name}"), value)
@@ -62,7 +63,8 @@ def test_all_accesses_are_as_in_golden(system):
             else:
                 expected = (*file.read(address), 0)
                 assert await access(ctx, dut, address) == expected, f"{address:#x}"
-            for name in ("stream", "stream_bytes"):
+            for name in ("stream", "stream_bytes", "image_offset", "logits_offset", "image_stride",
+                         "logits_stride", "images"):
                 assert ctx.get(getattr(dut, name)) == file.written[name.upper()]
             await ctx.tick()
             assert (ctx.get(dut.base), ctx.get(dut.irq)) == (file.base, file.irq)

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 
+import numpy as np
 import pytest
 
 from golden.common.config import CORES
@@ -87,6 +88,53 @@ def test_a_program_and_images_go_whole_through_the_line(board, simulated):
     assert (found[0].logits != found[1].logits).any()
     assert found[0].cycles == found[1].cycles
     assert board.link.peek("RUNS") == len(simulated.runs())
+
+
+@pytest.mark.parametrize("room", [True, False], ids=["places", "none"])
+def test_the_next_image_is_sent_while_one_runs(board, simulated, room, monkeypatch):
+    program, images = compile_network(network(Precision(8, 8), shape=SHAPE), CORE), pixels(3, SHAPE)
+    board.load(program)
+    if not room:
+        monkeypatch.setattr(Board, "_offsets", lambda board, program: [0])
+    sent, send = [], Board._send
+
+    def noted(board, program, pixels, offset):
+        sent.append((board.link.peek("STATUS") & 1, offset > 0))
+        send(board, program, pixels, offset)
+
+    monkeypatch.setattr(Board, "_send", noted)
+    found = [ran.logits.tolist() for ran in board.run_all(program, images)]
+    assert found == [golden(program, image).tolist() for image in images]
+    second = room and sent[1][0]  # a small network may have ended already
+    assert sent == ([(0, False), (second, True), (sent[2][0], False)] if room
+                    else [(0, False)] * 3)
+
+
+def test_several_images_of_one_start(board, simulated):
+    program, images = compile_network(network(Precision(4, 4), shape=SHAPE), CORE), pixels(3, SHAPE)
+    board.load(program)
+    before, runs = len(simulated.runs()), board.link.peek("RUNS")
+    stride = -(-len(program.memory) // 64) * 64
+    for number, image in enumerate(images, start=1):
+        board._send(program, image, number * stride)
+    for name, value in {"IMAGE_OFFSET": stride, "LOGITS_OFFSET": stride, "IMAGE_STRIDE": stride,
+                        "LOGITS_STRIDE": stride, "IMAGES": len(images)}.items():
+        board.link.poke(name, value)
+    board.link.poke("CONTROL", 1)
+    board._wait(program, None)
+    assert board.link.peek("IMAGES_DONE") == len(images)
+    assert board.link.peek("RUNS") == runs + 1
+    for number, image in enumerate(images, start=1):
+        place = program.logits.address + number * stride
+        found = np.frombuffer(board.link.read(place, 2 * program.classes), "<i2")
+        moved = Machine(program, image, image_offset=number * stride,
+                        logits_offset=number * stride)
+        moved.run()
+        assert found.tolist() == moved.logits.tolist() == golden(program, image).tolist()
+    assert simulated.get(0, len(program.memory)) == program.memory
+    *lengths, last, end = (step.cycles for step in timing(program, MEMORY).steps)
+    assert [run.instruction_cycles for run in simulated.runs()[before:]] == [
+        [*lengths, last + end]] * len(images)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -361,6 +361,7 @@ def first(compiled, opcode, which=0):
      "layout wide has no offset"),
     (Opcode.NORM, 0, {"scale_b": 200}, "scale_b must be below 128, not 200"),
     (Opcode.STORE, 0, {"address": 0xb00}, r"memory from 0xb00 to 0x\w+ must not overlap the str"),
+    (Opcode.STORE, 0, {"address": 0x0}, r"memory from 0x0 to 0x\w+ must be that of the logits$"),
     (Opcode.SOFTMAX, 0, {"factor": 3}, r"factor and shift must be \("),
     (Opcode.SOFTMAX, 0, {"n": 1025, "source": 0, "source_stride": 257, "dest": 0x2000,
                          "dest_stride": 513}, r"n must be within 1\.\.1024, not 1025"),
@@ -372,6 +373,24 @@ def test_an_illegal_program_is_refused_with_the_instruction(compiled, opcode, wh
                                             f"{message}"):
         verify(changed(compiled, index, **fields))
     verify(compiled)
+
+
+def test_a_run_may_have_image_and_logits_elsewhere(compiled):
+    image = np.random.default_rng(1).integers(0, 256, (compiled.side, compiled.side, 3), np.uint8)
+    here = Machine(compiled, image)
+    here.run()
+    size, region = len(compiled.memory), compiled.logits
+    there = Machine(compiled, image, image_offset=size + 64, logits_offset=size)
+    assert len(there.memory) == 2 * size + 64
+    there.run()
+    assert (there.logits == here.logits).all()
+    own = there.memory[region.address:region.address + region.size]
+    assert not own.any()  # nothing is where they would have been
+    assert there.memory[:size].tobytes() == compiled.memory
+    for wrong in ({"image_offset": 2}, {"logits_offset": compiled.config.bus_bytes // 2}):
+        name = next(iter(wrong))
+        with pytest.raises(ValueError, match=f"^{name} must be a multiple of 4, not 2$"):
+            Machine(compiled, image, **wrong)
 
 
 def test_a_tensor_is_not_overwritten_by_one_that_lies_like_it(compiled):
