@@ -5,17 +5,18 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import First, RisingEdge
 from cocotbext.axi import AxiBus, AxiRam, AxiReadBus, AxiWriteBus
 
 PAGE = 4096
 
 
 def axi_ram(bus: AxiBus, clock, memory: bytearray, *, reset=None, active=True, broken=(),
-            base=None) -> AxiRam:
+            base=None, wait=None) -> AxiRam:
     """Return the memory of cocotbext-axi; accesses to the addresses `broken` are errors.
 
-    `memory` is its contents, and is what is written. It begins at `base`, or everywhere.
+    `memory` is its contents, and is what is written. It begins at `base`, or everywhere. Before
+    each beat `wait` is awaited.
     """
     ram = AxiRam(bus, clock, reset, active, size=len(memory), mem=memory)
     read, write = ram.read_if._read, ram.write_if._write
@@ -26,10 +27,14 @@ def axi_ram(bus: AxiBus, clock, memory: bytearray, *, reset=None, active=True, b
 
     async def broken_read(address, length):
         check(address)
+        if wait is not None:
+            await wait()
         return await read(address, length)
 
     async def broken_write(address, data):
         check(address)
+        if wait is not None:
+            await wait()
         await write(address, data)
 
     ram.read_if._read, ram.write_if._write = broken_read, broken_write
@@ -69,7 +74,10 @@ async def steady_memory(bus: AxiBus, clock, memory: bytearray, *, base: int, lat
     r.rid.value = b.bid.value = r.rresp.value = b.bresp.value = 0
     beats, words, places, answers = deque(), deque(), deque(), deque()
     for cycle in itertools.count():
-        await RisingEdge(clock)
+        if not (beats or words or places or answers or r.rvalid.value or b.bvalid.value
+                or ar.arvalid.value or aw.awvalid.value or w.wvalid.value):
+            await First(*(RisingEdge(valid) for valid in (ar.arvalid, aw.awvalid, w.wvalid)))
+        await RisingEdge(clock)  # in each of them, only while something is on its way
         if ar.arvalid.value:
             first, last = int(ar.araddr.value) - base, int(ar.arlen.value)
             beats.extend((cycle + latency, first + unit * at, at == last)

@@ -14,6 +14,10 @@ VERILATOR_ARGS = ["-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE"]
 # What has one word or one tile in a core that is small has indexes of no bits.
 SMALL = ["-Wno-ASCRANGE", "-Wno-CMPCONST"]
 
+# Of -Wall, what is said of style alone: a file that has other modules beside its own, registers
+# that have a value before the first reset, signals that nobody reads, names used again inside.
+STYLE = ["-Wno-DECLFILENAME", "-Wno-PROCASSINIT", "-Wno-UNUSEDSIGNAL", "-Wno-VARHIDDEN"]
+
 _SIM = os.environ.get("SIM", "verilator")
 _BUILD_ARGS = VERILATOR_ARGS if _SIM == "verilator" else []
 _COMMON = {"hdl_toplevel": "top", "timescale": ("1ns", "1ps")}

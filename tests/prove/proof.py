@@ -14,7 +14,17 @@ import textwrap
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, ClockDomain, Cover, Instance, Module, Signal, Value
+from amaranth.hdl import (
+    Assert,
+    Assume,
+    ClockDomain,
+    Cover,
+    Fragment,
+    Instance,
+    Module,
+    Signal,
+    Value,
+)
 from amaranth.lib import wiring
 
 from rtl.build import find_tool
@@ -30,7 +40,8 @@ smtbmc --nopresat yices
 [script]
 read_rtlil top.il
 chtype -set $anyconst t:\$anyconst
-prep -top top
+prep -flatten -top top
+{cuts}
 [files]
 top.il
 """
@@ -43,13 +54,35 @@ class Setting:
         self.m = Module()
         self.m.domains.sync = domain = ClockDomain("sync", reset_less=True)
         self._ports = [domain.clk]
+        self._claims = []
+        self.cuts = []
+        """Names of signals that have any value in every cycle, whatever drives them."""
 
-    def unit(self, unit: wiring.Component, name: str = "unit") -> wiring.Component:
+    def unit(self, unit: wiring.Component, name: str = "unit", fragment=None) -> wiring.Component:
         """Return `unit`, put into the module; its inputs are free unless something drives them."""
-        self.m.submodules[name] = unit
+        self.m.submodules[name] = unit if fragment is None else fragment
         self._ports += [Value.cast(value) for _, member, value in unit.signature.flatten(unit)
                         if member.flow is wiring.In]
         return unit
+
+    def apart(self, unit: wiring.Component, *names: str, cut: tuple[str, ...] = ()) -> list:
+        """Put `unit` into the module; return those registers of its own that have these names.
+
+        A dot is between the name of a submodule and what is in it. The registers in `cut`, which
+        come last, have any value in every cycle instead of theirs.
+        """
+        whole = Fragment.get(unit, None)
+        self.unit(unit, fragment=whole)
+        self.cuts += [f"unit.{name}" for name in cut]
+        return [self._register(whole, *name.split(".")) for name in (*names, *cut)]
+
+    @staticmethod
+    def _register(fragment, *path) -> Signal:
+        for name in path[:-1]:
+            fragment = fragment.find_subfragment(name)
+        found, = (signal for signal in fragment.statements["sync"]._lhs_signals()
+                  if signal.name == path[-1])
+        return found
 
     def free(self, shape, name: str) -> Signal:
         """Return what may have another value in every cycle."""
@@ -86,7 +119,7 @@ class Setting:
 
     def claim(self, name: str, what):
         """Want this to be so in every cycle."""
-        self.m.d.comb += Assert(what, name)
+        self._claims.append((name, what))
 
     def cover(self, name: str, what):
         """Want this to be possible in some cycle."""
@@ -105,8 +138,11 @@ class Setting:
         same = [self.before(part) == part for part in map(Value.cast, payload)]
         return ~waits | (Value.cast(valid) & Value.cast(sum(~one[0] for one in same) == 0))
 
-    def rtlil(self) -> str:
-        """Return the module for yosys."""
+    def rtlil(self, only: str | None = None) -> str:
+        """Return the module for yosys, with all claims or `only` those of one name; once."""
+        claims = [Assert(what, name) for name, what in self._claims if only in (None, name)]
+        assert claims, f"nothing is claimed by the name of {only!r}"
+        self.m.d.comb += claims
         return rtlil.convert(self.m, name="top", ports=self._ports, emit_src=False)
 
 
@@ -118,17 +154,24 @@ def proved(setting: Setting, out: Path, *, depth: int, induction: bool = False) 
     return _run(setting, out, "prove" if induction else "bmc", depth)
 
 
+def breaks(claim: str, setting: Setting, out: Path, *, depth: int) -> bool:
+    """Return whether a claim is broken in the first `depth` cycles, whatever becomes of others."""
+    return _run(setting, out, "bmc", depth, only=claim) == {claim}
+
+
 def reached(setting: Setting, out: Path, *, depth: int) -> set[str]:
     """Return the names of covers that no run of `depth` cycles reaches."""
     return _run(setting, out, "cover", depth)
 
 
-def _run(setting, out, mode, depth):
-    text = setting.rtlil()
+def _run(setting, out, mode, depth, only=None):
+    text = setting.rtlil(only)
     names = dict(re.findall(r'cell \$check \$(\d+)\n +parameter \\FORMAT "(.*)"', text))
     out.mkdir(parents=True, exist_ok=True)
     (out / "top.il").write_text(text)
-    (out / "proof.sby").write_text(_RUN.format(mode=mode, depth=depth, timeout=TIMEOUT))
+    (out / "proof.sby").write_text(_RUN.format(
+        mode=mode, depth=depth, timeout=TIMEOUT,
+        cuts="".join(f"cutpoint w:{name}\n" for name in setting.cuts)))
     tools = {"yosys": "yosys", "smtbmc": "yosys-smtbmc", "witness": "yosys-witness"}
     command = [find_tool("sby"), "-f", "proof.sby"]
     for option, tool in tools.items():
@@ -147,8 +190,8 @@ def _run(setting, out, mode, depth):
     return broken
 
 
-def mutate(monkeypatch, owner: type, function: str, old: str, new: str):
-    """Replace a piece of the source of a method, which must have it just once."""
+def mutate(monkeypatch, owner, function: str, old: str, new: str):
+    """Replace a piece of the source of a method or a function, which must have it just once."""
     method = getattr(owner, function)
     source = textwrap.dedent(inspect.getsource(method))
     assert source.count(old) == 1, f"{owner.__name__}.{function} has not one {old!r}"

@@ -7,7 +7,7 @@ from amaranth.hdl import Array, Cat, Mux, Signal
 
 from golden.common.config import AcceleratorConfig
 from rtl.soc.arbiter import MemoryArbiter
-from tests.prove.proof import Setting, mutate, proved, reached
+from tests.prove.proof import Setting, breaks, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 CONFIG = AcceleratorConfig(rows=4, cols=4, lanes=4, bus_bytes=1)
@@ -105,4 +105,4 @@ def test_forwards_answers_and_chooses_by_the_rule(users, tmp_path):
 ])
 def test_a_mutant_is_found(old, new, broken, tmp_path, monkeypatch):
     mutate(monkeypatch, MemoryArbiter, "elaborate", old, new)
-    assert broken in proved(setting(), tmp_path, depth=DEPTH)
+    assert breaks(broken, setting(), tmp_path, depth=DEPTH)

@@ -5,7 +5,7 @@ from amaranth.hdl import Mux, Signal
 
 from golden.common.config import AcceleratorConfig
 from rtl.memory.shared_read import SharedRead
-from tests.prove.proof import Setting, mutate, proved, reached
+from tests.prove.proof import Setting, breaks, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 CONFIG = AcceleratorConfig(rows=4, cols=4, lanes=4, scale_lanes=1, sram_kib=16, stream_words=256)
@@ -57,4 +57,4 @@ def test_serves_the_first_that_asks(tmp_path):
 ])
 def test_a_mutant_is_found(old, new, broken, tmp_path, monkeypatch):
     mutate(monkeypatch, SharedRead, "elaborate", old, new)
-    assert broken in proved(setting(), tmp_path, depth=8)
+    assert breaks(broken, setting(), tmp_path, depth=8)

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Mux, Signal
 
 from rtl.common.skid_buffer import SkidBuffer
-from tests.prove.proof import Setting, mutate, proved, reached
+from tests.prove.proof import Setting, breaks, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 DEPTH = 3
@@ -45,4 +45,4 @@ def test_hands_on_every_payload_once_in_order(tmp_path):
 ])
 def test_a_mutant_is_found(old, new, broken, tmp_path, monkeypatch):
     mutate(monkeypatch, SkidBuffer, "elaborate", old, new)
-    assert broken in proved(setting(), tmp_path, depth=8)
+    assert breaks(broken, setting(), tmp_path, depth=8)

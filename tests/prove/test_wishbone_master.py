@@ -5,7 +5,7 @@ from amaranth.hdl import Signal
 
 from golden.common.config import AcceleratorConfig
 from rtl.bus.wishbone import WishboneMaster
-from tests.prove.proof import Setting, mutate, proved, reached
+from tests.prove.proof import Setting, breaks, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 CONFIG = AcceleratorConfig(rows=4, cols=4, lanes=4, bus_bytes=4)
@@ -86,4 +86,4 @@ def test_asks_once_in_order_and_not_after_an_error(tmp_path):
 ])
 def test_a_mutant_is_found(old, new, broken, tmp_path, monkeypatch):
     mutate(monkeypatch, WishboneMaster, "elaborate", old, new)
-    assert broken in proved(setting(), tmp_path, depth=DEPTH)
+    assert breaks(broken, setting(), tmp_path, depth=DEPTH)

@@ -10,7 +10,7 @@ import random
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, First, RisingEdge
+from cocotb.triggers import First, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp
 from cocotbext.wishbone.driver import WBOp, WishboneMaster
 
@@ -23,6 +23,15 @@ BUS = os.environ["TB_BUS"]
 RUN = dict(np.load(os.environ["TB_RUN"]))
 BASE = 0xab_cdc0_0000
 MOST_CYCLES = 4_000_000
+PERIOD = 10
+UNIT = int(RUN["unit"])
+FIRST_BYTES = 0x4000
+"""Errors are looked for among so many, which are soon read."""
+
+
+def cycles(count):
+    """Return what waits so long without a look at every one of them, which would take longer."""
+    return Timer(count * PERIOD, unit="ns")
 
 
 class AxiHost:
@@ -36,8 +45,9 @@ class AxiHost:
             self.serve = lambda: steady_memory(bus, dut.aclk, memory, base=BASE, latency=latency)
         else:
             self._ram = axi_ram(bus, dut.aclk, memory, reset=dut.aresetn, active=False,
-                                broken=broken, base=BASE)
+                                broken=broken, base=BASE, wait=self._wait)
             self.serve = self._stall
+        self._rng = random.Random(1)
         self._registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk,
                                         dut.aresetn, reset_active_level=False)
 
@@ -47,13 +57,18 @@ class AxiHost:
 
     async def _stall(self):
         """Have each channel pause now and then, for ever."""
-        write, read, rng = self._ram.write_if, self._ram.read_if, random.Random(1)
+        write, read, rng = self._ram.write_if, self._ram.read_if, self._rng
         channels = [write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
                     read.r_channel]
         while True:
             for channel in channels:
                 channel.pause = rng.random() < 0.2
-            await ClockCycles(self.clock, rng.randint(1, 40))
+            await cycles(rng.randint(1, 40))
+
+    async def _wait(self):
+        """Have a beat wait, one of some."""
+        if self._rng.random() < 1 / 16:
+            await cycles(self._rng.randint(1, 30))
 
     async def write(self, name, value):
         """Write a register."""
@@ -102,12 +117,12 @@ async def started(dut, broken=frozenset(), latency=None):
     """
     memory = bytearray(RUN["memory"].tobytes())
     host = {"axi4": AxiHost, "wishbone": WishboneHost}[BUS](dut, memory, broken, latency)
-    Clock(host.clock, 10, unit="ns").start()
+    Clock(host.clock, PERIOD, unit="ns").start()
     host.reset(1)
-    await ClockCycles(host.clock, 4)
+    await cycles(4)
     host.reset(0)
     cocotb.start_soon(host.serve())
-    await ClockCycles(host.clock, 2)
+    await cycles(2)
     assert await host.read("ID") == IDENTITY
     for name, value in {"STREAM": RUN["stream"][0], "STREAM_BYTES": RUN["stream"][1],
                         "BASE_LOW": BASE & 0xffff_ffff, "BASE_HIGH": BASE >> 32,
@@ -119,7 +134,7 @@ async def started(dut, broken=frozenset(), latency=None):
 async def run(host):
     """Start the core, and return STATUS when it has raised its interrupt."""
     await host.write("CONTROL", 1)
-    await First(RisingEdge(host.dut.irq), ClockCycles(host.clock, MOST_CYCLES))
+    await First(RisingEdge(host.dut.irq), cycles(MOST_CYCLES))
     assert host.dut.irq.value == 1
     return await host.read("STATUS")
 
@@ -155,17 +170,21 @@ async def a_bus_costs_hardly_any_cycles(dut):
 
 @cocotb.test(timeout_time=100, timeout_unit="ms")
 async def an_error_of_memory_is_told_with_its_address(dut):
-    """Then the core runs again."""
-    first = int(RUN["stream"][0])
-    broken = {first + 0x408}
+    """At any beat of the stream or of the image; then the core runs again."""
+    rng = random.Random(2)
+    places = {source: (first, min(size, FIRST_BYTES)) for source, (first, size) in (
+        (ErrorSource.STREAM, RUN["stream"]), (ErrorSource.READ, RUN["image"]))}
+    broken = set()
     host, _ = await started(dut, broken)
-    for attempt in range(2):
+    for source in 2 * list(places):
+        first, size = (int(value) for value in places[source])
+        wrong = first + rng.randrange(0, size, UNIT)
+        broken.add(wrong)
         word = await run(host)
         assert REGISTERS["STATUS"].field("error").of(word) == Status.BUS_ERROR
         assert await host.read("INTERRUPT_PENDING") == 2
-        assert await host.read("ERROR_SOURCE") == ErrorSource.STREAM
-        assert await host.read("ERROR_ADDRESS") == first + 0x408 + 0x800 * attempt
+        assert await host.read("ERROR_SOURCE") == source
+        assert await host.read("ERROR_ADDRESS") == wrong
         await host.write("INTERRUPT_PENDING", 3)
         assert dut.irq.value == 0
         broken.clear()
-        broken.add(first + 0xc08)

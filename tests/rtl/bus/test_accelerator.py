@@ -4,7 +4,7 @@
 
 import re
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,11 +22,14 @@ from rtl.integration.drivers import DRIVERS
 from sim.compiler import compile_network
 from sim.harness.core_build import with_loops
 from sim.inputs.model_lookup import open_model
-from tests.benches.verilate import SMALL, VERILATOR_ARGS, build_verilog, run_built
+from tests.benches.netlist import synthesise
+from tests.benches.verilate import SMALL, STYLE, VERILATOR_ARGS, build_verilog, run_built
 from tests.cases.cores import SMALLEST
 from tests.cases.networks import network, pixels
 
 MASTERS = "axi4", "wishbone"
+WIDE = replace(CORES["4x4"], cols=8, bus_bytes=8)
+"""The smallest core that has buses of 64 bits."""
 LATENCY = 30
 MOST = 1.02, 1.01
 """Cycles at a bus, of those at the core's own port: of a tiny network, and of a real one."""
@@ -81,9 +84,18 @@ def test_the_verilog_has_the_attributes_of_its_ports(exported):
 @pytest.mark.verilator
 def test_verilog_is_clean_under_lint(exported):
     bus, out = exported
-    result = subprocess.run(["verilator", "--lint-only", *VERILATOR_ARGS, *SMALL,
+    result = subprocess.run(["verilator", "--lint-only", "-Wall", *VERILATOR_ARGS, *SMALL, *STYLE,
                              out / f"vernier_{bus}.v"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.long
+def test_verilog_is_synthesised(exported, tmp_path):
+    bus, out = exported
+    cells = synthesise((out / f"vernier_{bus}.v").read_text(), tmp_path).cells
+    assert not [name for name in cells if name.startswith("$")]  # nothing is left to map, no latch
+    assert cells["MULT18X18D"] >= SMALLEST.rows * SMALLEST.cols
+    assert cells["DP16KD"] > 0
 
 
 def prepared(path, made, core, most):
@@ -95,7 +107,8 @@ def prepared(path, made, core, most):
     alike = sum(step.cycles for step in timing(program, MemoryModel(LATENCY)).steps)
     np.savez(path, latency=LATENCY, alike=alike, most=most,
              memory=np.pad(memory, (0, (1 << 20) - len(memory))),
-             stream=[program.stream.address, program.stream.size],
+             unit=core.bus_bytes, stream=[program.stream.address, program.stream.size],
+             image=[program.image.address, program.image.size],
              logits_place=[program.logits.address, program.logits.size], logits=machine.logits,
              cycles=[sum(step.cycles for step in timing(program, memory).steps)
                      for memory in (IDEAL, SLOWEST)],
@@ -124,9 +137,8 @@ def test_a_network_runs_behind_a_bus(exported, tmp_path):
 @pytest.mark.verilator
 @pytest.mark.parametrize("bus", MASTERS)
 def test_the_shipped_model_runs_behind_a_bus(bus, tmp_path):
-    core = CORES["4x4"]
-    source = bus_files(bus, System(core, 50_000_000, 1 << 31, 40))[f"vernier_{bus}.v"]
-    run_behind(bus, source, open_model("vit_cifar10:w4a4").network, core, MOST[1], tmp_path)
+    source = bus_files(bus, System(WIDE, 50_000_000, 1 << 31, 40))[f"vernier_{bus}.v"]
+    run_behind(bus, source, open_model("vit_cifar10:w4a4").network, WIDE, MOST[1], tmp_path)
 
 
 @pytest.mark.parametrize("component", [AxiAccelerator, WishboneAccelerator])
