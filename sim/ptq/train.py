@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from golden.common.formats import LAMBDA
+from golden.network.precision import Precision
 
 from .twin import Twin
 
@@ -28,7 +29,9 @@ class Budget:
     scale_rate
         Highest learning rate (Adam) of scales, log2 units, and of a predictor's coefficients.
     affine_rate
-        Of LayerNorms, biases and the embedding; 0 leaves them.
+        Of LayerNorms, biases and the embedding, for a network with 4 bits; 0 leaves them. What is
+        to be made up for is half as large with each bit more, and so is the rate (of weights and
+        activations, the fewer bits count).
     weight_rate
         Of weights, in units of the step that they are rounded to (of a layer's columns, the
         geometric mean); 0 leaves them.
@@ -56,11 +59,18 @@ TRAINED = Budget(epochs=4, batch=10, scale_rate=0.005, affine_rate=3e-4, weight_
 """Trains everything there is to train."""
 
 
-def _narrow() -> bool:
-    """Return whether the processor has matrix products of bfloat16; others emulate them, tens of
-    times slower than those of float32.
+_NARROW_BITS = 4
+"""Widest activations and weights that are trained in bfloat16: its 8 bits of a number round as much
+as quantization to 8 bits does.
+"""
+
+
+def _narrow(precision: Precision) -> bool:
+    """Return whether products of bfloat16 are near enough, and the processor has them; others
+    emulate them, tens of times slower than those of float32.
     """
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (max(precision.weights, precision.activations) <= _NARROW_BITS
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @torch.inference_mode()
@@ -90,7 +100,8 @@ class Training:
         if budget.affine_rate:
             norms = [value for name, value in twin.weights.items() if "norm" in name]
             affine = [twin.embedding, *norms, *twin.biases.values()]
-            groups.append({"params": affine, "lr": budget.affine_rate})
+            bits = min(twin.precision.weights, twin.precision.activations)
+            groups.append({"params": affine, "lr": budget.affine_rate * 2.0**(4 - bits)})
         if budget.weight_rate:
             groups += [{"params": [twin.weights[name]],
                         "lr": budget.weight_rate * float(torch.exp2(lambdas.mean()))}
@@ -118,7 +129,7 @@ class Training:
         draw = torch.Generator().manual_seed(budget.seed * 10_000 + self.done)
         batches = torch.randperm(len(self._pixels), generator=draw).split(budget.batch)
         total = 0.0
-        self.twin.narrow = self._reference.narrow = _narrow()
+        self.twin.narrow = self._reference.narrow = _narrow(self.twin.precision)
         for step, batch in enumerate(progress(list(batches), f"Epoch {self.done + 1}")):
             pixels = augment(self._pixels[batch], budget, draw)
             done = (self.done * len(batches) + step) / (budget.epochs * len(batches))

@@ -215,11 +215,32 @@ def test_training_multiplies_bfloat16_where_the_processor_does(network, monkeypa
         return product(a, b)
 
     monkeypatch.setattr(twin, "product", watched)
-    monkeypatch.setattr(train, "_narrow", lambda: supported)
+    monkeypatch.setattr(train, "_narrow", lambda precision: supported)
     images = torch.from_numpy(vits.pixels(4))
     train.Training(twin, Twin(network, HEAD), images, train.Budget(epochs=1, batch=4)).epoch()
     assert seen == {supported}
     assert not twin.narrow
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_eight_bits_are_not_trained_in_bfloat16(monkeypatch, supported):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    narrow = {(w, a): train._narrow(Precision(w, a)) for w in (4, 6, 8) for a in (3, 4, 6, 8)}
+    assert {bits for bits, is_so in narrow.items() if is_so} == (
+        {(4, 3), (4, 4)} if supported else set())
+
+
+@pytest.mark.parametrize(("precision", "factor"), [((4, 4), 1), ((4, 8), 1), ((6, 6), 1 / 4),
+                                                   ((8, 8), 1 / 16)])
+def test_biases_move_the_less_the_more_bits_there_are(network, precision, factor):
+    images = vits.pixels(8)
+    twin = pipeline.quantize(network, images, pipeline.Plan(Precision(*precision))).twin
+    before = {name: value.detach().clone() for name, value in twin.biases.items()}
+    budget = train.Budget(epochs=1, batch=8, affine_rate=0.01)
+    train.Training(twin, Twin(network, HEAD), torch.from_numpy(images), budget).epoch()
+    moved = max(float((twin.biases[name].detach() - value).abs().max())
+                for name, value in before.items())
+    assert moved == pytest.approx(0.1 * budget.affine_rate * factor, rel=0.01)
 
 
 class Stop(Exception):
