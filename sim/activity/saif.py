@@ -22,8 +22,8 @@ _TOKEN = re.compile(
     rf"\((?P<net>{_NAME})\s*(?P<counts>(?:\(\s*(?:T[01XZBGC]|IG|IK)\s+\d+\s*\)\s*)+)\)"
     rf"|\((?P<group>NET|PORT)(?=[\s()])"
     rf'|\(INSTANCE\s+(?:"[^"]*"\s+)?(?P<instance>{_NAME})'
-    r'|\((?P<key>[A-Z_]+)\s*(?P<value>"[^"]*"|[^()"]*)\)'
     r"|\((?P<file>SAIFILE)\b"
+    r'|\((?P<key>[A-Z_]+)\s*(?P<value>"[^"]*"|[^()"]*)\)'
     r"|(?P<close>\)))")
 _USUAL = re.compile(  # as Verilator writes nets, of which there are a hundred thousand
     r'\s*\((?P<net>[^\s()"]+) \(T0 (\d+)\) \(T1 (\d+)\) (?:\(T[ZXB] \d+\) )*+\(TC (\d+)\)\)')

@@ -157,9 +157,9 @@ def print_chip(result, dram_byte: float, console: Console) -> None:
     dram = result.traffic.dram * dram_byte
     chip = Chip.around(measured - dram)
     console.print(f"with measured activity: {millijoules(measured)} mJ, "
-                  f"{millijoules(measured - dram)} of them on chip", soft_wrap=True)
-    console.print(f"clock tree {_range(chip.clock)} mJ, leakage {_range(chip.leakage)} mJ: "
-                  f"{_range(chip.total)} mJ on chip in all", soft_wrap=True)
+                  f"{millijoules(measured - dram)} of it on chip", soft_wrap=True)
+    console.print(f"clock tree {_range(chip.clock)} mJ, leakage {_range(chip.leakage)}: "
+                  f"{_range(chip.total)} on chip", soft_wrap=True)
 
 
 def _range(ends: tuple[float, float]) -> str:
