@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.core.isa import Instruction
+from golden.core.isa import Instruction, Opcode
 from golden.core.program import Program
 
 from ..cli import UserError
@@ -75,11 +75,11 @@ def chosen(ops: list[Instruction], most: int, cycles: list[int] | None = None,
     """Return the instructions that are looked at by index, and how many each stands for: of those
     alike, up to `most`, evenly from first to last.
 
-    Those that take more than `longest` of `cycles` are left out.
+    END is left out, and those that take more than `longest` of `cycles`.
     """
     alike = defaultdict(list)
     for index, op in enumerate(ops):
-        if longest is None or cycles[index] <= longest:
+        if op.opcode is not Opcode.END and (longest is None or cycles[index] <= longest):
             alike[shape_of(op)].append(index)
     found = {}
     for indexes in alike.values():

@@ -82,3 +82,9 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_text("(SAIFILE\n)\n)")
     with pytest.raises(ValueError, match="line 3: this is not SAIF"):
         count(path)
+
+
+def test_what_takes_long_and_the_end_are_left_out():
+    ops = [SMALL, LARGE, NORM, make(Opcode.END)]
+    assert chosen(ops, 1) == {0: 1.0, 1: 1.0, 2: 1.0}
+    assert chosen(ops, 1, [10, 11, 10, 1], 10) == {0: 1.0, 2: 1.0}
