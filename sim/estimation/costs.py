@@ -114,6 +114,7 @@ class Estimate:
     tap: RangeShape | None
     predictor: PredictorShape | None
     raised: dict[str, int]  # limits of the configuration that the model exceeded
+    measured_energy: Energy = Energy()  # of a frame, at the activity of images
 
     @cached_property
     def groups(self) -> tuple[Layer, ...]:

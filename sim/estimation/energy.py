@@ -1,14 +1,18 @@
 """Energy per operation on a chip: a table of constants, each with unit, source and status.
 
-Dynamic energy of arithmetic, memories and external memory of an ASIC. Not modelled: leakage, clock
-tree, control, wires between units. For comparison, ITA (Islamoglu et al., ISLPED 2023) reports 16.9
+Dynamic energy of arithmetic, memories and external memory of an ASIC: as published, for random
+operands, and with the activity that units of the RTL have on images (:mod:`sim.activity`,
+``docs/energy.md``). Clock tree and leakage are ranges of what chips take, control and wires between
+units are not modelled. For comparison, ITA (Islamoglu et al., ISLPED 2023) reports 16.9
 TOPS/W in 22 nm, that is 0.118 pJ for a multiply-accumulate and all that belongs to it on that chip;
 the bare arithmetic is 0.072 pJ here. FPGAs take many times as much.
 """
 
+import json
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 
 from golden.common.formats import Mode
 
@@ -16,6 +20,8 @@ HOROWITZ = "Horowitz, ISSCC 2014, 45 nm, 0.9 V"
 JOUPPI = "after Jouppi et al., ISCA 2021, 7 nm; second-hand, not checked against the paper"
 STILLMAKER = "Stillmaker and Baas, Integration 58, 2017"
 LPDDR4 = "LPDDR4 in Accelergy's DRAM table"
+KAWAGUCHI = "Kawaguchi and Sakurai, IEEE JSSC 33(5), 1998: clock, 20 to 45 % of a chip's power"
+GUESSED = "no source: from little, cool and slow, to much, hot and fast"
 DRAM_RANGE = (4.0, 14.0)
 """Smallest and largest published figure for LPDDR memories, in pJ/bit."""
 
@@ -32,6 +38,23 @@ class Constant:
     unit: str
     source: str
     status: str
+
+
+CLOCK_TREE = (Constant(0.20, "of the chip's power", KAWAGUCHI, "cited"),
+              Constant(0.45, "of the chip's power", KAWAGUCHI, "cited"))
+LEAKAGE = (Constant(0.05, "of the chip's power", GUESSED, "estimate"),
+           Constant(0.25, "of the chip's power", GUESSED, "estimate"))
+"""The smallest and the largest share, external memory not counted."""
+
+ACTIVITY = Path(__file__).with_name("activity.json")
+"""What ``python -m sim.activity`` has measured: its command is in ``docs/energy.md``."""
+
+
+@cache
+def measured_factors() -> dict[str, float]:
+    """Return how active units are on images, beside random operands, by name of the constant."""
+    measured = json.loads(ACTIVITY.read_text())
+    return {name: one["factor"] for name, one in measured["constants"].items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +113,20 @@ the figures for 7 nm, which come from a whole design."""
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """Energy per operation in a process, in pJ."""
+    """Energy per operation in a process, in pJ.
+
+    Attributes
+    ----------
+    measured
+        Whether arithmetic takes what it does at the activity of real operands: the published energy
+        times :func:`measured_factors`. Memories take what is published either way.
+    """
 
     node: Node
+    measured: bool = False
 
     @classmethod
-    def of(cls, name: str) -> "EnergyTable":
+    def of(cls, name: str, *, measured: bool = False) -> "EnergyTable":
         """Return the table of a process by name.
 
         Raises
@@ -105,7 +136,7 @@ class EnergyTable:
         """
         if name not in NODES:
             raise ValueError(f"tech must be one of {', '.join(NODES)}, not {name!r}")
-        return cls(NODES[name])
+        return cls(NODES[name], measured)
 
     @cached_property
     def constants(self) -> dict[str, Constant]:
@@ -138,6 +169,13 @@ class EnergyTable:
         }
         for kib, energy in zip(_SRAM_KIB, node.sram, strict=True):
             table[f"sram {kib} KiB"] = Constant(energy, "pJ/64 bit", node.source, node.status)
+        if self.measured:
+            for name, factor in measured_factors().items():
+                one = table[name]
+                table[name] = Constant(
+                    one.value * factor, one.unit,
+                    f"{one.source}; times {factor:.3f}, the activity on images beside random "
+                    "operands, measured in the RTL", "estimate")
         return table
 
     def __getitem__(self, name: str) -> float:
@@ -182,3 +220,32 @@ class Energy:
     def total(self) -> float:
         """Sum of the parts."""
         return self.mac + self.sram + self.dram + self.vector + self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """Energy of a chip whose operations and memories take some, in pJ: the least and the most.
+
+    Attributes
+    ----------
+    clock, leakage
+        Of the clock tree, and what leaks.
+    total
+        All of it, with that of operations and memories.
+    """
+
+    clock: tuple[float, float]
+    leakage: tuple[float, float]
+    total: tuple[float, float]
+
+    @classmethod
+    def around(cls, dynamic: float) -> "Chip":
+        """Return that of a chip, from the energy of its operations and memories alone.
+
+        Clock tree and leakage are shares of the whole: ``total = dynamic / (1 - clock - leakage)``.
+        """
+        shares = [(clock.value, leakage.value)
+                  for clock, leakage in zip(CLOCK_TREE, LEAKAGE, strict=True)]
+        low, high = (dynamic / (1 - clock - leakage) for clock, leakage in shares)
+        return cls((low * shares[0][0], high * shares[1][0]),
+                   (low * shares[0][1], high * shares[1][1]), (low, high))

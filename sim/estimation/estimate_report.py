@@ -16,7 +16,7 @@ from ..cli import printable
 from ..tables import pairs_of, show, table_of
 from . import scalesim
 from .costs import Estimate, Layer
-from .energy import DRAM_RANGE
+from .energy import CLOCK_TREE, DRAM_RANGE, LEAKAGE, Chip, measured_factors
 from .workload import AV, HEAD, PATCH, SCORES, SOFTMAX, Workload
 
 EPILOGUE = "epilogue"
@@ -66,6 +66,7 @@ def print_report(result: Estimate, console: Console, *, every_layer: bool = Fals
     console.print()
     show(console, _totals(result, console.width))
     console.print(energy_parts(result))
+    print_chip(result, result.energy_table.dram_byte, console)
     console.print()
     if reason:
         console.print(Text(printable(f"Not compiled: {reason}."), style="dim"))
@@ -147,6 +148,45 @@ def energy_parts(result: Estimate) -> str:
         for field, name in names.items())
 
 
+def print_chip(result, dram_byte: float, console: Console) -> None:
+    """Print the energy with measured activity, and what a chip takes around it, two lines.
+
+    `result` is an estimate of either kind, `dram_byte` what a byte of external memory takes.
+    """
+    measured = result.measured_energy.total
+    dram = result.traffic.dram * dram_byte
+    chip = Chip.around(measured - dram)
+    console.print(f"with measured activity: {millijoules(measured)} mJ, "
+                  f"{millijoules(measured - dram)} of it on chip", soft_wrap=True)
+    console.print(f"clock tree {_range(chip.clock)} mJ, leakage {_range(chip.leakage)}: "
+                  f"{_range(chip.total)} on chip", soft_wrap=True)
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return " to ".join(map(millijoules, ends))
+
+
+def chip_dict(result, dram_byte: float) -> dict:
+    """Return what :func:`print_chip` prints, and where it comes from, as JSON values."""
+    dram = result.traffic.dram * dram_byte
+    chip = Chip.around(result.measured_energy.total - dram)
+    return {
+        "energy_mj": result.measured_energy.total / 1e9,
+        "energy_pj": asdict(result.measured_energy),
+        "on_chip_mj": (result.measured_energy.total - dram) / 1e9,
+        **{f"{name}_mj": [picojoules / 1e9 for picojoules in ends]
+           for name, ends in asdict(chip).items()},
+        "factors": measured_factors(),
+        "clock_tree": [asdict(constant) for constant in CLOCK_TREE],
+        "leakage": [asdict(constant) for constant in LEAKAGE],
+    }
+
+
+CHIP_NOTE = "Measured activity: arithmetic as active as on images (docs/energy.md); " + ", ".join(
+    f"{name}: {100 * low.value:.0f} to {100 * high.value:.0f} % of a chip's power ({low.status})"
+    for name, (low, high) in (("clock tree", CLOCK_TREE), ("leakage", LEAKAGE))) + "."
+
+
 def assumptions(result: Estimate) -> list[str]:
     """Return what the numbers rest on, in a few short lines."""
     options, config = result.options, result.config
@@ -166,7 +206,8 @@ def assumptions(result: Estimate) -> list[str]:
     lines.append(f"Softmax and norms run on {config.lanes} lanes beside the array; "
                  "exposed: what it cannot hide.")
     lines.append(f"ASIC-equivalent dynamic energy, {options.tech} ({status}); "
-                 "no leakage, no clock tree.")
+                 "without leakage and clock tree.")
+    lines.append(CHIP_NOTE)
     low, high = (picojoules / 1e9 for picojoules in result.energy_range)
     lines.append(f"DRAM costs {result.energy_table['dram']:g} pJ/bit; {DRAM_RANGE[0]:g} to "
                  f"{DRAM_RANGE[1]:g} are published: {low:.2f} to {high:.2f} mJ.")
@@ -218,6 +259,7 @@ def as_dict(result: Estimate, reason: str = "") -> dict:
         "pointwise_elements": result.pointwise,
         "predictor": result.predictor and asdict(result.predictor),
         "assumptions": assumptions(result),
+        "measured": chip_dict(result, result.energy_table.dram_byte),
         "energy_constants": {name: asdict(constant)
                              for name, constant in result.energy_table.constants.items()},
     }

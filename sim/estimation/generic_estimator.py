@@ -41,7 +41,9 @@ def estimate(workload: Workload, config: AcceleratorConfig = CORES["8x16"],
     needed = fitted(config, workload)
     raised = {field.name: value for field in fields(needed)
               if (value := getattr(needed, field.name)) != getattr(config, field.name)}
-    return _Estimator(workload, needed, options or Options()).run(raised)
+    options = options or Options()
+    measured = _Estimator(workload, needed, options, measured=True).run(raised).energy
+    return replace(_Estimator(workload, needed, options).run(raised), measured_energy=measured)
 
 
 def fitted(config: AcceleratorConfig, workload: Workload) -> AcceleratorConfig:
@@ -62,12 +64,12 @@ def _rows_and_channels(workload):
 
 
 class _Estimator:
-    def __init__(self, workload, config, options):
+    def __init__(self, workload, config, options, *, measured=False):
         self._workload = workload
         self._config = config
         self._capacity = config.sram_kib * 1024
         self._options = options
-        self._energies = EnergyTable.of(options.tech)
+        self._energies = EnergyTable.of(options.tech, measured=measured)
         self._bytes_per_cycle = options.bytes_per_cycle(config)
         self._modes = {number: mapping.mode_of(op, options.bits)
                        for number, op in enumerate(workload.operations)

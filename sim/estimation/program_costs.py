@@ -142,6 +142,13 @@ class ProgramEstimate:
         return sum((row.energy for row in self.costs), Energy())
 
     @cached_property
+    def measured_energy(self) -> Energy:
+        """Energy of a frame at the activity of images, in pJ."""
+        counter = _Counter(self.program, EnergyTable.of(self.tech, measured=True))
+        return sum((counter.cost(index, step).energy
+                    for index, step in enumerate(self.timing.steps)), Energy())
+
+    @cached_property
     def traffic(self) -> Traffic:
         """Bytes moved for a frame."""
         return sum((row.traffic for row in self.costs), Traffic())

@@ -11,7 +11,15 @@ from ..compiler.plan import plan_line
 from ..tables import pairs_of, show, table_of
 from ..timeline.spans import residents, spans_of
 from .energy import EnergyTable
-from .estimate_report import compact, energy_parts, millijoules, percent
+from .estimate_report import (
+    CHIP_NOTE,
+    chip_dict,
+    compact,
+    energy_parts,
+    millijoules,
+    percent,
+    print_chip,
+)
 from .program_costs import InstructionCost, ProgramEstimate
 
 _SPARE = [[1], [6], [5], [7], [4], [8], [3]]
@@ -40,6 +48,7 @@ def print_program(result: ProgramEstimate, console: Console, *, every_layer: boo
     console.print()
     show(console, _totals(result, console.width))
     console.print(energy_parts(result))
+    print_chip(result, EnergyTable.of(result.tech).dram_byte, console)
     if "plan" in result.program.about:
         console.print(Text(f"Plan: {plan_line(result.program.about['plan'])}"))
     console.print()
@@ -88,7 +97,9 @@ def assumptions(result: ProgramEstimate) -> list[str]:
     return [*notes,
             "Cycles are those of the RTL; a frame begins when the one before has ended.",
             f"External memory: {memory.said(config)}.",
-            f"ASIC-equivalent dynamic energy, {result.tech} ({status}); no leakage, no clock tree."]
+            (f"ASIC-equivalent dynamic energy, {result.tech} ({status}); without leakage and "
+             "clock tree."),
+            CHIP_NOTE]
 
 
 def program_dict(result: ProgramEstimate) -> dict:
@@ -118,6 +129,7 @@ def program_dict(result: ProgramEstimate) -> dict:
                         "start": one.start, "cycles": one.cycles}
                        for one in residents(result.program, [row.cycles for row in result.costs])],
         "assumptions": assumptions(result),
+        "measured": chip_dict(result, energies.dram_byte),
         "energy_constants": {name: asdict(constant)
                              for name, constant in energies.constants.items()},
     }

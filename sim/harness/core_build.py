@@ -32,16 +32,21 @@ def build(config: AcceleratorConfig, *, factory: Callable | None = None,
         From a configuration to an Amaranth component with the ports of the core, or to Verilog of
         one with a top module :data:`TOP`; without one, :class:`rtl.core.core.Core`.
     trace
-        Format of the traces that it can write, which makes it slower: ``vcd``, or ``fst``, for
-        which lz4 and zlib must be installed with their headers.
+        Format of the traces that it can write, which makes it slower: ``vcd``; ``fst``, for
+        which lz4 and zlib must be installed with their headers; or ``saif``, see
+        :class:`sim.harness.verilator.Windows`.
 
     Raises
     ------
     UserError
         As :func:`sim.harness.executable.executable` does.
     """
+    def verilog() -> str:
+        made = core_verilog(config, factory)
+        return named_alone(made) if trace == "saif" else made
+
     return executable(Design(
-        "core", TOP, _MAIN, lambda: core_verilog(config, factory),
+        "core", TOP, _MAIN, verilog,
         lambda verilog: _shape(verilog, config), _CONTROL,
         repr(asdict(config)) if factory is None else None), trace)
 
@@ -64,6 +69,20 @@ def component_verilog(component, top: str) -> str:
 
     return with_loops(verilog.convert(component, name=top, ports=ports_of(component),
                                        emit_src=False, strip_internal_attrs=True))
+
+
+_FIELD = re.compile(r"(?m)^  (?:wire|reg) (?:\[\d+:\d+\] )?(\\\S*[.\[]\S*) ")
+
+
+def named_alone(verilog: str) -> str:
+    """Put an underscore before names of what Verilator is not to trace: values of expressions,
+    called ``$5``, and fields of a signal, which are the same bits again.
+    """
+    fields = set(_FIELD.findall(verilog))
+
+    def renamed(name: re.Match) -> str:
+        return f"\\_{name[0][1:]}" if name[0][1] == "$" or name[0] in fields else name[0]
+    return re.sub(r"\\\S+", renamed, verilog)
 
 
 _INITIAL = re.compile(r"(?m)^  initial begin\n((?:    \w+\[\d+\] = [^;]+;\n)+)  end\n")

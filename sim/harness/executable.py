@@ -88,7 +88,7 @@ def executable(design: Design, trace: str | None = None) -> Path:
     Parameters
     ----------
     trace
-        Format of the traces that it can write: ``vcd``, or ``fst``, or None for none.
+        Format of the traces that it can write: ``vcd``, ``fst`` or ``saif``, or None for none.
 
     Raises
     ------
@@ -115,7 +115,8 @@ def _executable(design: Design, trace: str | None, place: Path) -> Path:
         except OSError:
             pass
     program, root = verilator()
-    flags = [*_FLAGS, *([f"--trace-{trace}"] if trace else [])]
+    flags = [*_FLAGS, *([f"--trace-{trace}"] if trace else []),
+             *(["--trace-max-array", "1"] if trace == "saif" else [])]  # no contents of memories
     verilog = design.verilog()
     shape, main = design.shape(verilog), design.main.read_text()
     digest = _digest(verilog, shape, main, _version(program, root), repr(flags), _CFLAGS,

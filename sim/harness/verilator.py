@@ -35,6 +35,24 @@ LATENCY, BANDWIDTH = USUAL.latency, USUAL.bytes_per_cycle
 _AROUND = 1000  # cycles before and after what a trace is made for
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What of a run is written as switching activity, in SAIF.
+
+    Attributes
+    ----------
+    groups
+        Of each instruction, 0 or more, or -1 for none; consecutive ones of the same group are one
+        window.
+    take
+        Called with the group and the file of each window, which is removed afterwards; what it
+        holds :mod:`sim.activity.saif` says.
+    """
+
+    groups: list[int]
+    take: Callable[[int, Path], None]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """What a run has come to.
@@ -100,7 +118,7 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         window: tuple[int, int] | None = None, watchdog: int | None = None,
         reset_at: int | None = None, fail_at: int | None = None, runs: int = 1,
         stream: int | None = None, first: Region | None = None,
-        factory: Callable | None = None) -> Result:
+        factory: Callable | None = None, windows: Windows | None = None) -> Result:
     """Run a program on the RTL of its core.
 
     Parameters
@@ -141,6 +159,8 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         Stream of the first run, if another; nothing of that run is checked.
     factory
         As in :func:`build`.
+    windows
+        What is written as switching activity; not together with `trace`.
 
     Raises
     ------
@@ -170,6 +190,9 @@ def run(program: Program, pixels=None, *, latency: int = LATENCY, bandwidth: flo
         result, _ = _execute(build(config, factory=factory, trace=_kind(trace)), program, memory,
                              options | _traced(trace, *window), expected, progress)
         return replace(result, trace=Path(trace))
+    if windows is not None:
+        return _execute(build(config, factory=factory, trace="saif"), program, memory, options,
+                        expected, progress, windows)[0]
     result, raw = _execute(build(config, factory=factory, trace=None), program, memory, options,
                            expected, progress)
     if trace is None or result.ok:
@@ -228,7 +251,8 @@ def _instructions(program: Program) -> Iterator:
 
 
 def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
-             expected: Expected | None, progress) -> tuple[Result, dict]:
+             expected: Expected | None, progress,
+             windows: Windows | None = None) -> tuple[Result, dict]:
     """Run the executable; return the result, and what it said itself."""
     with contextlib.ExitStack() as opened:
         with file_errors("cannot simulate"):
@@ -238,6 +262,9 @@ def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
             if expected is not None:
                 (place / "check").write_bytes(expected.data)
                 options["check"] = place / "check"
+            if windows is not None:
+                options["windows"] = place / "windows"
+                np.array(windows.groups, "<i4").tofile(options["windows"])
             errors = opened.enter_context(open(place / "errors", "w+"))
             command = [binary, *(str(part) for name, value in options.items()
                                  if value is not None for part in (name, value))]
@@ -248,6 +275,10 @@ def _execute(binary: Path, program: Program, memory: np.ndarray, options: dict,
                     if progress is not None and line.startswith("progress "):
                         _, index, cycles, speed = line.split()
                         progress(int(index), int(cycles), float(speed))
+                    elif line.startswith("window "):
+                        _, number, group = line.split()
+                        windows.take(int(group), place / f"window.{number}")
+                        (place / f"window.{number}").unlink()
             except BaseException:
                 process.kill()
                 raise

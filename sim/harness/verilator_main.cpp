@@ -26,6 +26,9 @@
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
 using Trace = VerilatedFstC;
+#elif VM_TRACE_SAIF
+#include "verilated_saif_c.h"
+using Trace = VerilatedSaifC;
 #elif VM_TRACE_VCD
 #include "verilated_vcd_c.h"
 using Trace = VerilatedVcdC;
@@ -358,6 +361,67 @@ private:
     std::array<std::vector<uint16_t>, kBanks> scratchpad_;
 };
 
+#if VM_TRACE_SAIF
+// What toggles, in windows: consecutive instructions of the same group, numbers of 32 bits in a
+// file, one for each instruction. Each window is a file `window.N` in a folder, and is said on
+// standard output with its group. A window ends with the sample that the next one begins with, so
+// that no toggle is lost or counted twice.
+//
+// Verilator takes every bit for 0 before the first sample of a file: one that is 1 in it has a
+// toggle too many. The first sample is held for kHeld ticks, all others for one, so that the file
+// says which bits these are (sim/activity/saif.py).
+class Windows {
+public:
+    Windows(const Options& options, Vcore& top) : top_(top), folder_(options.text("out")) {
+        const Bytes data = read_file(options.text("windows"));
+        groups_.resize(data.size() / sizeof(uint32_t));
+        std::memcpy(groups_.data(), data.data(), groups_.size() * sizeof(uint32_t));
+    }
+
+    void sample() {
+        if (!trace_) return;
+        time_ += first_ ? kHeld : 1;
+        first_ = false;
+        trace_->dump(time_);
+    }
+
+    // The instruction that begins with the sample taken last.
+    void begin(uint64_t instruction) {
+        const uint32_t group = instruction < groups_.size() ? groups_[instruction] : kNone;
+        if (group == group_) return;
+        close();
+        group_ = group;
+        if (group == kNone) return;
+        trace_ = std::make_unique<Trace>();  // one opened again would take what is for 0
+        top_.trace(trace_.get(), 99);
+        trace_->open((folder_ + "/window." + std::to_string(number_)).c_str());
+        trace_->dump(++time_);
+        first_ = true;
+    }
+
+    void close() {
+        if (!trace_) return;
+        trace_->close();
+        trace_.reset();
+        std::printf("window %u %u\n", number_++, group_);
+        std::fflush(stdout);
+        group_ = kNone;
+    }
+
+private:
+    static constexpr uint64_t kHeld = uint64_t{1} << 40;
+    static constexpr uint32_t kNone = ~uint32_t{0};
+
+    Vcore& top_;
+    std::string folder_;
+    std::vector<uint32_t> groups_;
+    std::unique_ptr<Trace> trace_;
+    uint64_t time_ = 0;
+    uint32_t group_ = kNone, number_ = 0;
+    bool first_ = false;
+};
+#endif
+
 class Simulation {
 public:
     explicit Simulation(const Options& options)
@@ -377,7 +441,9 @@ public:
           watch_bank_(options.number("watch-bank", 0)) {
         context_.traceEverOn(true);
         top_ = std::make_unique<Vcore>(&context_);
-#if VM_TRACE
+#if VM_TRACE_SAIF
+        if (!options.text("windows").empty()) windows_ = std::make_unique<Windows>(options, *top_);
+#elif VM_TRACE
         if (!options.text("trace").empty()) {
             trace_ = std::make_unique<Trace>();
             top_->trace(trace_.get(), 99);
@@ -400,7 +466,9 @@ public:
                 once();
             }
         }
-#if VM_TRACE
+#if VM_TRACE_SAIF
+        if (windows_) windows_->close();
+#elif VM_TRACE
         if (trace_) trace_->close();
 #endif
         top_->final();
@@ -462,7 +530,7 @@ private:
     }
 
     void dump([[maybe_unused]] uint64_t time) {
-#if VM_TRACE
+#if VM_TRACE && !VM_TRACE_SAIF
         if (trace_ && last_ && cycle_ >= trace_from_ && cycle_ < trace_to_) trace_->dump(time);
 #endif
     }
@@ -492,6 +560,9 @@ private:
         if (top_->response___05Fvalid) memory_.show(top_->response___05Fpayload);
         top_->eval();
         dump(kTicks * cycle_);
+#if VM_TRACE_SAIF
+        if (windows_ && last_) windows_->sample();
+#endif
     }
 
     void edge() {
@@ -542,6 +613,7 @@ private:
             before = *watched;
         }
         settle(true);
+        begin(0);
         transfer();
         edge();
         uint64_t since = 0;
@@ -572,6 +644,12 @@ private:
         }
     }
 
+    void begin([[maybe_unused]] uint64_t instruction) {
+#if VM_TRACE_SAIF
+        if (windows_ && last_) windows_->begin(instruction);
+#endif
+    }
+
     void completed() {
         const uint64_t instruction = ends_.size();
         if (top_->index != instruction + 1) {
@@ -588,6 +666,7 @@ private:
             return;
         }
         ends_.push_back(cycle_);
+        begin(instruction + 1);
         difference_ = check_.after(instruction, *top_, memory_);
         if (difference_.found) outcome_ = "mismatch";
     }
@@ -602,7 +681,9 @@ private:
 
     VerilatedContext context_;
     std::unique_ptr<Vcore> top_;
-#if VM_TRACE
+#if VM_TRACE_SAIF
+    std::unique_ptr<Windows> windows_;
+#elif VM_TRACE
     std::unique_ptr<Trace> trace_;
 #endif
     Memory memory_;

@@ -1,7 +1,7 @@
 import pytest
 
 from golden.common.formats import Mode
-from sim.estimation.energy import NODES, Energy, EnergyTable
+from sim.estimation.energy import CLOCK_TREE, LEAKAGE, NODES, Chip, Energy, EnergyTable
 
 TABLES = [EnergyTable.of(name) for name in NODES]
 
@@ -75,3 +75,18 @@ def test_energies_add_by_part():
     total = Energy(1, 2, 3, 4, 5) + Energy(mac=1)
     assert total == Energy(2, 2, 3, 4, 5)
     assert total.total == 16
+
+
+def test_a_chip_is_more_than_its_operations_by_hand():
+    chip = Chip.around(75.0)
+    assert chip.total == pytest.approx((100.0, 250.0))  # 1 - 0.2 - 0.05, 1 - 0.45 - 0.25
+    assert chip.clock == pytest.approx((20.0, 112.5))
+    assert chip.leakage == pytest.approx((5.0, 62.5))
+
+
+def test_shares_of_a_chip_say_where_they_come_from():
+    assert {one.status for one in CLOCK_TREE} == {"cited"}
+    assert {one.status for one in LEAKAGE} == {"estimate"}
+    for low, high in (CLOCK_TREE, LEAKAGE):
+        assert 0 < low.value < high.value
+        assert len(low.source) > 10

@@ -17,6 +17,7 @@ from golden.network.precision import Precision
 from sim import estimate as command
 from sim.compiler import compile_network
 from sim.compiler.blank import begins_with_norm, blank_network, default_tap, shape_of
+from sim.estimation.energy import measured_factors
 from sim.estimation.program_costs import estimate_program, role_of
 from sim.estimation.program_report import to_pandas
 from sim.inputs import models
@@ -327,3 +328,33 @@ def test_a_norm_before_the_blocks_is_in_the_estimate(model):
     rows = shape.tokens * 192 // CORES["8x16"].lanes
     assert normed.cycles > plain.cycles + rows
     assert any(row.layer == "norm_pre" for row in normed.costs)
+
+
+@pytest.mark.parametrize(("bits", "share"), [("w8a8", "mac w8a8"), ("w4a4", None)])
+def test_measured_activity_changes_arithmetic_and_nothing_else(bits, share):
+    result = estimate_program(program_of(bits, tap=False), tech="22nm")
+    published, measured = result.energy, result.measured_energy
+    assert (measured.dram, measured.sram) == (published.dram, published.sram)
+    assert 0.5 < measured.vector / published.vector < 1.5
+    assert measured.vector != published.vector
+    factors = [factor for name, factor in measured_factors().items() if name.startswith("mac")]
+    assert min(factors) < measured.mac / published.mac < max(factors) or share
+    if share:
+        assert measured.mac == pytest.approx(published.mac * measured_factors()[share])
+
+
+def test_energy_is_said_as_published_and_as_measured(run, folder):
+    _, out, _ = run("--program", folder, "--tech", "22nm")
+    _, text, _ = run("--program", folder, "--tech", "22nm", "--json")
+    document = json.loads(text)
+    measured, totals = document["measured"], document["totals"]
+    assert f"{totals['energy_mj']:.3f} mJ" in out
+    assert f"with measured activity: {measured['energy_mj']:.3f} mJ" in out
+    low, high = measured["clock_mj"]
+    assert f"clock tree {low:.3f} to {high:.3f} mJ, leakage " in out
+    assert measured["energy_mj"] < totals["energy_mj"]
+    dram = document["energy_constants"]["dram"]["value"] * 8 * totals["dram_bytes"] / 1e9
+    assert measured["on_chip_mj"] == pytest.approx(measured["energy_mj"] - dram)
+    assert measured["total_mj"] == pytest.approx([measured["on_chip_mj"] / 0.75,
+                                                  measured["on_chip_mj"] / 0.30])
+    assert measured["factors"] == measured_factors()
