@@ -10,6 +10,7 @@ of the table of energies (docs/energy.md). Without ``--images``, three photograp
 are taken.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -161,10 +162,11 @@ def _print(made: dict) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
-    made = document(args)
-    text = json.dumps(made, indent=1) + "\n"
-    if args.out is not None:
-        with whole_file(args.out) as path:
+    with contextlib.ExitStack() as opened:  # first, as what is measured takes long
+        path = None if args.out is None else opened.enter_context(whole_file(args.out))
+        made = document(args)
+        text = json.dumps(made, indent=1) + "\n"
+        if path is not None:
             path.write_text(text)
     if args.json:
         print(text, end="")

@@ -11,8 +11,10 @@ from sim.activity.__main__ import main
     (["--count", "0"], "must be a positive integer"),
     (["--model", "none:w4a4"], "none"),
     (["--images", "/nowhere"], "/nowhere is not a folder"),
-    (["--core", "3x3"], "must be one of")])
-def test_errors_are_one_line(capsys, argv, said):
+    (["--core", "3x3"], "must be one of"),
+    (["--out", "/nowhere/activity.json"], "cannot write /nowhere/activity.json")])
+def test_errors_are_one_line(capsys, monkeypatch, argv, said):
+    monkeypatch.setattr("sim.activity.__main__.build", None)  # before anything that takes long
     try:
         status = main(argv)
     except SystemExit as error:
