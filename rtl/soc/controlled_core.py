@@ -15,7 +15,7 @@ from ..core.core import Core
 from ..memory.fault_watch import FaultWatch
 from ..memory.memory_port import memory_signature
 from .images import Images
-from .registers import Registers, register_signature
+from .registers import PLACES, Registers, register_signature
 
 __all__ = ["ControlledCore"]
 
@@ -70,8 +70,7 @@ class ControlledCore(wiring.Component):
         m.d.comb += [
             begins.eq(asked | images.again),
             images.begins.eq(asked), images.done.eq(core.done), images.status.eq(core.status),
-            *(getattr(images, name).eq(getattr(registers, name)) for name in (
-                "images", "image_offset", "logits_offset", "image_stride", "logits_stride")),
+            *(getattr(images, name).eq(getattr(registers, name)) for name in ("images", *PLACES)),
             registers.images_done.eq(images.images_done),
             core.image_offset.eq(images.image), core.logits_offset.eq(images.logits),
             core.start.eq(begins),

@@ -8,6 +8,7 @@ from golden.core.isa import STATUS_BITS, Status
 from golden.soc.registers import IMAGES_BITS
 
 from ..memory.memory_port import ADDRESS
+from .registers import PLACES
 
 __all__ = ["Images"]
 
@@ -37,9 +38,7 @@ class Images(wiring.Component):
 
     def __init__(self):
         super().__init__({
-            "begins": In(1), "images": In(IMAGES_BITS),
-            "image_offset": In(ADDRESS), "logits_offset": In(ADDRESS),
-            "image_stride": In(ADDRESS), "logits_stride": In(ADDRESS),
+            "begins": In(1), "images": In(IMAGES_BITS), **{name: In(ADDRESS) for name in PLACES},
             "done": In(1), "status": In(STATUS_BITS),
             "again": Out(1), "more": Out(1),
             "image": Out(ADDRESS), "logits": Out(ADDRESS), "images_done": Out(IMAGES_BITS),

@@ -21,9 +21,10 @@ from golden.soc.system import System
 from ..common.checks import check_system
 from ..memory.memory_port import ADDRESS
 
-__all__ = ["Registers", "register_signature"]
+__all__ = ["PLACES", "Registers", "register_signature"]
 
-_PLACES = "image_offset", "logits_offset", "image_stride", "logits_stride"
+PLACES = "image_offset", "logits_offset", "image_stride", "logits_stride"
+"""Where the images of a start and their logits are: registers, in small letters."""
 
 register_signature = wiring.Signature({
     "enable": Out(1), "write": Out(1), "address": Out(ADDRESS), "data": Out(WORD_BITS),
@@ -62,7 +63,7 @@ class Registers(wiring.Component):
         super().__init__({
             "port": In(register_signature),
             "start": Out(1), "stream": Out(ADDRESS), "stream_bytes": Out(ADDRESS),
-            **{name: Out(ADDRESS) for name in _PLACES},
+            **{name: Out(ADDRESS) for name in PLACES},
             "images": Out(IMAGES_BITS), "images_done": In(IMAGES_BITS),
             "busy": In(1), "done": In(1), "status": In(STATUS_BITS), "index": In(INDEX_BITS),
             **{f"counter_{name}": In(COUNTER_BITS) for name in COUNTERS},
@@ -80,7 +81,7 @@ class Registers(wiring.Component):
         values = self._values(m, ended) | kept | {"INTERRUPT_PENDING": pending}
         m.d.comb += [
             self.stream.eq(kept["STREAM"]), self.stream_bytes.eq(kept["STREAM_BYTES"]),
-            *(getattr(self, name).eq(kept[name.upper()]) for name in (*_PLACES, "images")),
+            *(getattr(self, name).eq(kept[name.upper()]) for name in (*PLACES, "images")),
             self.irq.eq((pending & kept["INTERRUPT_ENABLE"]) != 0),
         ]
         begun = Signal()
@@ -99,13 +100,12 @@ class Registers(wiring.Component):
     def _write(self, m, register, kept, value):
         """Write a register, or refuse to."""
         port = self.port
-        if register.settled:
-            with m.If(self.busy):
+        if register.access is Access.WRITE:
+            refused = self.busy if register.settled else 0
+            with m.If(refused):
                 m.d.sync += port.answer.eq(Answer.REFUSED)
             with m.Else():
                 m.d.sync += kept.eq(port.data & writable(self._system)[register.name])
-        elif register.access is Access.WRITE:
-            m.d.sync += kept.eq(port.data & writable(self._system)[register.name])
         elif register.access is Access.CLEAR:
             m.d.sync += kept.eq(value & ~port.data)
         elif register.access is Access.READ:
