@@ -153,13 +153,17 @@ def print_chip(result, dram_byte: float, console: Console) -> None:
 
     `result` is an estimate of either kind, `dram_byte` what a byte of external memory takes.
     """
-    measured = result.measured_energy.total
-    dram = result.traffic.dram * dram_byte
-    chip = Chip.around(measured - dram)
-    console.print(f"with measured activity: {millijoules(measured)} mJ, "
-                  f"{millijoules(measured - dram)} of it on chip", soft_wrap=True)
+    on_chip = _on_chip(result, dram_byte)
+    chip = Chip.around(on_chip)
+    console.print(f"with measured activity: {millijoules(result.measured_energy.total)} mJ, "
+                  f"{millijoules(on_chip)} of it on chip", soft_wrap=True)
     console.print(f"clock tree {_range(chip.clock)} mJ, leakage {_range(chip.leakage)}: "
                   f"{_range(chip.total)} on chip", soft_wrap=True)
+
+
+def _on_chip(result, dram_byte: float) -> float:
+    """Return the energy with measured activity without that of external memory, in pJ."""
+    return result.measured_energy.total - result.traffic.dram * dram_byte
 
 
 def _range(ends: tuple[float, float]) -> str:
@@ -168,14 +172,13 @@ def _range(ends: tuple[float, float]) -> str:
 
 def chip_dict(result, dram_byte: float) -> dict:
     """Return what :func:`print_chip` prints, and where it comes from, as JSON values."""
-    dram = result.traffic.dram * dram_byte
-    chip = Chip.around(result.measured_energy.total - dram)
+    on_chip = _on_chip(result, dram_byte)
     return {
         "energy_mj": result.measured_energy.total / 1e9,
         "energy_pj": asdict(result.measured_energy),
-        "on_chip_mj": (result.measured_energy.total - dram) / 1e9,
+        "on_chip_mj": on_chip / 1e9,
         **{f"{name}_mj": [picojoules / 1e9 for picojoules in ends]
-           for name, ends in asdict(chip).items()},
+           for name, ends in asdict(Chip.around(on_chip)).items()},
         "factors": measured_factors(),
         "clock_tree": [asdict(constant) for constant in CLOCK_TREE],
         "leakage": [asdict(constant) for constant in LEAKAGE],
