@@ -96,18 +96,25 @@ def test_the_next_image_is_sent_while_one_runs(board, simulated, room, monkeypat
     board.load(program)
     if not room:
         monkeypatch.setattr(Board, "_offsets", lambda board, program: [0])
-    sent, send = [], Board._send
+    done = []
 
-    def noted(board, program, pixels, offset):
-        sent.append((board.link.peek("STATUS") & 1, offset > 0))
-        send(board, program, pixels, offset)
+    def watched(name, step):
+        def noted(board, *args):
+            done.append((name, args[-2] if name == "_result" else args[-1]))  # and the offset
+            return step(board, *args)
+        monkeypatch.setattr(Board, name, noted)
 
-    monkeypatch.setattr(Board, "_send", noted)
+    for name in ("_send", "_start", "_result"):
+        watched(name, getattr(Board, name))
     found = [ran.logits.tolist() for ran in board.run_all(program, images)]
     assert found == [golden(program, image).tolist() for image in images]
-    second = room and sent[1][0]  # a small network may have ended already
-    assert sent == ([(0, False), (second, True), (sent[2][0], False)] if room
-                    else [(0, False)] * 3)
+    second = board._offsets(program)[-1]
+    assert (second > 0) == room
+    first, other, last = ([(name, offset) for name in ("_send", "_start", "_result")]
+                          for offset in (0, second, 0))
+    # With room, the next image is sent between the start of one and its result.
+    assert done == ([*first[:2], other[0], first[2], other[1], last[0], other[2], *last[1:]]
+                    if room else first + other + last)
 
 
 def test_several_images_of_one_start(board, simulated):
