@@ -139,7 +139,7 @@ def _table() -> dict[str, Register]:
           ("ERROR_SOURCE", Access.READ, "what memory has first answered with an error in a run",
            Field("source", 0, ERROR_SOURCE_BITS, "golden.soc.registers.ErrorSource: " + ", ".join(
                f"{one.value} {one.name}" for one in ErrorSource))),
-          ("ERROR_ADDRESS", Access.READ, "its address, as the program has it"),
+          ("ERROR_ADDRESS", Access.READ, "its address, with offsets, without the base"),
           ("BASE_LOW", Access.WRITE, f"{_BASE}, bits 0 to {WORD_BITS - 1}"),
           ("BASE_HIGH", Access.WRITE, f"{_BASE}, bits {WORD_BITS} to {2 * WORD_BITS - 1}"),
           ("IMAGE_OFFSET", Access.WRITE, f"{_OFFSET.format('image')}, for the next start"),

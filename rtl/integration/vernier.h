@@ -62,7 +62,7 @@ struct vernier_error {
     uint32_t status;       /* 1: illegal instruction, 2: memory has answered with an error */
     uint32_t index;        /* instructions that had been carried out */
     uint32_t source;       /* VERNIER_ERROR_SOURCE_IS_... */
-    uint32_t address;      /* of the program */
+    uint32_t address;      /* from the beginning of the core's memory on */
 };
 
 /* Identify a core, and give it memory, at `memory` for the processor and at `base` on the core's
