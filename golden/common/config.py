@@ -168,7 +168,7 @@ CORES = {
                              max_statistics=256, max_projected=16, max_monomials=64,
                              max_sites=128, key_words=128),
     "8x16": AcceleratorConfig(8, 16, sram_kib=304, max_k=1024, max_tokens=2048,
-                              max_channels=1024),
+                              max_channels=2048),
     "16x16": AcceleratorConfig.for_array(16, 16),
     "16x32": AcceleratorConfig.for_array(16, 32, lanes=16),
 }

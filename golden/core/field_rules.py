@@ -7,7 +7,7 @@ What the matrices of the scratchpad add to that, and the sizes of a predictor, i
 from ..common.formats import ACT16, Mode
 from ..prediction.range_shape import RangeShape
 from ..product.mac_array import Activation
-from ..rows.layernorm import HIGHEST_CHANNELS
+from ..rows.layernorm import highest_channels
 from ..rows.softmax import reciprocal
 from ..rows.softmax_run import highest_keys
 from . import isa
@@ -56,12 +56,9 @@ def _check_patches(op, config, memory_size):
 
 
 def _check_norm(op, config, memory_size):
-    most = min(config.max_channels, HIGHEST_CHANNELS)
+    most = highest_channels(config)
     if op.n % config.lanes or op.n > most:
         raise ValueError(f"n must be a multiple of {config.lanes} up to {most}, not {op.n}")
-    if Layout(op.layout) not in (*isa.OPERANDS, Layout.WIDE):
-        raise ValueError("layout must be wide, operand8 or operand4, not "
-                         f"{Layout(op.layout).name.lower()}")
     if Layout(op.layout) is Layout.WIDE and op.offset:
         raise ValueError("layout wide has no offset")
     _check_limits(op)

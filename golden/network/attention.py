@@ -14,6 +14,9 @@ from ..rows.softmax import softmax_codes_kernel, softmax_kernel
 from .vit_layers import HIGH, LOW, SIGNED_MASK, UNSIGNED_MASK
 
 
+NO_PLACES = np.empty(0, np.int16)
+
+
 @kernel(parallel=True)
 def split(y, mantissa, shift, low, high, out):
     # (images, tokens, 3 * dim) to (3, images, heads, tokens, head_dim)
@@ -30,15 +33,19 @@ def split(y, mantissa, shift, low, high, out):
 
 
 @kernel
-def _score_row(acc, mantissa, shift, out):
+def _score_row(acc, mantissa, shift, places, out):
+    # places: one for each key, or none
     for key in range(out.size):
         out[key] = requant_kernel(acc[key], mantissa, shift, LOW, HIGH)
+    for key in range(places.size):
+        out[key] = saturate(np.int64(out[key]) + places[key], LOW, HIGH)
 
 
 @kernel(parallel=True)
-def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, keep, ends, unit,
-           mixed, before, row_scale, scores, probabilities):
-    # Attention of each head of each image. Values of the keys up to each of `ends` are mixed at
+def attend(operands, mantissa, shift, places, step, factor, code_shift, table, codes, keep, ends,
+           unit, mixed, before, row_scale, scores, probabilities):
+    # Attention of each head of each image, or of each window of the images, which are one after
+    # the other. `places`, (heads, tokens, tokens), is added to scores unless it is empty. Values of the keys up to each of `ends` are mixed at
     # once: if there is one, `mixed` has the sums; else the sum of all, requantized by `unit` of
     # each image. What parts have made `before` others, `scores` and `probabilities` are filled if
     # `keep`.
@@ -63,7 +70,8 @@ def attend(operands, mantissa, shift, step, factor, code_shift, table, codes, ke
         weights = np.empty((1, tokens, tokens), np.uint8)
         row = np.empty(tokens, np.int16)
         for token in range(tokens):
-            _score_row(acc[0, token], mantissa[image], shift[image], row)
+            added = places[head, token] if places.size else NO_PLACES
+            _score_row(acc[0, token], mantissa[image], shift[image], added, row)
             if keep:
                 scores[image, head, token] = row
             if step:

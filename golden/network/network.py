@@ -3,9 +3,9 @@
 What runs it is :mod:`golden.network.vit`, where each number's use is defined.
 
 Quantization sites are the activations that enter a matrix product. Their scales are given as
-``lambda``, :data:`~golden.common.formats.LAMBDA` integers, in one row of ``7 * depth + 1``: the
-sites of :data:`~.shape.BLOCK_SITES` for each block, and last the head's. Softmax probabilities need
-none.
+``lambda``, :data:`~golden.common.formats.LAMBDA` integers, in one row: the sites of
+:data:`~.shape.BLOCK_SITES` for each block, that of a merge before them, and last the head's
+(:meth:`.shape.VitShape.site_names`). Softmax probabilities need none.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..product.mac_array import Activation, start_limit
 from ..results import gelu
 from ..rows import layernorm, softmax
 from .precision import HEAD, Precision
-from .shape import BLOCK_SITES, VitShape
+from .shape import MERGED, BlockShape, VitShape
 
 POINT_LIMIT = 16
 """Binary points of a network lie within -16..16."""
@@ -87,6 +87,9 @@ class Block:
     coarse : uint8 array, shape (hidden,), or None
         1 for the hidden units whose GELU has :data:`~golden.results.gelu.COARSE` fractional bits
         less than :data:`GELU_POINT`: those of massive activations. None where there are no such.
+    places : int16 array, shape (heads, keys, keys), or None
+        What is added to the scores of each query, a row, and key of a whole window for where they
+        are to each other: log2, :data:`~golden.rows.softmax.SCORE`. None where nothing is.
     """
 
     norm1: Norm
@@ -97,6 +100,55 @@ class Block:
     fc2: Linear
     step: int = 0
     coarse: np.ndarray | None = None
+    places: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """Formats of the residual stream between merges.
+
+    Attributes
+    ----------
+    point
+        Fractional bits of its 16-bit values.
+    epsilon
+        Of every LayerNorm, as :func:`golden.rows.layernorm.epsilon_units` gives it.
+    coarse : uint8 array, shape (dim,), or None
+        1 for the channels that have :data:`~golden.rows.layernorm.COARSE` fractional bits less
+        than `point`, which the others have: those of massive activations. None where there are
+        no such.
+    """
+
+    point: int
+    epsilon: int
+    coarse: np.ndarray | None = None
+
+    def points(self, dim: int) -> np.ndarray:
+        """Fractional bits of each channel, int64 (dim,)."""
+        points = np.full(dim, self.point, np.int64)
+        return points if self.coarse is None else points - layernorm.COARSE * self.coarse
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merge:
+    """Numbers of a merge of :data:`~.shape.MERGED` patches to one.
+
+    Attributes
+    ----------
+    norm
+        LayerNorm of their channels, one patch behind the other.
+    layer
+        The product that halves them.
+    epsilon
+        Of that LayerNorm, in the units of the stream before.
+    stream
+        Formats of what becomes of it.
+    """
+
+    norm: Norm
+    layer: Linear
+    epsilon: int
+    stream: Stream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +199,7 @@ class Network:
         What is added to each patch: position and bias; and the tokens of the prefix, with theirs.
     blocks, norm, head
         The layers behind it. `head` takes `shape.classified` tokens as one row of
-        `shape.classified_dim` values.
+        `shape.classified_dim` values, or the mean of all.
     scales : int16 array, shape (shape.sites,)
         Static lambda of each site.
     taps
@@ -162,6 +214,9 @@ class Network:
         `epsilon_pre` depends on.
     epsilon_pre
         Of that LayerNorm; 0 without it.
+    merges
+        Of each of `shape.merges`; `residual_point`, `epsilon` and `coarse` are for what is before
+        the first.
 
     Raises
     ------
@@ -186,12 +241,22 @@ class Network:
     coarse: np.ndarray | None = None
     norm_pre: Norm | None = None
     epsilon_pre: int = 0
+    merges: tuple[Merge, ...] = ()
 
     @property
     def channel_points(self) -> np.ndarray:
-        """Fractional bits of each channel of the residual stream, int64 (dim,)."""
-        points = np.full(self.shape.dim, self.residual_point, np.int64)
-        return points if self.coarse is None else points - layernorm.COARSE * self.coarse
+        """Fractional bits of each channel of the residual stream at first, int64 (dim,)."""
+        return self.streams[0].points(self.shape.dim)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Formats of the residual stream, before the first merge and behind each."""
+        first = Stream(self.residual_point, self.epsilon, self.coarse)
+        return (first, *(merge.stream for merge in self.merges))
+
+    def stream(self, block: int) -> Stream:
+        """Formats of the residual stream in a block."""
+        return self.streams[self.shape.stage(block)]
 
     def __post_init__(self):
         shape, precision = self.shape, self.precision
@@ -207,9 +272,15 @@ class Network:
         put(self, "embedding", integers(
             "embedding", self.embedding, formats.ACT16.min, formats.ACT16.max,
             shape=(shape.tokens, shape.dim), dtype=np.int16))
-        put(self, "blocks", tuple(_block(f"blocks[{index}]", block, shape, precision)
-                                  for index, block in enumerate(self.blocks)))
-        put(self, "norm", _norm("norm", self.norm, shape.dim))
+        put(self, "blocks", tuple(
+            _block(f"blocks[{index}]", block, sizes, precision)
+            for index, (block, sizes) in enumerate(zip(self.blocks, shape.blocks, strict=True))))
+        if len(self.merges) != len(shape.merges):
+            raise ValueError(f"there must be {len(shape.merges)} merges, not {len(self.merges)}")
+        put(self, "merges", tuple(
+            _merge(f"merges[{index}]", merge, shape.blocks[block], precision)
+            for index, (merge, block) in enumerate(zip(self.merges, shape.merges, strict=True))))
+        put(self, "norm", _norm("norm", self.norm, shape.last_dim))
         put(self, "head", _linear("head", self.head, shape.classified_dim, shape.classes, HEAD,
                                   parts=shape.classified_parts))
         put(self, "scales", integers("scales", self.scales, formats.LAMBDA.min, formats.LAMBDA.max,
@@ -222,7 +293,7 @@ class Network:
         for index, tap in enumerate(self.taps):
             integer(f"taps[{index}].after", tap.after, self.taps[index - 1].after if index else 0,
                     shape.depth)
-            sites = integers(f"taps[{index}].sites", tap.sites, tap.after * len(BLOCK_SITES),
+            sites = integers(f"taps[{index}].sites", tap.sites, shape.first_site(tap.after),
                              shape.sites - 1, shape=(tap.predictor.shape.sites,))
             if len(set(sites.tolist())) < len(sites):
                 raise ValueError(f"taps[{index}].sites must differ from each other")
@@ -253,10 +324,14 @@ def _norm(name: str, norm: Norm, channels: int) -> Norm:
         integer(f"{name}.point", norm.point, -POINT_LIMIT, POINT_LIMIT))
 
 
-def _block(name: str, block: Block, shape: VitShape, precision: Precision) -> Block:
+def _block(name: str, block: Block, shape: BlockShape, precision: Precision) -> Block:
     dim, hidden = shape.dim, shape.hidden
     start_limit(shape.head_dim, precision.score_mode, Activation.SIGNED, _LARGEST)
     start_limit(shape.key_parts[0].stop, precision.value_mode, Activation.UNSIGNED, _LARGEST)
+    places = block.places
+    if places is not None:
+        places = integers(f"{name}.places", places, softmax.SCORE.min, softmax.SCORE.max,
+                          shape=(shape.heads, shape.keys, shape.keys), dtype=np.int16)
     return Block(
         _norm(f"{name}.norm1", block.norm1, dim),
         _linear(f"{name}.qkv", block.qkv, dim, 3 * dim, precision),
@@ -266,7 +341,20 @@ def _block(name: str, block: Block, shape: VitShape, precision: Precision) -> Bl
         _linear(f"{name}.fc2", block.fc2, hidden, dim, precision, Activation.UNSIGNED,
                 shape.hidden_parts),
         integer(f"{name}.step", block.step, 0, softmax.STEP.max),
-        _flags(f"{name}.coarse", block.coarse, hidden))
+        _flags(f"{name}.coarse", block.coarse, hidden), places)
+
+
+def _merge(name: str, merge: Merge, after: BlockShape, precision: Precision) -> Merge:
+    merged = MERGED * after.dim // 2
+    stream, epsilon = merge.stream, layernorm.EPSILON
+    return Merge(
+        _norm(f"{name}.norm", merge.norm, merged),
+        _linear(f"{name}.layer", merge.layer, merged, after.dim, precision,
+                parts=after.merge_parts),
+        integer(f"{name}.epsilon", merge.epsilon, epsilon.min, epsilon.max),
+        Stream(integer(f"{name}.stream.point", stream.point, -POINT_LIMIT, POINT_LIMIT),
+               integer(f"{name}.stream.epsilon", stream.epsilon, epsilon.min, epsilon.max),
+               _flags(f"{name}.stream.coarse", stream.coarse, after.dim)))
 
 
 def _flags(name: str, flags: np.ndarray | None, size: int) -> np.ndarray | None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ..common import formats
 from ..common.formats import IntFormat, Mode
+from .shape import HEAD_SITE, POOL_SITE
 
-ON_WEIGHT_PORT = ("k", "v")
+ON_WEIGHT_PORT = ("k", "v", POOL_SITE)
 """Sites that enter the array where weights do, which makes their formats symmetric."""
 
 UNSIGNED = ("fc2",)
@@ -71,9 +72,11 @@ class Precision:
         return IntFormat(self.weights, symmetric=True)
 
     def site(self, name: str) -> IntFormat:
-        """Format of a site of :data:`BLOCK_SITES`, or of ``head``."""
-        if name == "head":
+        """Format of a site, by its name without a block; those behind the blocks have 8 bits."""
+        if name == HEAD_SITE:
             return formats.INT8
+        if name == POOL_SITE:
+            return IntFormat(8, symmetric=True)
         return IntFormat(self.activations, name not in UNSIGNED, name in ON_WEIGHT_PORT)
 
 

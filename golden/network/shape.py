@@ -1,12 +1,24 @@
 """Sizes of a Vision Transformer, and the order of its quantization sites."""
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
 
 from ..common.checks import integer
 from ..rows import layernorm, softmax
 
 BLOCK_SITES = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
 """Sites of a block that have a scale, in the order of their indexes."""
+
+MERGE_SITE = "merge"
+"""Site of the product that merges tokens; it is before those of the block that follows."""
+
+POOL_SITE, HEAD_SITE = "pool", "head"
+"""Sites behind the blocks: of tokens whose mean is classified, where it is; of the classifier."""
+
+MERGED = 4
+"""Tokens that become one, of two rows and two columns: row by row, their channels in line."""
 
 LONGEST = 1024
 """Longest dot product with weights. Longer ones, all of them onto the residual stream or to the
@@ -31,24 +43,131 @@ def _parts(inputs: int, longest: int, unit: int) -> list[slice]:
 
 
 @dataclass(frozen=True, slots=True)
-class VitShape:
-    """Sizes of a Vision Transformer with a class token, for square images of three colours.
+class Window:
+    """Tokens that attend to each other: `height` rows of `width` of the grid, from a row and a
+    column on."""
 
-    Its tokens are the prefix, which begins with the class token and is the same for all images, and
-    the patches.
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in it."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class BlockShape:
+    """Sizes of one block.
+
+    Attributes
+    ----------
+    dim, heads, hidden
+        Channels, heads, and channels inside the MLP.
+    grid
+        Patches, or what they have been merged to, along a side.
+    prefix
+        Tokens before them.
+    window, shift
+        Side of the windows in which tokens attend to each other, 0 if all attend to all; rows and
+        columns that the first ones have, 0 if as many as others.
+    """
+
+    dim: int
+    heads: int
+    hidden: int
+    grid: int
+    prefix: int
+    window: int
+    shift: int
+
+    @property
+    def tokens(self) -> int:
+        """The prefix and the patches."""
+        return self.prefix + self.grid**2
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of a head."""
+        return self.dim // self.heads
+
+    @property
+    def hidden_parts(self) -> list[slice]:
+        """Channels inside the MLP that its second layer multiplies together."""
+        return _parts(self.hidden, LONGEST, _UNIT)
+
+    @property
+    def merge_parts(self) -> list[slice]:
+        """Values of :data:`MERGED` tokens that are multiplied together where they become one."""
+        return _parts(MERGED * self.dim // 2, LONGEST, _UNIT)
+
+    @property
+    def keys(self) -> int:
+        """Most tokens that attend to each other."""
+        return self.window**2 if self.window else self.tokens
+
+    @property
+    def key_parts(self) -> list[slice]:
+        """Tokens of those whose values are mixed at once."""
+        return _parts(self.keys, LONGEST_KEYS, _KEYS)
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows, row by row: with a shift, those along the sides are smaller.
+
+        Liu et al. (Swin Transformer, arXiv 2103.14030) move the tokens around instead, and mask
+        those that meet in a window though they are not neighbours: the same windows, in one.
+        """
+        if not self.window:
+            raise ValueError("there are no windows: all tokens attend to all")
+        first = self.shift or self.window
+        starts = [0, *range(first, self.grid, self.window)]
+        spans = list(zip(starts, [*starts[1:], self.grid], strict=True))
+        return [Window(top, left, bottom - top, right - left)
+                for top, bottom in spans for left, right in spans]
+
+    def tokens_of(self, window: Window) -> np.ndarray:
+        """Return the indexes of a window's tokens, row by row, int64 (window.tokens,)."""
+        rows = self.grid * np.arange(window.top, window.top + window.height)
+        columns = np.arange(window.left, window.left + window.width)
+        return self.prefix + (rows[:, None] + columns).reshape(-1)
+
+    def places_in(self, window: Window) -> np.ndarray:
+        """Return where its tokens would be in a whole window, int64 (window.tokens,): their
+        positions to each other are the same there."""
+        rows = self.window * np.arange(window.height)
+        return (rows[:, None] + np.arange(window.width)).reshape(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class VitShape:
+    """Sizes of a Vision Transformer, for square images of three colours.
+
+    Its tokens are the prefix, which is the same for all images, and the patches. Before some blocks
+    four neighbouring patches may become one with twice the channels; heads and channels inside the
+    MLP double with them.
 
     Attributes
     ----------
     image, patch
         Side of the image and of a patch, in pixels.
     dim, depth, heads, hidden
-        Channels, blocks, heads of a block, and channels inside its MLP.
+        Channels, heads and channels inside the MLP of the first block; blocks in all.
     classes
         Length of the logits.
     prefix
         Tokens before the patches: the class token, and those of distillation or registers.
     classified
-        First tokens that the head takes, side by side: 1, or 2 of a distilled network.
+        First tokens that the head takes, side by side: 1, or 2 of a distilled network; 0 if it
+        takes the mean of the patches.
+    window
+        Side of the windows in which tokens attend to each other; 0 if all attend to all. Every
+        second block between merges has them shifted by half of it; a grid no larger than a window
+        is one.
+    merges
+        Blocks before which patches are merged.
     """
 
     image: int
@@ -60,17 +179,37 @@ class VitShape:
     classes: int
     prefix: int = 1
     classified: int = 1
+    window: int = 0
+    merges: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for field in fields(self):
-            integer(field.name, getattr(self, field.name), 1)
-        integer("dim", self.dim, 1, layernorm.HIGHEST_CHANNELS)
+        for name in ("image", "patch", "dim", "depth", "heads", "hidden", "classes"):
+            integer(name, getattr(self, name), 1)
+        for name in ("prefix", "window"):
+            integer(name, getattr(self, name), 0)
         for whole, part in (("image", "patch"), ("dim", "heads")):
             if getattr(self, whole) % getattr(self, part):
                 raise ValueError(f"{whole} must be a multiple of {part}, not "
                                  f"{getattr(self, whole)} of {getattr(self, part)}")
-        integer("classified", self.classified, 1, self.prefix)
-        integer("tokens", self.tokens, 1, softmax.HIGHEST_KEYS)
+        integer("classified", self.classified, 0, self.prefix)
+        if self.prefix and (self.window or self.merges):
+            raise ValueError("there must be no tokens before patches that have windows or are "
+                             f"merged, not {self.prefix}")
+        for index, block in enumerate(self.merges):
+            integer(f"merges[{index}]", block, self.merges[index - 1] + 1 if index else 1,
+                    self.depth - 1)
+        self._check_blocks()
+
+    def _check_blocks(self):
+        for index, block in enumerate(self.blocks):
+            rest = self.grid % 2**self.stage(index)
+            if rest or (block.window and block.grid % block.window):
+                raise ValueError("the grid must be a multiple of what is merged and of windows, "
+                                 f"but has {self.grid} patches along a side")
+            merged = MERGED // 2 if index in self.merges else 1  # of twice the channels before
+            integer("dim", merged * block.dim, 1, layernorm.HIGHEST_CHANNELS)
+            integer("tokens of a window" if block.window else "tokens", block.keys, 1,
+                    LONGEST_KEYS if block.window else softmax.HIGHEST_KEYS)
 
     @property
     def grid(self) -> int:
@@ -98,19 +237,9 @@ class VitShape:
         return _parts(self.patch_values, LONGEST, 3 * self.patch)
 
     @property
-    def hidden_parts(self) -> list[slice]:
-        """Channels inside the MLP that its second layer multiplies together."""
-        return _parts(self.hidden, LONGEST, _UNIT)
-
-    @property
     def classified_parts(self) -> list[slice]:
         """Values that the classifier multiplies together."""
         return _parts(self.classified_dim, LONGEST, _UNIT)
-
-    @property
-    def key_parts(self) -> list[slice]:
-        """Tokens whose values are mixed at once."""
-        return _parts(self.tokens, LONGEST_KEYS, _KEYS)
 
     @property
     def head_dim(self) -> int:
@@ -118,25 +247,66 @@ class VitShape:
         return self.dim // self.heads
 
     @property
+    def last_dim(self) -> int:
+        """Channels behind the last block."""
+        return self.blocks[-1].dim
+
+    @property
     def classified_dim(self) -> int:
         """Values that the classifier takes."""
-        return self.classified * self.dim
+        return max(self.classified, 1) * self.last_dim
+
+    @property
+    def blocks(self) -> tuple[BlockShape, ...]:
+        """Sizes of every block."""
+        return _blocks(self)
+
+    def stage(self, block: int) -> int:
+        """Return how often patches have been merged before a block."""
+        return sum(merge <= block for merge in self.merges)
 
     @property
     def sites(self) -> int:
         """Length of a row of scales."""
-        return len(BLOCK_SITES) * self.depth + 1
+        return len(self.site_names())
 
     def site(self, block: int, name: str) -> int:
-        """Index of a block's site in a row of scales."""
-        return len(BLOCK_SITES) * block + BLOCK_SITES.index(name)
+        """Index of a block's site in a row of scales, or of :data:`MERGE_SITE` before it."""
+        first = len(BLOCK_SITES) * block + self.stage(block)
+        return first - 1 if name == MERGE_SITE else first + BLOCK_SITES.index(name)
+
+    def first_site(self, block: int) -> int:
+        """Index of the first site behind so many blocks."""
+        before = len(BLOCK_SITES) * block
+        return before + sum(merge < block for merge in self.merges)
 
     def kind(self, site: int) -> str:
         """Name of a site without its block, by its index in a row of scales."""
-        last = site == self.sites - 1
-        return "head" if last else BLOCK_SITES[site % len(BLOCK_SITES)]
+        return self.site_names()[site].rpartition(".")[2]
 
     def site_names(self) -> list[str]:
         """Names of the sites in the order of a row of scales, like ``3.fc1``; last ``head``."""
-        names = [f"{block}.{name}" for block in range(self.depth) for name in BLOCK_SITES]
-        return [*names, "head"]
+        return list(_site_names(self))
+
+
+@lru_cache
+def _blocks(shape: VitShape) -> tuple[BlockShape, ...]:
+    made, before = [], -1
+    for index in range(shape.depth):
+        stage = shape.stage(index)
+        odd = made and stage == before and not made[-1].shift
+        before = stage
+        grid = shape.grid >> stage
+        window = shape.window if shape.window < grid else 0
+        made.append(BlockShape(shape.dim << stage, shape.heads << stage, shape.hidden << stage,
+                               grid, shape.prefix, window, window // 2 if odd else 0))
+    return tuple(made)
+
+
+@lru_cache
+def _site_names(shape: VitShape) -> tuple[str, ...]:
+    names = []
+    for block in range(shape.depth):
+        merge = [MERGE_SITE] if block in shape.merges else []
+        names += [f"{block}.{name}" for name in (*merge, *BLOCK_SITES)]
+    return (*names, *([] if shape.classified else [POOL_SITE]), HEAD_SITE)

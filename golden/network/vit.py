@@ -20,13 +20,25 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
     x    = requant(fc2 @ weight, lambda[fc2] + exponent) + bias + x
 
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
+Where there are windows, attention is within each, and a block's places are added to ``s``, which
+saturates once more: of a window that is smaller than others, those of its tokens. A merge puts four
+patches, by row and column, in line, and does
+
+    a    = requant(layer_norm(line), -lambda[merge] - (10 + g))   to the site's format
+    x    = requant(a @ weight, lambda[merge] + exponent) + bias   16 bits
+
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
 residual; where there is a LayerNorm before the blocks, ``x = requant(layer_norm(x), residual_point
 - (10 + g))`` of 16 bits. Sums of more than :data:`~.shape.LONGEST` products, which an MLP's second
-layer, the patch embedding and the head may have, are taken in parts, each requantized and added to
+layer, a merge, the patch embedding and the head may have, are taken in parts, each requantized and added to
 what the parts before it have made, the bias with the first. Tokens of the prefix are those of the
 embedding; the head takes the normalised class token, beside it that of distillation where there is
-one. Channels of `x` that are `coarse` have less fractional bits than the others
+one, or the mean of all tokens, which are quantized, added and requantized:
+
+    p    = requant(layer_norm(x), -lambda[pool] - (10 + g))       to the site's format
+    head = requant(sum(p), lambda[pool] - log2(tokens) - lambda[head])
+
+Channels of `x` that are `coarse` have less fractional bits than the others
 (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings that make them have, too, so
 that only ``layer_norm`` knows. Columns of `t` that are `coarse` have less as well
 (:mod:`golden.results.gelu`), and so have those of `gelu`: only ``gelu`` knows, for the exponents
@@ -48,6 +60,7 @@ from ..results import gelu
 from ..rows import layernorm
 from .network import Network
 from .precision import HEAD
+from .shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, POOL_SITE
 from .vit_blocks import Blocks, Choose, Watch, ignore
 from .vit_layers import Product, added, patches, products_of
 
@@ -82,16 +95,19 @@ class Vit:
         precision = network.precision
         self._patch = products_of(network.patch, HEAD.mode, network.shape.patch_parts)
         self._head = products_of(network.head, HEAD.mode, network.shape.classified_parts)
-        hidden = network.shape.hidden_parts
+        shapes = network.shape.blocks
         self._products = [{"qkv": Product(block.qkv, precision.mode),
                            "proj": [Product(block.proj, precision.mode)],
                            "fc1": Product(block.fc1, precision.mode),
-                           "fc2": products_of(block.fc2, precision.mode, hidden)}
-                          for block in network.blocks]
+                           "fc2": products_of(block.fc2, precision.mode, shape.hidden_parts)}
+                          for block, shape in zip(network.blocks, shapes, strict=True)]
+        self._merges = [products_of(merge.layer, precision.mode, shapes[block].merge_parts)
+                        for merge, block in zip(network.merges, network.shape.merges, strict=True)]
         self._formats = {name: precision.site(name)
-                         for name in ("qkv", "q", "k", "v", "proj", "fc1", "fc2", "head")}
+                         for name in (MERGE_SITE, *BLOCK_SITES, POOL_SITE, HEAD_SITE)}
         self._gelu = gelu.gelu_table()
-        self._shifts = layernorm.shifts_of(network.coarse, network.shape.dim)
+        self._shifts = [layernorm.shifts_of(stream.coarse, network.shape.dim << stage)
+                        for stage, stream in enumerate(network.streams)]
 
     def run(self, pixels, *, scales=None, choose: Choose | None = None,
             watch: Watch | None = None) -> Inference:
@@ -147,6 +163,8 @@ class Vit:
             for tap in taps:
                 if tap.after == index:
                     lambdas[:, tap.sites] = predict(x, tap)
+            if index in shape.merges:
+                x = state.merge(index, x)
             if index < shape.depth:
                 x = state.block(index, x)
         logits = state.head(x)

@@ -4,18 +4,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..common import formats
+from ..common import formats, log2
 from ..common.checks import integers
 from ..product.mac_array import CODES
 from ..results.gelu import gelu_table
 from ..rows import layernorm, softmax
 from .attention import attend, quantize_mixed, split
 from .network import GELU_POINT, Norm
+from .shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED, POOL_SITE
 from .vit_layers import (
     NO_TABLE,
     Product,
     added,
     gelu_rows,
+    merged,
     multiplier,
     normalized,
     quantize,
@@ -66,16 +68,17 @@ class Blocks:
         quantize(tensor, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
         return out
 
-    def _norm(self, x, norm: Norm):
-        """LayerNorm, int32."""
-        return normalized(x, norm, self._vit._shifts, self._network.epsilon)
+    def _norm(self, x, norm: Norm, block: int):
+        """LayerNorm of the residual stream in a block, int32."""
+        stage = self._network.shape.stage(block)
+        return normalized(x, norm, self._vit._shifts[stage], self._network.streams[stage].epsilon)
 
     def begin(self, x):
         """Return the residual stream of the embedded tokens: LayerNorm, if there is one."""
         network, norm = self._network, self._network.norm_pre
         if norm is None:
             return x
-        u = normalized(x, norm, np.zeros_like(self._vit._shifts), network.epsilon_pre)
+        u = normalized(x, norm, np.zeros_like(self._vit._shifts[0]), network.epsilon_pre)
         self._watch("norm_pre", u)
         exponent = np.array([(network.residual_point - _point(norm)) * _ONE])
         mantissa, shift = multiplier(np.zeros(len(x), np.int64), exponent)
@@ -104,27 +107,44 @@ class Blocks:
             out[..., picked] = gelu_table(True)[t[..., picked].astype(int) - formats.ACT16.min]
         return out
 
+    def merge(self, index: int, x):
+        """Merge patches before a block."""
+        network, shape = self._network, self._network.shape
+        number = shape.merges.index(index)
+        merge, site = network.merges[number], shape.site(index, MERGE_SITE)
+        line = merged(x, 2 * shape.blocks[index].grid)
+        u = normalized(line, merge.norm, np.tile(self._vit._shifts[number], MERGED),
+                       merge.epsilon)
+        self._watch(f"{index}.merging", u)
+        a = self._quantized(site, MERGE_SITE, u, _point(merge.norm))
+        self._watch(f"{index}.merge", a)
+        zeros = np.zeros((1, u.shape[1], merge.layer.bias.size), np.int16)
+        x = self._added(self._vit._merges[number], a, site, zeros,
+                        lambda part, made: self._watch(f"{index}.merged.part{part}", made))
+        self._watch(f"{index}.merged", x)
+        return x
+
     def block(self, index: int, x):
         """Run one block on the residual stream (images, tokens, dim)."""
         block, products = self._network.blocks[index], self._vit._products[index]
-        sites = {name: self._network.shape.site(index, name)
-                 for name in ("qkv", "q", "k", "v", "proj", "fc1", "fc2")}
+        shape = self._network.shape
+        sites = {name: shape.site(index, name) for name in BLOCK_SITES}
 
         def watch(name, tensor):
             self._watch(f"{index}.{name}", tensor)
             return tensor
 
-        u = watch("norm1", self._norm(x, block.norm1))
+        u = watch("norm1", self._norm(x, block.norm1, index))
         a = watch("qkv", self._quantized(sites["qkv"], "qkv", u, _point(block.norm1)))
         y = watch("y", self._linear(products["qkv"], a, sites["qkv"]))
         mixed, row_scale = self._attention(index, y, sites, watch)
-        if len(self._network.shape.key_parts) > 1:
+        if len(shape.blocks[index].key_parts) > 1:
             a = self._quantized(sites["proj"], "proj", mixed, self._network.qkv_point)
         else:
             a = self._mixed(mixed, row_scale, sites)
         watch("proj", a)
         x = watch("attended", self._added(products["proj"], a, sites["proj"], x))
-        u = watch("norm2", self._norm(x, block.norm2))
+        u = watch("norm2", self._norm(x, block.norm2, index))
         a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
         t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
         g = watch("gelu", self._gelu(t, block.coarse))
@@ -136,7 +156,7 @@ class Blocks:
         """Mix the values: int32 (images, tokens, dim), sums of products, or 16 bits with the
         fractional bits of values if there are several parts; exponents (images, heads, tokens).
         """
-        network, shape = self._network, self._network.shape
+        network, shape = self._network, self._network.shape.blocks[index]
         images, tokens, _ = y.shape
         lambdas, point = self._lambdas, network.qkv_point * _ONE
         names = ("q", "k", "v")
@@ -151,7 +171,52 @@ class Blocks:
         split(y, mantissa.reshape(3, images), shift.reshape(3, images), low, high, operands)
         for name, part in zip(names, operands, strict=True):
             watch(name, part)
+        places = network.blocks[index].places
+        if not shape.window:
+            mixed, row_scale, seen = self._attend(index, operands, sites, places)
+        else:
+            mixed, row_scale, seen = self._windows(index, operands, sites, places)
+        for name, tensor in seen.items():
+            watch(name, tensor)
+        watch("mixed", mixed)
+        return mixed, row_scale
 
+    def _windows(self, index: int, operands, sites, places):
+        """Attention within windows, those of a size together; what is seen is named by window."""
+        shape = self._network.shape.blocks[index]
+        _, images, heads, tokens, size = operands.shape
+        mixed = np.empty((images, tokens, heads * size), np.int32)
+        row_scale = np.empty((images, heads, tokens), np.int32)
+        alike, seen = {}, {}
+        for number, window in enumerate(shape.windows):
+            alike.setdefault((window.height, window.width), []).append((number, window))
+        for those in alike.values():
+            numbers, windows = zip(*those, strict=True)
+            rows = np.stack([shape.tokens_of(window) for window in windows])
+            # (3, images, heads, windows, tokens of one, size), windows behind images
+            taken = operands[:, :, :, rows].transpose(0, 1, 3, 2, 4, 5)
+            taken = np.ascontiguousarray(taken.reshape(3, -1, heads, rows.shape[1], size))
+            own = None
+            if places is not None:
+                within = shape.places_in(windows[0])
+                own = np.ascontiguousarray(places[:, within[:, None], within])
+            part, exponents, found = self._attend(index, taken, sites, own, len(windows))
+            mixed[:, rows] = part.reshape(images, *rows.shape, -1)
+            row_scale[:, :, rows] = exponents.reshape(
+                images, len(windows), heads, -1).transpose(0, 2, 1, 3)
+            for name, tensor in found.items():
+                each = tensor.reshape(images, len(windows), *tensor.shape[1:])
+                seen |= {f"{name}/{number}": each[:, place]
+                         for place, number in enumerate(numbers)}
+        return mixed, row_scale, dict(sorted(seen.items()))
+
+    def _attend(self, index: int, operands, sites, places, windows: int = 1):
+        """Attention of all tokens to all, of `windows` of each image one after the other; also
+        what is to be seen of it, by name.
+        """
+        network, shape = self._network, self._network.shape.blocks[index]
+        lambdas, point = self._lambdas, network.qkv_point * _ONE
+        _, images, heads, tokens, size = operands.shape
         mantissa, shift = multiplier(lambdas[:, sites["q"]] + lambdas[:, sites["k"]],
                                       np.array([network.score_exponent + 10 * _ONE]))
         step = network.blocks[index].step
@@ -159,23 +224,22 @@ class Blocks:
         factor, code_shift = softmax.reciprocal(step) if step else (0, 0)
         table = codes.astype(np.int16) if step else NO_TABLE
         keep = self._watch is not ignore
-        size = (images, shape.heads, tokens, tokens) if keep else (0, 0, 0, 0)
-        scores, probabilities = np.empty(size, np.int16), np.empty(size, np.uint8)
-        ends = np.array([part.stop for part in shape.key_parts])
-        several = (len(ends) - 1, images, tokens, shape.dim) if keep else (0, 0, 0, 0)
-        mixed, before = np.empty((images, tokens, shape.dim), np.int32), np.empty(several, np.int32)
-        row_scale = np.empty((images, shape.heads, tokens), np.int32)
-        attend(operands, mantissa[:, 0], shift[:, 0], step, factor, code_shift, table, codes,
-                keep, ends, lambdas[:, sites["v"]] + point, mixed, before, row_scale, scores,
-               probabilities)
+        sums = (images, heads, tokens, tokens) if keep else (0, 0, 0, 0)
+        scores, probabilities = np.empty(sums, np.int16), np.empty(sums, np.uint8)
+        ends = np.array([tokens] if shape.window else [part.stop for part in shape.key_parts])
+        dim = heads * size
+        several = (len(ends) - 1, images, tokens, dim) if keep else (0, 0, 0, 0)
+        mixed, before = np.empty((images, tokens, dim), np.int32), np.empty(several, np.int32)
+        row_scale = np.empty((images, heads, tokens), np.int32)
+        attend(operands, np.repeat(mantissa[:, 0], windows), np.repeat(shift[:, 0], windows),
+               NO_TABLE.reshape(0, 0, 0) if places is None else places, step, factor, code_shift,
+               table, codes, keep, ends, np.repeat(lambdas[:, sites["v"]] + point, windows), mixed,
+               before, row_scale, scores, probabilities)
+        seen = {}
         if keep:
-            watch("scores", scores)
-            watch("probs", probabilities)
-            watch("row_scale", row_scale)
-        for part, made in enumerate(before):
-            watch(f"mixed.part{part}", made)
-        watch("mixed", mixed)
-        return mixed, row_scale
+            seen = {"scores": scores, "probs": probabilities, "row_scale": row_scale}
+        seen |= {f"mixed.part{part}": made for part, made in enumerate(before)}
+        return mixed, row_scale, seen
 
     def _mixed(self, mixed, row_scale, sites):
         """Quantize the mixed values to the site before the projection."""
@@ -189,15 +253,38 @@ class Blocks:
         return out
 
     def head(self, x):
-        """Classify the first tokens of the residual stream, side by side in one row."""
+        """Classify the first tokens of the residual stream, side by side in one row, or the mean
+        of all.
+        """
         shape = self._network.shape
         site = shape.sites - 1
-        first = np.ascontiguousarray(x[:, :shape.classified])
-        u = self._norm(first, self._network.norm)
+        first = np.ascontiguousarray(x[:, :shape.classified]) if shape.classified else x
+        u = self._norm(first, self._network.norm, shape.depth - 1)
         self._watch("norm", u)
-        u = u.reshape(len(u), 1, shape.classified_dim)
-        a = self._quantized(site, "head", u, _point(self._network.norm))
+        if shape.classified:
+            u = u.reshape(len(u), 1, shape.classified_dim)
+            a = self._quantized(site, "head", u, _point(self._network.norm))
+        else:
+            a = self._mean(u, site)
         self._watch("head", a)
         zeros = np.zeros((1, 1, shape.classes), np.int16)
         return self._added(self._vit._head, a, site, zeros,
                            lambda part, made: self._watch(f"logits.part{part}", made[:, 0]))[:, 0]
+
+    def _mean(self, u, site: int):
+        """Quantize tokens, and their mean to a site."""
+        p = self._quantized(site - 1, POOL_SITE, u, _point(self._network.norm))
+        self._watch(POOL_SITE, p)
+        total = p.sum(1, dtype=np.int32)[:, None]
+        fewer = mean_exponent(u.shape[1])
+        pool = self._lambdas[:, site - 1]
+        lambdas = self._scale(site, total, (pool + fewer)[:, None, None])
+        mantissa, shift = multiplier(pool + fewer - lambdas, np.zeros(1, np.int64))
+        fmt, out = self._vit._formats[HEAD_SITE], np.empty(total.shape, np.int8)
+        quantize(total, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
+        return out
+
+
+def mean_exponent(tokens: int) -> int:
+    """Return ``-log2(tokens)``, 10 fractional bits: what makes a mean of a sum."""
+    return -int(log2.log2(np.array([tokens]))[0])

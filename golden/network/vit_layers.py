@@ -114,6 +114,15 @@ def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
     return np.ascontiguousarray(cut.reshape(images, grid * grid, shape.patch_values))
 
 
+def merged(x: np.ndarray, grid: int) -> np.ndarray:
+    """Put patches of a grid in line that become one: (images, grid**2, dim) to (images,
+    (grid / 2)**2, 4 * dim), by row and column.
+    """
+    images, _, dim = x.shape
+    cut = x.reshape(images, grid // 2, 2, grid // 2, 2, dim).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(cut.reshape(images, (grid // 2)**2, 4 * dim))
+
+
 def added(parts, a, lambdas, residual, watch=None):
     """Multiply by a layer of several products, of parts of the inputs each, and add them, one
     after the other, to the residual stream: int16 (images, rows, outputs).

@@ -6,25 +6,29 @@ ones (Sun et al., Massive Activations in Large Language Models, COLM 2024): a ch
 `coarse` has :data:`COARSE` fractional bits less than the others, ``X[c] = x[c] * 2**COARSE``; of
 the others, ``X[c] = x[c]``. With the exact sums ``S1 = sum(X)`` and ``S2 = sum(X**2)``
 
-    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 59 bits
-    D[c] = C * X[c] - S1                (2)  C times the deviation, an integer of 31 bits
+    V = C * S2 - S1**2 + epsilon        (1)  C**2 times the variance, an integer of 61 bits
+    D[c] = C * X[c] - S1                (2)  C times the deviation, an integer of 32 bits
     n[c] = D[c] / sqrt(V)               (3)
 
 Only the root is approximate. An even shift brings ``V`` to ``1 <= V / 4**e < 4``; the parity of the
 leading one and the five bits below it address 2 x 32 values, the ten bits after those interpolate
 between them (:mod:`golden.common.interpolation`), bits further down are dropped. This gives ``r``
-in :data:`ROOT`, ``r / 2**15 = 2**e / sqrt(V)`` within :data:`ROOT_ERROR` relative, and
+in :data:`ROOT`, ``r / 2**15 = 2**e / sqrt(V)`` within :data:`ROOT_ERROR` relative. Rows of more
+than :data:`LONG` channels may have larger ``n``: of them ``e`` is taken to be one more, so that
+``s`` and ``n`` are half as large, with 10 and 9 fractional bits (:func:`fraction_of`). So
 
     s[c] = round(D[c] * 2**11 / 2**e)   (4)  18 bits, :data:`SCALED`
     n[c] = round(s[c] * r / 2**16)      (5)  16 bits, :data:`NORMALIZED`
 
-both rounded half up. ``|n| <= sqrt(C - 1) < 32`` for any row, so that neither needs to saturate,
-and the product keeps within 32 bits. ``V = 0`` (equal channels and no epsilon) gives ``n = 0``.
+both rounded half up. ``|n| <= sqrt(C - 1)`` for any row, below 32 and for long ones below 46, so
+that neither needs to saturate, and the product keeps within 32 bits. ``V = 0`` (equal channels and
+no epsilon) gives ``n = 0``.
 
-Error of ``n``: at most ``(0.75 + 0.14 * |n|) / 1024`` from (3) without rounding.
+Error of ``n``: at most ``(0.75 + 0.14 * |n|) / 1024`` from (3) without rounding, in long rows
+``(0.75 + 0.07 * |n|) / 512``.
 
 The affine is ``n * gamma + beta``, saturated to ``ACC``; ``gamma`` has a binary point ``g`` of its
-own, ``beta`` and the result have 10 + g. The result goes to the requantizer
+own, ``beta`` and the result have 10 + g, in long rows 9 + g. The result goes to the requantizer
 (:mod:`golden.results.requant`) like the accumulators of a matrix product.
 
 In hardware a row passes twice: first into the sums (``x * x`` takes one multiplier a lane), then
@@ -44,7 +48,10 @@ from ..common.formats import FixedFormat, IntFormat
 from ..common.interpolation import INDEX_BITS, Table
 from ..common.jit import kernel, round_shift, saturate
 
-HIGHEST_CHANNELS = 1024
+HIGHEST_CHANNELS = 2048
+
+LONG = 1024
+"""Rows of more channels have a fractional bit less in ``n``."""
 
 COARSE = 4
 """Fractional bits that a coarse channel of the residual stream has less than the others."""
@@ -57,10 +64,10 @@ GAMMA = formats.ACT16
 BETA = formats.ACC
 CHANNELS = IntFormat(HIGHEST_CHANNELS.bit_length(), signed=False)
 VALUE = IntFormat(formats.ACT16.bits + COARSE)  # X
-SUM = IntFormat(26 + COARSE)  # S1
-SQUARES = IntFormat(41 + 2 * COARSE, signed=False)  # S2
-VARIANCE = IntFormat(51 + 2 * COARSE, signed=False)  # C**2 * variance + epsilon
-DEVIATION = IntFormat(27 + COARSE)  # C times the deviation
+SUM = IntFormat(27 + COARSE)  # S1
+SQUARES = IntFormat(42 + 2 * COARSE, signed=False)  # S2
+VARIANCE = IntFormat(53 + 2 * COARSE, signed=False)  # C**2 * variance + epsilon
+DEVIATION = IntFormat(28 + COARSE)  # C times the deviation
 
 ROOT_ERROR = Fraction(135, 1_000_000)
 """Largest relative error of the reciprocal square root."""
@@ -93,6 +100,17 @@ _SCALED_FRAC = SCALED.frac
 _DROP = SCALED.frac + ROOT.frac - NORMALIZED.frac
 _HALF = 1 << (_DROP - 1)
 _LOW, _HIGH = formats.ACC.min, formats.ACC.max
+_LONG = LONG
+
+
+def fraction_of(channels: int) -> int:
+    """Return the fractional bits of ``n`` in rows of so many channels."""
+    return NORMALIZED.frac - (channels > LONG)
+
+
+def highest_channels(config: AcceleratorConfig) -> int:
+    """Return how many channels the rows of a core's LayerNorm may have."""
+    return min(config.max_channels, HIGHEST_CHANNELS)
 
 
 def epsilon_units(epsilon, channels: int, fraction: int) -> int:
@@ -104,7 +122,7 @@ def epsilon_units(epsilon, channels: int, fraction: int) -> int:
         What is added to the variance of real values, such as ``"1e-6"``; a float counts with
         its exact binary value.
     channels : int
-        Channels of a row, 1 to 1024.
+        Channels of a row, 1 to 2048.
     fraction : int
         Binary point of the residuals: ``x`` stands for ``x / 2**fraction``, where it is not
         coarse.
@@ -152,7 +170,7 @@ def root_kernel(variance):
 def normalize_kernel(x, epsilon, out):
     """Normalise one row without coarse channels; for use inside other kernels.
 
-    `x` is int16[channels] of 1..1024 channels, `epsilon` an integer in ``EPSILON``, and `out`,
+    `x` is int16[channels] of 1..2048 channels, `epsilon` an integer in ``EPSILON``, and `out`,
     int16[channels], takes ``n`` in ``NORMALIZED``.
     """
     # All of 32 bits but S2 and V, so that the loops fill vector registers. Roundings add half and
@@ -169,6 +187,7 @@ def normalize_kernel(x, epsilon, out):
         out[:] = 0
         return
     root, exponent = root_kernel(variance)
+    exponent += int(x.size > _LONG)
     root = np.int32(root)
     half = np.int32(_HALF)
     left = np.int32(max(_SCALED_FRAC - exponent, 0))
@@ -202,6 +221,7 @@ def normalize_coarse_kernel(x, shifts, epsilon, out):
         out[:] = 0
         return
     root, exponent = root_kernel(variance)
+    exponent += int(x.size > _LONG)
     left, right = max(_SCALED_FRAC - exponent, 0), max(exponent - _SCALED_FRAC, 0)
     for c in range(x.size):
         deviation = x.size * (np.int64(x[c]) << shifts[c]) - sum1  # (2)
@@ -273,7 +293,7 @@ def normalize(x, epsilon: int, coarse=None):
     Parameters
     ----------
     x : int array, shape (rows, channels)
-        Residuals in ``ACT16``, with any binary point; 1 to 1024 channels.
+        Residuals in ``ACT16``, with any binary point; 1 to 2048 channels.
     epsilon : int
         In the units of (1), as :func:`epsilon_units` gives it.
     coarse : int array, shape (channels,), optional
@@ -282,7 +302,7 @@ def normalize(x, epsilon: int, coarse=None):
     Returns
     -------
     int16 array, shape (rows, channels)
-        ``n`` in ``NORMALIZED`` (10 fractional bits), within ``(0.75 + 0.14 * |n|) / 1024``.
+        ``n`` in ``NORMALIZED``, with :func:`fraction_of` its fractional bits.
     """
     x, epsilon = _checked(x, epsilon)
     out = np.empty(x.shape, np.int16)
@@ -296,11 +316,11 @@ def layer_norm(x, gamma, beta, epsilon: int, coarse=None):
     Parameters
     ----------
     x : int array, shape (rows, channels)
-        Residuals in ``ACT16``, with any binary point; 1 to 1024 channels.
+        Residuals in ``ACT16``, with any binary point; 1 to 2048 channels.
     gamma : int array, shape (channels,)
         Factors, 16 bits, with a binary point ``g`` of the layer.
     beta : int array, shape (channels,)
-        Offsets in ``ACC``, with 10 + g fractional bits.
+        Offsets in ``ACC``, with g more than :func:`fraction_of` fractional bits.
     epsilon : int
         In the units of (1), as :func:`epsilon_units` gives it.
     coarse : int array, shape (channels,), optional
@@ -309,7 +329,7 @@ def layer_norm(x, gamma, beta, epsilon: int, coarse=None):
     Returns
     -------
     int32 array, shape (rows, channels)
-        ``clip(n * gamma + beta)`` in ``ACC``, 10 + g fractional bits, with `n` as
+        ``clip(n * gamma + beta)`` in ``ACC``, with the fractional bits of `beta`, and `n` as
         :func:`normalize` gives it.
     """
     x, epsilon = _checked(x, epsilon)

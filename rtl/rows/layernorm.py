@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
+from golden.rows.layernorm import LONG
 
 from ..common.checks import check_config
 from ..common.multiplier import lent_signature, lent_to, own_multipliers
@@ -44,7 +45,8 @@ class LayerNorm(wiring.Component):
     Parameters
     ----------
     config : :class:`AcceleratorConfig`
-        Gives the number of lanes; memories are for rows of up to 1024 channels.
+        Gives the number of lanes; memories are for rows of up to
+        :func:`golden.rows.layernorm.highest_channels`.
     borrows : bool
         The four multipliers of each lane and the memory of its rows are not its own.
 
@@ -113,6 +115,7 @@ class LayerNorm(wiring.Component):
             intake.last_word.eq(self.shape.last_word),
             variance.channels.eq(self.shape.channels),
             variance.epsilon.eq(self.shape.epsilon),
+            root.long.eq(self.shape.last_word >= LONG // self._config.lanes),
             buffer.last_word.eq(self.shape.last_word),
             normalize.channels.eq(self.shape.channels),
             *(getattr(affine.constants.p, name).eq(getattr(self.constants.p, name))

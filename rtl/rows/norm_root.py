@@ -39,7 +39,7 @@ variance_layout = data.StructLayout({"sum": shape_of(SUM), "variance": shape_of(
 row_scale_layout = data.StructLayout({
     "sum": shape_of(SUM),
     "root": shape_of(ROOT),
-    "exponent": range((VARIANCE.bits + 1) // 2),
+    "exponent": range((VARIANCE.bits + 1) // 2 + 1),
 })
 """Sum of a row, ``r`` and ``e`` of :mod:`golden.rows.layernorm`; these mean nothing if V = 0."""
 
@@ -155,13 +155,16 @@ class Root(wiring.Component):
 
     Members
     -------
+    long : ``In(1)``
+        Rows are long (:data:`golden.rows.layernorm.LONG`); stable while one is inside.
     i : ``In(stream.Signature(variance_layout))``
     o : ``Out(stream.Signature(row_scale_layout))``
-        ``r`` and ``e`` of :func:`golden.rows.layernorm.root_kernel`.
+        ``r`` and ``e`` of :func:`golden.rows.layernorm.root_kernel`; of long rows ``e + 1``.
     """
 
     LATENCY = 6
 
+    long: In(1)
     i: In(stream.Signature(variance_layout))
     o: Out(stream.Signature(row_scale_layout))
 
@@ -222,5 +225,5 @@ class Root(wiring.Component):
             p_value.eq(t_value),
             p_exponent.eq(t_exponent),
             self.o.p.root.eq(p_value + round_shift(p_rise, REST_BITS)),
-            self.o.p.exponent.eq(p_exponent),
+            self.o.p.exponent.eq(p_exponent + self.long),
         ]

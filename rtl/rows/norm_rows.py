@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16
-from golden.rows.layernorm import CHANNELS, EPSILON, HIGHEST_CHANNELS, LATENCY
+from golden.rows.layernorm import CHANNELS, EPSILON, LATENCY, highest_channels
 
 from ..common.checks import check_config
 from ..common.shapes import shape_of
@@ -20,13 +20,14 @@ __all__ = ["CoarseChannels", "Intake", "RowBuffer", "marked_layout", "norm_shape
 
 def word_index(config: AcceleratorConfig) -> range:
     """Words of the longest row."""
-    return range(HIGHEST_CHANNELS // config.lanes)
+    return range(highest_channels(config) // config.lanes)
 
 
 def norm_shape_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Channels of a row, its last word ``channels / lanes - 1``, and LayerNorm's epsilon.
 
-    `channels` is a multiple of ``config.lanes`` and at most 1024; `epsilon` is in the units of
+    `channels` is a multiple of ``config.lanes`` and at most
+    :func:`golden.rows.layernorm.highest_channels`; `epsilon` is in the units of
     :func:`golden.rows.layernorm.epsilon_units`.
     """
     return data.StructLayout({

@@ -42,7 +42,7 @@ class RowSums(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(norm_word_layout(lanes)))``
-        Words of a row of up to 1024 channels.
+        Words of a row.
     o : ``Out(stream.Signature(row_sums_layout))``
         Sums of each row.
     products : ``Out(lent_signature).array(lanes)``

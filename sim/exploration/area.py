@@ -20,7 +20,7 @@ import numpy as np
 
 from golden.common.config import AcceleratorConfig
 from golden.rows import softmax_run
-from golden.rows.layernorm import HIGHEST_CHANNELS, LATENCY
+from golden.rows.layernorm import LATENCY, highest_channels
 
 SYNTHESES = Path(__file__).with_name("syntheses.json")
 """Cores that were synthesised, and what each of their units takes."""
@@ -82,7 +82,7 @@ _SMALL = 4  # two in the scale unit; one each for the scales and the placement
 
 def _waiting(config: AcceleratorConfig) -> int:
     """Block RAMs of rows that wait, 16 bits and a mark for each lane: LayerNorm's, softmax's."""
-    channels = HIGHEST_CHANNELS // config.lanes + LATENCY
+    channels = highest_channels(config) // config.lanes + LATENCY
     keys = softmax_run.highest_words(config) + 3  # a stage or two of the maximum more
     depth, width = 1 << max(channels.bit_length(), keys.bit_length()), _WIDEST[0]
     return -(-17 * config.lanes // (width * _WIDEST[1] // max(depth, _WIDEST[1])))

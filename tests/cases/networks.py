@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.network.network import Block, Linear, Network, Norm
+from golden.network.network import Block, Linear, Merge, Network, Norm, Stream
 from golden.network.precision import HEAD, Precision
-from golden.network.shape import VitShape
+from golden.network.shape import MERGED, VitShape
 from golden.results import gelu
 from golden.rows import layernorm
 
 SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes=5)
 PREFIXES = {"registers": {"prefix": 5}, "distilled": {"prefix": 2, "classified": 2}}
 """Other tokens before the patches than a class token alone."""
+
+WINDOWS = {"window": 3, "prefix": 0, "classified": 0, "image": 24, "depth": 3, "merges": (2,)}
+"""A grid of four windows, of nine in the block after it, which is merged to one."""
 
 LONG = {"hidden": {"hidden": 1056}, "patch": {"image": 40, "patch": 20},
         "keys": {"image": 68, "patch": 4}, "head": {"prefix": 90, "classified": 90}}
@@ -29,25 +32,39 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
         exponent = np.round(1024 * (scale + point + draw.normal(0, 0.3, outputs)))
         return Linear(weight, exponent.astype(int), draw.integers(-200, 200, outputs))
 
-    def norm():
-        return Norm(draw.integers(2000, 6000, shape.dim), draw.integers(-2**21, 2**21, shape.dim),
-                    12)
+    def norm(channels=shape.last_dim):
+        return Norm(draw.integers(2000, 6000, channels), draw.integers(-2**21, 2**21, channels), 12)
+
+    def block(sizes):
+        dim, hidden = sizes.dim, sizes.hidden
+        made = Block(norm(dim), linear(dim, 3 * dim, 10, 1, weight), linear(dim, dim, 9, 1, weight),
+                     norm(dim), linear(dim, hidden, 10, 1, weight),
+                     linear(hidden, dim, 9, 1, weight), step)
+        if not shape.window:
+            return made
+        places = draw.integers(-2000, 2001, (sizes.heads, sizes.keys, sizes.keys))
+        return replace(made, places=places)
+
+    def merge(sizes, points):
+        merged = MERGED * sizes.dim // 2
+        return Merge(norm(merged), linear(merged, sizes.dim, points, 1, weight), 9,
+                     Stream(points, 2))
 
     weight, largest = precision.weight, precision.site("qkv").max
     lambdas = np.round(1024 * (np.log2(3 / largest) + draw.normal(0, 0.2, shape.sites)))
     fc2 = [shape.site(block, "fc2") for block in range(shape.depth)]
     lambdas[fc2] -= 1024
     lambdas[-1] = 1024 * np.log2(3 / 127)
-    blocks = tuple(Block(norm(), linear(shape.dim, 3 * shape.dim, 10, 1, weight),
-                         linear(shape.dim, shape.dim, 9, 1, weight), norm(),
-                         linear(shape.dim, shape.hidden, 10, 1, weight),
-                         linear(shape.hidden, shape.dim, 9, 1, weight), step)
-                   for _ in range(shape.depth))
+    if not shape.classified:
+        lambdas[-2:] = 1024 * np.log2(3 / 127), 1024 * np.log2(1 / 127)
+    blocks = tuple(map(block, shape.blocks))
     patch = linear(shape.patch_values, shape.dim, 9, 1 / 128, HEAD.weight)
     return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,
                    draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
                    linear(shape.classified_dim, shape.classes, 10, 1, HEAD.weight),
-                   lambdas.astype(int))
+                   lambdas.astype(int),
+                   merges=tuple(merge(shape.blocks[block], 10 - number)
+                                for number, block in enumerate(shape.merges)))
 
 
 def with_norm_pre(made: Network) -> Network:

@@ -9,7 +9,7 @@ from golden.common.config import CORES
 from golden.common.formats import Mode
 from golden.network.precision import Precision
 from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
-from tests.cases.networks import SHAPE, network
+from tests.cases.networks import SHAPE, WINDOWS, network
 
 
 @pytest.mark.parametrize(("text", "modes", "limits"), [
@@ -46,7 +46,16 @@ def test_sites_are_named_block_by_block_and_the_head_comes_last():
     ({"image": 10}, "image must be a multiple of patch"),
     ({"heads": 5}, "dim must be a multiple of heads"),
     ({"depth": 0}, "depth must be 1 or more"),
-    ({"dim": 1200}, "dim must be within 1..1024"),
+    ({"dim": 2100}, "dim must be within 1..2048"),
+    ({"classified": 2}, "classified must be within 0..1, not 2"),
+    ({"window": 2}, "there must be no tokens before patches that have windows or are merged"),
+    ({**WINDOWS, "image": 28}, "the grid must be a multiple of what is merged and of windows, but "
+     "has 7 patches along a side"),
+    ({**WINDOWS, "image": 20, "window": 5}, "the grid must be a multiple of what is merged"),
+    ({**WINDOWS, "image": 4 * 40, "window": 20}, r"tokens of a window must be within 1\.\.256"),
+    ({**WINDOWS, "merges": (2, 2)}, r"merges\[1\] must be within 3\.\.2"),
+    ({**WINDOWS, "merges": (3,)}, r"merges\[0\] must be within 1\.\.2, not 3"),
+    ({**WINDOWS, "dim": 516}, "dim must be within 1..2048, not 2064"),
 ])
 def test_shapes_that_do_not_fit_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
@@ -65,7 +74,8 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
     ({"image": 64}, "key_parts", [144, 257]),
     ({"image": 64, "patch": 2}, "key_parts", [208, 416, 624, 832, 1025])])
 def test_long_sums_are_of_parts_that_follow_each_other(change, name, parts):
-    found = getattr(dataclasses.replace(SHAPE, depth=1, **change), name)
+    shape = dataclasses.replace(SHAPE, depth=1, **change)
+    found = getattr(shape.blocks[0] if name in ("hidden_parts", "key_parts") else shape, name)
     assert [part.stop for part in found] == parts
     assert [part.start for part in found] == [0, *parts[:-1]]
     assert all(part.stop - part.start <= LONGEST for part in found)

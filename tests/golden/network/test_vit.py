@@ -1,20 +1,30 @@
 """A whole network against its definition, step by step on the front doors of the units."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from golden.common import exp2
+from golden.common import exp2, log2
 from golden.network import vit
-from golden.network.network import GELU_POINT
+from golden.network.network import GELU_POINT, Stream
 from golden.network.precision import HEAD, Precision
 from golden.network.shape import BLOCK_SITES
 from golden.product import mac_array
 from golden.product.mac_array import Activation
 from golden.results import gelu
 from golden.rows import layernorm, softmax
-from tests.cases.networks import LONG, PREFIXES, SHAPE, massive, network, pixels, with_norm_pre
+from tests.cases.networks import (
+    LONG,
+    PREFIXES,
+    SHAPE,
+    WINDOWS,
+    massive,
+    network,
+    pixels,
+    with_norm_pre,
+)
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 
@@ -51,21 +61,31 @@ class Definition:
             norm = made.norm_pre
             u = layernorm.layer_norm(x, norm.gamma, norm.beta, made.epsilon_pre)
             x = self.seen["begun"] = requant(u, 1024 * (made.residual_point - 10 - norm.point))
+        merges, self.stream = 0, Stream(made.residual_point, made.epsilon, made.coarse)
         for index in range(made.shape.depth):
+            if index in made.shape.merges:
+                x, merges = self.merge(f"{index}.merge", made.merges[merges], x), merges + 1
+            self.shape = made.shape.blocks[index]
             x = self.block(str(index), made.blocks[index], x)
-        a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
+        if classified:
+            a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
+        else:
+            p = self.norm("pool", made.norm, x).sum(0)
+            fewer = log2.log2(np.array([len(x)]))[0]
+            a = self.site("head", p[None], self.scale["pool"] - fewer - self.scale["head"])
         logits = self.added("logits", made.head, a, self.scale["head"], HEAD.mode, 0,
                             made.shape.classified_parts, Activation.SIGNED)
         self.seen["logits"] = logits[0]
 
     def site(self, name, values, exponent):
         precision = self.made.precision
-        fmt = HEAD.site("head") if name == "head" else precision.site(name.split(".")[1])
+        kind = name.rpartition(".")[2]
+        fmt = (HEAD if kind == "head" else precision).site(kind)
         self.seen[name] = requant(values, exponent, fmt.min, fmt.max)
         return self.seen[name]
 
     def norm(self, name, norm, x):
-        u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.made.epsilon, self.made.coarse)
+        u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.stream.epsilon, self.stream.coarse)
         return self.site(name, u, -self.scale[name] - 1024 * (10 + norm.point))
 
     def linear(self, name, layer, a, mode, *residual):
@@ -93,6 +113,47 @@ class Definition:
             mixed = add(requant(acc, (v - row + point)[:, None]), mixed)
         return requant(mixed, -proj - point, fmt.min, fmt.max)
 
+    def merge(self, name, merge, x):
+        """Merge each patch of an even row and column with those at its right and below it."""
+        grid = self.shape.grid
+        line = np.stack([np.concatenate([x[grid * (y + dy) + c + dx] for dy in (0, 1)
+                                         for dx in (0, 1)])
+                         for y in range(0, grid, 2) for c in range(0, grid, 2)])
+        coarse = None if self.stream.coarse is None else np.tile(self.stream.coarse, 4)
+        u = layernorm.layer_norm(line, merge.norm.gamma, merge.norm.beta, merge.epsilon, coarse)
+        a = self.site(name, u, -self.scale[name] - 1024 * (10 + merge.norm.point))
+        self.stream = merge.stream
+        index = name.partition(".")[0]
+        sizes = self.made.shape.blocks[int(index)]
+        return self.added(f"{index}.merged", merge.layer, a, self.scale[name],
+                          self.made.precision.mode, 0, sizes.merge_parts, Activation.SIGNED)
+
+    def attended(self, index, parts, together, places, window=""):
+        """Mix the values of tokens that attend to each other; `places` is added to scores."""
+        made, scale, mixed = self.made, self.scale, []
+        for head, (q, k, v) in enumerate(zip(*(parts[name][:, together] for name in "qkv"),
+                                             strict=True)):
+            acc = mac_array.gemm(q, k.T, made.precision.score_mode)
+            s = add(requant(acc, scale[f"{index}.q"] + scale[f"{index}.k"]
+                            + made.score_exponent + 1024 * 10), places[head])
+            if self.step:
+                p, row = softmax.softmax_codes(s, self.step)
+                kind, book = Activation.CODE, softmax.codebook(self.step)
+            else:
+                p, row = softmax.softmax(s)
+                kind, book = Activation.UNSIGNED, None
+            self.probs.setdefault(f"{index}.probs{window}", []).append(p)
+            mixed.append(self.mixed(index, p, v, row, kind, book))
+        return np.concatenate(mixed, axis=1)
+
+    def windows(self):
+        """Yield rows and columns of windows: cut at each multiple of their side, behind a shift."""
+        shape = self.shape
+        cuts = [0, *range(shape.shift or shape.window, shape.grid, shape.window), shape.grid]
+        for top, bottom in pairwise(cuts):
+            for left, right in pairwise(cuts):
+                yield np.array([(y, x) for y in range(top, bottom) for x in range(left, right)])
+
     def block(self, index, block, x):
         scale, precision, seen = self.scale, self.made.precision, self.seen
         a = self.norm(f"{index}.qkv", block.norm1, x)
@@ -102,19 +163,20 @@ class Definition:
             site = f"{index}.{name}"
             parts[name] = self.site(site, part.reshape(len(part), self.shape.heads, -1)
                                     .transpose(1, 0, 2), -scale[site] - 1024 * 10)
-        mixed = []
-        for q, k, v in zip(parts["q"], parts["k"], parts["v"], strict=True):
-            acc = mac_array.gemm(q, k.T, precision.score_mode)
-            s = requant(acc, scale[f"{index}.q"] + scale[f"{index}.k"]
-                        + self.made.score_exponent + 1024 * 10)
-            if self.step:
-                p, row = softmax.softmax_codes(s, self.step)
-                kind, book = Activation.CODE, softmax.codebook(self.step)
-            else:
-                p, row = softmax.softmax(s)
-                kind, book = Activation.UNSIGNED, None
-            mixed.append(self.mixed(index, p, v, row, kind, book))
-        a = seen[f"{index}.proj"] = np.concatenate(mixed, axis=1)
+        self.probs, heads = {}, self.shape.heads
+        if self.shape.window:
+            mixed = np.zeros((len(x), self.shape.dim), int)
+            for number, at in enumerate(self.windows()):
+                tokens, least = at @ (self.shape.grid, 1), at.min(0)
+                within = (at - least) @ (self.shape.window, 1)
+                mixed[tokens] = self.attended(index, parts, tokens,
+                                              block.places[:, within[:, None], within],
+                                              f"/{number}")
+        else:
+            places = [0] * heads if block.places is None else block.places
+            mixed = self.attended(index, parts, slice(None), places)
+        seen |= {name: np.stack(those) for name, those in self.probs.items()}
+        a = seen[f"{index}.proj"] = mixed
         x = seen[f"{index}.attended"] = self.linear(f"{index}.proj", block.proj, a,
                                                     precision.mode, x)
         a = self.norm(f"{index}.fc1", block.norm2, x)
@@ -142,6 +204,27 @@ def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_behind_a_norm_before_the_blocks_is_that_of_the_definition(bits):
     check_definition(massive(with_norm_pre(network(Precision.parse(bits)))), 0)
+
+
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+@pytest.mark.parametrize("change", [{}, {"image": 48, "depth": 5, "merges": (2, 4)},
+                                    {"image": 32, "window": 4, "merges": ()},
+                                    {"dim": 264, "merges": (1,), "depth": 2, "image": 24}],
+                         ids=["merged", "merged twice", "not merged", "in parts"])
+def test_every_tensor_within_windows_is_that_of_the_definition(change, bits, step):
+    shape = replace(SHAPE, **WINDOWS | change)
+    check_definition(with_norm_pre(network(Precision.parse(bits), step, shape=shape)), step,
+                     images=2)
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_with_coarse_channels_and_windows_is_that_of_the_definition(bits):
+    made = massive(network(Precision.parse(bits), shape=replace(SHAPE, **WINDOWS)))
+    merge = made.merges[0]
+    flags = np.zeros(2 * SHAPE.dim, np.uint8)
+    flags[5] = 1
+    coarse = replace(merge, stream=replace(merge.stream, coarse=flags))
+    check_definition(replace(made, merges=(coarse,)), 0, images=2)
 
 
 @pytest.mark.parametrize("kind", LONG)

@@ -18,6 +18,7 @@ from golden.rows.layernorm import (
     HIGHEST_CHANNELS,
     INTERVAL,
     LATENCY,
+    LONG,
     NORMALIZED,
     ROOT,
     ROOT_ERROR,
@@ -28,21 +29,22 @@ from golden.rows.layernorm import (
     VARIANCE,
     cycles,
     epsilon_units,
+    fraction_of,
     layer_norm,
     normalize,
 )
 from tests.cases.recorded import recorded
 
 LOW, HIGH = formats.ACT16.min, formats.ACT16.max
-CHANNELS = [1, 2, 3, 64, 192, 768, HIGHEST_CHANNELS]
+CHANNELS = [1, 2, 3, 64, 192, 768, LONG, LONG + 8, 1536, HIGHEST_CHANNELS]
 
 
 def exact(row, epsilon):
-    """Definition (3), in units of 1 / 1024: exact but for one float64 root and division."""
+    """Definition (3), in its units: exact but for one float64 root and division."""
     channels, total = len(row), sum(row)
     variance = channels * sum(x * x for x in row) - total * total + epsilon
     root = sqrt(variance) if variance else 1.0
-    return np.array([(channels * x - total) / root for x in row]) * NORMALIZED.one
+    return np.array([(channels * x - total) / root for x in row]) * 2**fraction_of(channels)
 
 
 def check(x, epsilon, coarse=None):
@@ -145,21 +147,31 @@ def test_equal_channels_give_zero(channels, value):
 
 def test_the_largest_outlier_neither_saturates_nor_wraps():
     for sign in (-1, 1):
-        x = np.full((1, HIGHEST_CHANNELS), sign * -HIGH)
-        x[0, 5] = sign * HIGH
-        result = int(normalize(x, 0)[0, 5])
-        assert 32.75 * 1000 < sign * result < NORMALIZED.max
+        for channels in (LONG, HIGHEST_CHANNELS):
+            x = np.full((1, channels), sign * -HIGH)
+            x[0, 5] = sign * HIGH
+            result = int(normalize(x, 0)[0, 5])
+            assert result == pytest.approx(sign * sqrt(channels - 1) * 2**fraction_of(channels),
+                                           rel=2e-4)
+            assert abs(result) < NORMALIZED.max
+
+
+def test_long_rows_have_a_fractional_bit_less():
+    assert [fraction_of(channels) for channels in (1, LONG, LONG + 1, HIGHEST_CHANNELS)] == [
+        NORMALIZED.frac, NORMALIZED.frac, NORMALIZED.frac - 1, NORMALIZED.frac - 1]
 
 
 def test_widths_hold_the_largest_intermediates():
     c = HIGHEST_CHANNELS
     assert c * c * ((HIGH - LOW) << COARSE) ** 2 // 4 + EPSILON.max in VARIANCE
     assert VARIANCE.bits < 63, "a kernel's int64"
-    largest = sqrt(c - 1) * (1 + float(ROOT_ERROR))  # of n
-    assert largest < NORMALIZED.max / NORMALIZED.one
-    assert 2 * sqrt(c - 1) * SCALED.one + 1 < SCALED.max
-    product = largest * SCALED.one * ROOT.one + ROOT.one / 2
-    assert product + (1 << 15) < formats.ACC.max
+    for c in (LONG, HIGHEST_CHANNELS):
+        unit = 2**(fraction_of(c) - NORMALIZED.frac)
+        largest = unit * sqrt(c - 1) * (1 + float(ROOT_ERROR))  # of n
+        assert largest < NORMALIZED.max / NORMALIZED.one
+        assert 2 * unit * sqrt(c - 1) * SCALED.one + 1 < SCALED.max
+        product = largest * SCALED.one * ROOT.one + ROOT.one / 2
+        assert product + (1 << 15) < formats.ACC.max
 
 
 def test_binary_point_and_mean_do_not_matter():
@@ -305,8 +317,8 @@ def test_no_rows_give_no_rows():
     (TypeError, "x must be an integer array, not float64", {"x": [[1.0, 2.0]]}),
     (ValueError, r"x must have shape \(any, any\), not \(2,\)", {"x": [1, 2]}),
     (ValueError, r"x\[0, 1\] = 32768 is outside", {"x": [[1, 1 << 15]]}),
-    (ValueError, "x must have 1 to 1024 channels, not 0", {"x": np.zeros((1, 0), int)}),
-    (ValueError, "x must have 1 to 1024 channels, not 1025", {"x": np.zeros((1, 1025), int)}),
+    (ValueError, "x must have 1 to 2048 channels, not 0", {"x": np.zeros((1, 0), int)}),
+    (ValueError, "x must have 1 to 2048 channels, not 2049", {"x": np.zeros((1, 2049), int)}),
     (ValueError, r"gamma must have shape \(2\), not \(3,\)", {"gamma": [1, 2, 3]}),
     (ValueError, r"gamma\[0\] = 32768 is outside", {"gamma": [1 << 15, 0]}),
     (ValueError, r"beta\[1\] = 2147483648 is outside", {"beta": [0, 1 << 31]}),
@@ -342,7 +354,7 @@ def test_cycles_are_words_or_the_interval_and_the_last_row_twice():
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ((0, 8), "rows must be 1 or more, not 0"),
-    ((1, 1032), "channels must be within 1..1024, not 1032"),
+    ((1, 2056), "channels must be within 1..2048, not 2056"),
     ((1, 12), "channels must be a multiple of 8 lanes, not 12"),
 ])
 def test_cycles_refuse(arguments, message):

@@ -209,7 +209,8 @@ def test_corner_rows_match_golden():
 
 
 @pytest.mark.parametrize(("name", "channels", "share"), [
-    ("uneven", 1024, 1), ("2x6", 1023, 0.01), ("8x16", 1024, 0), ("8x16", 1024, 1)])
+    ("uneven", 1024, 1), ("2x6", 1023, 0.01), ("2x6", 1026, 0.01), ("8x16", 1024, 1),
+    ("8x16", 1032, 0.01), ("8x16", 1536, 0), ("8x16", 2048, 0), ("8x16", 2048, 1)])
 def test_longest_rows_match_golden(name, channels, share):
     rows = corner_rows(channels)[[0, 4, 5, 7]]  # sums and results as large as they get
     assert rows[0].sum() << COARSE in (SUM.min, SUM.min - (LOW << COARSE))
@@ -266,7 +267,7 @@ def test_variance_is_exact_at_its_limits():
             (1 << 17, 1 << 30), (-(1 << 17), 1 << 24), ((1 << 17) - 1, 1 << 34), (-1, 1), (0, top)]
     sums += [(total, int(rng.integers(total**2 >> 10, top) + 1))
              for total in rng.integers(SUM.min, SUM.max, 20).tolist()]
-    for channels, epsilon in ((1024, 0), (1024, EPSILON.max), (1024, 0x5555_1234_5678)):
+    for channels, epsilon in ((2048, 0), (2048, EPSILON.max), (1024, 0x5555_1234_5678)):
         dut = Variance()
 
         async def constants(ctx, dut=dut, channels=channels, epsilon=epsilon):
