@@ -28,6 +28,7 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
     what the projection takes.
     """
     shape, mode, plan = build.network.shape, build.network.precision.mode, build.plan
+    sizes = shape.blocks[index]
     name, layout = f"{index}.proj", operand_layout(mode)
     if plan.heads:
         proj = Stored(name, layout, shape.tokens, shape.dim, regions["heads"].address)
@@ -40,34 +41,38 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
         for first, rows in bands:
             at = f"@{first}" if len(bands) > 1 else ""
             queries = _queries(build, index, head, block, a, sites, first, rows, parts)
-            probs = _probabilities(build, f"{index}.{{}}.{head}{at}", block, parts["k"], queries,
-                                   sites, rows)
+            probs = probabilities(build, f"{index}.{{}}.{head}{at}", block, (parts["k"], 0),
+                                  queries, sites, (rows, shape.tokens))
             mixed = f"{index}.mixing.{head}{at}"
             if plan.heads:
                 part = build.matrix(f"{name}.{head}{at}", layout, rows, shape.head_dim,
                                     unit=build.config.rows)
-                _mixed(build, mixed, block, probs, parts["v"], (part, 0), sites)
+                mix(build, mixed, block, probs, (parts["v"], 0), (part, 0), sites, sizes.key_parts)
                 proj.keep(build, part, first, head * shape.head_dim)
             else:
                 column = head * shape.head_dim // (build.config.lanes if build.jit else 2)
                 offset = proj.row(first, build.config)[1] + column
-                _mixed(build, mixed, block, probs, parts["v"], (proj, offset), sites)
+                mix(build, mixed, block, probs, (parts["v"], 0), (proj, offset), sites,
+                    sizes.key_parts)
     if build.jit:
         return build.measured(name, proj, sites["proj"], build.wide_point(sites["proj"]), layout)
     return proj
 
 
-def _head(build: LayerBuilder, index: int, head: int, part: int, name: str, block: Block,
-          a: Matrix, sites: dict, at: str = "", out: tuple[Matrix, int] | None = None) -> Matrix:
+def head_part(build: LayerBuilder, index: int, head: int, part: int, name: str, block: Block,
+              a: Matrix, sites: dict, at: str = "",
+              out: tuple[Matrix, int] | None = None) -> Matrix:
     """Queries, keys or values of a head: `part` 0, 1 or 2 of the product."""
-    network, precision, shape = build.network, build.network.precision, build.network.shape
-    first = part * shape.dim + head * shape.head_dim
+    network, precision = build.network, build.network.precision
+    sizes = network.shape.blocks[index]
+    first = part * sizes.dim + head * sizes.head_dim
     return build.linear(
         f"{index}.{name}.{head}{at}", a, block.qkv, (sites["qkv"], sites[name]), precision.mode,
-        network.qkv_point, _layouts(precision)[name], slice(first, first + shape.head_dim), out=out)
+        network.qkv_point, part_layouts(precision)[name], slice(first, first + sizes.head_dim),
+        out=out)
 
 
-def _layouts(precision: Precision) -> dict[str, Layout]:
+def part_layouts(precision: Precision) -> dict[str, Layout]:
     """Return the layouts of queries, keys and values."""
     operands = operand_layout(precision.score_mode)
     return {"q": operands, "k": operands, "v": weight_layout(precision.value_mode)}
@@ -77,17 +82,17 @@ def _projected(build: LayerBuilder, index: int, head: int, block: Block, a: Matr
                sites: dict, bands: list[tuple[int, int]]) -> dict[str, Matrix]:
     """Queries, keys and values of a head; without queries, if what they are made of is stored."""
     shape, config = build.network.shape, build.config
-    layouts = _layouts(build.network.precision)
+    layouts = part_layouts(build.network.precision)
     if isinstance(a, Matrix):
-        return {name: _head(build, index, head, part, name, block, a, sites)
+        return {name: head_part(build, index, head, part, name, block, a, sites)
                 for part, name in enumerate(layouts)}
     parts = {name: build.matrix(f"{index}.{name}.{head}", layouts[name], shape.tokens,
                                 shape.head_dim) for name in "kv"}
     keys, values = parts["k"], parts["v"]
     for first, rows in bands:
         loaded = a.load(build, first, rows)
-        _head(build, index, head, 1, "k", block, loaded, sites, out=keys.row(first, config))
-        _head(build, index, head, 2, "v", block, loaded, sites,
+        head_part(build, index, head, 1, "k", block, loaded, sites, out=keys.row(first, config))
+        head_part(build, index, head, 2, "v", block, loaded, sites,
               out=(values, first * config.cols // config.word_bytes))
     return parts
 
@@ -97,39 +102,43 @@ def _queries(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix
     """Return where some queries of a head are."""
     if isinstance(a, Matrix):
         return parts["q"].row(first, build.config)
-    return _head(build, index, head, 0, "q", block, a.load(build, first, rows), sites,
+    return head_part(build, index, head, 0, "q", block, a.load(build, first, rows), sites,
                  f"@{first}" if rows < a.rows else ""), 0
 
 
-def _probabilities(build: LayerBuilder, name: str, block: Block, keys: Matrix,
-                   queries: tuple[Matrix, int], sites: dict, rows: int) -> Matrix:
-    """Scores of queries of a head and their softmax, as 8-bit exponentials or 4-bit codes."""
-    network, shape, slots = build.network, build.network.shape, build.slots
-    scores = build.matrix(name.format("scores"), Layout.WIDE, rows, shape.tokens)
-    build.emit(Opcode.GEMM, b"", {"source": queries, "weights_address": (keys, 0)},
+def probabilities(build: LayerBuilder, name: str, block: Block, keys: tuple[Matrix, int],
+                  queries: tuple[Matrix, int], sites: dict, size: tuple[int, int],
+                  places: Matrix | None = None) -> Matrix:
+    """Scores of queries and keys of a head, as many as `size` says, and their softmax, as 8-bit
+    exponentials or 4-bit codes; `places` are added to the scores.
+    """
+    network, slots, (rows, tokens) = build.network, build.slots, size
+    scores = build.matrix(name.format("scores"), Layout.WIDE, rows, tokens)
+    added = {} if places is None else {"residual_address": (places, 0)}
+    build.emit(Opcode.GEMM, b"", {"source": queries, "weights_address": keys, **added},
                {"dest": (scores, 0)}, mode=network.precision.score_mode,
                activation=Activation.SIGNED, weights=Source.KEYS, path=Path.WIDE, m=rows,
-               k=shape.head_dim, n=shape.tokens, exponent=network.score_exponent + _SCORE,
-               scale_a=slots[sites["q"]], scale_b=slots[sites["k"]])
-    probs = build.matrix(name.format("probs"), Layout.OPERAND8, rows, shape.tokens, signed=False)
+               k=network.shape.head_dim, n=tokens, exponent=network.score_exponent + _SCORE,
+               residual=len(added), scale_a=slots[sites["q"]], scale_b=slots[sites["k"]])
+    probs = build.matrix(name.format("probs"), Layout.OPERAND8, rows, tokens, signed=False)
     step, payload = {}, b""
     if block.step:
         factor, shift = softmax.reciprocal(block.step)
         step = {"step": block.step, "factor": factor, "shift": shift}
         payload = numbers_of(softmax.codebook(block.step), isa.CODEBOOK, build.config)
     build.emit(Opcode.SOFTMAX, payload, {"source": (scores, 0)}, {"dest": (probs, 0)},
-               m=rows, n=shape.tokens, **step)
+               m=rows, n=tokens, **step)
     return probs
 
 
-def _mixed(build: LayerBuilder, name: str, block: Block, probs: Matrix, values: Matrix,
-           place: tuple[Matrix, int], sites: dict) -> None:
+def mix(build: LayerBuilder, name: str, block: Block, probs: Matrix, values: tuple[Matrix, int],
+        place: tuple[Matrix, int], sites: dict, parts: list[slice]) -> None:
     """Probabilities times values of a head, to a place of what the projection takes: of several
     parts of the keys, all but the last to a matrix of that name.
     """
     network, shape, config = build.network, build.network.shape, build.config
     fmt, slot = network.precision.site("proj"), build.slots[sites["proj"]]
-    parts, limits = shape.key_parts, {"low": fmt.min, "high": fmt.max}
+    limits = {"low": fmt.min, "high": fmt.max}
     point = (build.wide_point(sites["proj"]) if build.jit else network.qkv_point) * LAMBDA.one
     wide = {"path": Path.WIDE, "exponent": point}
     if build.jit:
@@ -140,12 +149,13 @@ def _mixed(build: LayerBuilder, name: str, block: Block, probs: Matrix, values: 
         sums = build.matrix(name, Layout.WIDE, probs.rows, shape.head_dim), 0
         to_proj = {"path": Path.SITE, "exponent": point, "exponent_out": -point, "scale_out": slot,
                    **limits}
+    matrix, offset = values
     for part in parts:
         last, residual = part is parts[-1], {"residual_address": sums} if part.start else {}
+        first = offset + part.start * config.cols // config.word_bytes
         build.emit(
             Opcode.GEMM, b"",
-            {"source": (probs, part.start // 2), **residual,
-             "weights_address": (values, part.start * config.cols // config.word_bytes)},
+            {"source": (probs, part.start // 2), **residual, "weights_address": (matrix, first)},
             {"dest": place if last else sums}, mode=network.precision.value_mode,
             weights=Source.VALUES, rows=1, m=probs.rows, residual=int(part.start > 0),
             activation=Activation.CODE if block.step else Activation.UNSIGNED,

@@ -23,7 +23,8 @@ from .layers import LayerBuilder
 from .limits import DoesNotFit, check
 from .linker import link, reserve
 from .lowering import lower
-from .plan import PHASES, Plan, counts, described, finer, kinds
+from .plan import PHASES, Plan, counts, described, finer, kinds, moved
+from .windows import cuts_of, lower_windows
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
@@ -87,12 +88,29 @@ def compile_with_room(network: Network, config: AcceleratorConfig, about: dict |
 def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool,
               whole: bool) -> Program:
     made: dict = {}
+    if not network.shape.prefix:
+        return _cut(network, config, about, made)
     try:
         return _with_plan(Plan(), network, config, about, jit, made)
     except DoesNotFit as error:
         if error.sram_kib is None or whole:
             raise
     return _planned(network, config, about, made)
+
+
+def _cut(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
+    """Return the program of a network of patches alone."""
+    plan = Plan(residual=True)
+    regions = reserve(network, config, plan)
+    cuts = cuts_of(network, config, regions,
+                   lambda: LayerBuilder(network, config, False, plan, made))
+    plan = replace(plan, patches=cuts.patches)
+    build = LayerBuilder(network, config, False, plan, made)
+    lower_windows(build, regions, cuts)
+    program = _linked(build, network, regions, about)
+    kept = [region for name, region in regions.items() if name.startswith("residual")]
+    said = {**cuts.described(), **moved(program, kept)}
+    return replace(program, about={**program.about, "plan": said})
 
 
 def _planned(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
@@ -157,8 +175,13 @@ def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: d
     regions = reserve(network, config, plan)
     build = LayerBuilder(network, config, jit, plan, made)
     lower(build, regions)
-    allocate(build.matrices, config)
-    scales = "jit" if jit else "predicted" if network.taps else "static"
+    return _linked(build, network, regions, about)
+
+
+def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -> Program:
+    """Place matrices, and return the verified program."""
+    allocate(build.matrices, build.config)
+    scales = "jit" if build.jit else "predicted" if network.taps else "static"
     program = link(build, network, regions,
                    {"bits": str(network.precision), "scales": scales, **about})
     verify(program)

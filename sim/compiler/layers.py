@@ -22,9 +22,10 @@ from golden.network.precision import HEAD
 from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape
 from golden.product.mac_array import Activation
-from golden.rows.layernorm import NORMALIZED
+from golden.rows.layernorm import fraction_of
 
 from .builder import Builder, Matrix
+from .limits import DoesNotFit
 from .payloads import numbers_of, units_of, weights_of
 from .plan import Plan
 
@@ -40,6 +41,7 @@ class LayerBuilder(Builder):
                  plan: Plan | None = None, made: dict | None = None):
         super().__init__(config)
         self.network, self.jit, self.plan = network, jit, plan or Plan()
+        self.stream = network.streams[0]  # formats of the residual stream, now
         self._made = {} if made is None else made
         self.slots = np.arange(1, network.shape.sites + 1)  # of each site, now
         self.free_slot = network.shape.sites + 1
@@ -50,14 +52,37 @@ class LayerBuilder(Builder):
             self._made[key] = make()
         return self._made[key]
 
+    def begin(self) -> None:
+        """Set the scales, and slot 0, whatever a program before has left there, to zero."""
+        scales = [0, *self.network.scales.tolist()]
+        self.emit(Opcode.SCALES, numbers_of(scales, isa.SCALES, self.config), n=len(scales))
+
+    def end(self) -> None:
+        """End the program.
+
+        Raises
+        ------
+        DoesNotFit
+            If the scale file is too small.
+        """
+        self.emit(Opcode.END)
+        if self.free_slot > self.config.max_sites:
+            raise DoesNotFit(f"the scale file must have {self.free_slot} slots or more for this "
+                             f"network, but max_sites is {self.config.max_sites}")
+
     def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode,
-             beside: int = 1, *, first: int = 0, out: tuple[Matrix, int] | None = None) -> Matrix:
+             beside: int = 1, *, first: int = 0, out: tuple[Matrix, int] | None = None,
+             epsilon: int | None = None, layout: Layout | None = None) -> Matrix:
         """LayerNorm of rows of the residual stream from `first` on, quantized to a site: `rows` of
         them, or of one row the `beside` ones it is put together from. `out` is where to, a matrix
-        and the words before it, if not a matrix of its own.
+        and the words before it, if not a matrix of its own, of operands or of `layout`. Of
+        patches in line `epsilon` is that of their merge.
         """
-        point, payload = NORMALIZED.frac + norm.point, self._channels(norm, self.network.coarse)
-        plain = {"m": rows, "n": x.cols, "epsilon": self.network.epsilon}
+        point, coarse = fraction_of(x.cols) + norm.point, self.stream.coarse
+        line = x.cols // coarse.size if coarse is not None else 1
+        payload = self._channels(norm, None if coarse is None else np.tile(coarse, line))
+        plain = {"m": rows, "n": x.cols,
+                 "epsilon": self.stream.epsilon if epsilon is None else epsilon}
         if self.jit:
             wide, places = self.wide(name, rows, beside * x.cols), self.wide_point(site)
             for row in range(beside):
@@ -66,7 +91,8 @@ class LayerBuilder(Builder):
                           exponent=(places - point) * _ONE, low=ACT16.min, high=ACT16.max, **plain)
             return self.measured(name, wide, site, places, operand_layout(mode))
         fmt = self.site_format(site)
-        made, offset = out or (self.matrix(name, operand_layout(mode), rows, beside * x.cols), 0)
+        layout = operand_layout(mode) if layout is None else layout
+        made, offset = out or (self.matrix(name, layout, rows, beside * x.cols), 0)
         for row in range(beside):
             self.emit(Opcode.NORM, payload, {"source": (x, (first + row) * x.stride)},
                       {"dest": (made, offset + row * x.cols // 2)}, exponent=-point * _ONE,
@@ -76,7 +102,7 @@ class LayerBuilder(Builder):
     def begun(self, x: Matrix, first: int, rows: int, out: tuple[Matrix, int]) -> None:
         """LayerNorm of embedded tokens from row `first` on, to a place of the residual stream."""
         network, norm = self.network, self.network.norm_pre
-        point = network.residual_point - NORMALIZED.frac - norm.point
+        point = network.residual_point - fraction_of(x.cols) - norm.point
         self.emit(Opcode.NORM, self._channels(norm, None), {"source": (x, first * x.stride)},
                   {"dest": out}, m=rows, n=x.cols, epsilon=network.epsilon_pre,
                   exponent=point * _ONE, low=ACT16.min, high=ACT16.max)
@@ -180,6 +206,18 @@ class LayerBuilder(Builder):
             self.version(x, name)
         if taps:
             self.predict(taps[0])
+
+    def classify(self, a: Matrix, address: int) -> None:
+        """Multiply by the head, and store the logits."""
+        network, shape = self.network, self.network.shape
+        last, parts = shape.sites - 1, shape.classified_parts
+        out = self.matrix("logits", Layout.WIDE, 1, shape.classes)
+        for part, layer in zip(parts, self.parts(network.head, parts), strict=True):
+            sums = {"residual_address": (out, 0)} if part.start else {}
+            self.product(a, layer, last, HEAD.mode, {"source": (a, part.start // 2), **sums},
+                         {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
+        self.emit(Opcode.STORE, reads={"source": (out, 0)}, address=address, words=out.words,
+                  logits=1)
 
     def watch(self, x: Matrix, name: str, tap: Tap) -> None:
         """Let a tap see the residual stream that has come about in blocks, and predict scales: it

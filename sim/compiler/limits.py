@@ -2,7 +2,7 @@
 
 from golden.common.config import AcceleratorConfig
 from golden.network.network import Network
-from golden.network.shape import VitShape
+from golden.network.shape import MERGED, VitShape
 
 
 class DoesNotFit(ValueError):
@@ -31,16 +31,24 @@ def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
+    if jit and not shape.prefix:
+        raise DoesNotFit("scales that are measured just in time are for networks with a token "
+                         "before the patches")
     pixel = pixel_bytes(shape, config)
-    keys, hidden, rows, taken = (parts[0].stop for parts in (
-        shape.key_parts, shape.hidden_parts, shape.patch_parts, shape.classified_parts))
-    limits = (("tokens", shape.tokens, "max_tokens"),
-              ("keys mixed at once", keys, "key_words"),
-              ("channels of a head", shape.head_dim, "key_words"),
-              ("dim", shape.dim, "max_channels"),
-              ("hidden channels at once", hidden, "max_k"),
-              ("values of a patch at once", pixel * rows // 3, "max_k"),
-              ("values that the head takes at once", taken, "max_k"))
+    rows, taken = (parts[0].stop for parts in (shape.patch_parts, shape.classified_parts))
+    limits = (("values of a patch at once", pixel * rows // 3, "max_k"),
+              ("values that the head takes at once", taken, "max_k"),
+              ("tokens of which the mean is taken",
+               0 if shape.classified else shape.blocks[-1].tokens, "key_words"))
+    for sizes in shape.blocks:
+        limits += (("tokens", sizes.keys, "max_tokens"),
+                   ("keys mixed at once", sizes.key_parts[0].stop, "key_words"),
+                   ("channels of a head", sizes.head_dim, "key_words"),
+                   ("dim", sizes.dim, "max_channels"),
+                   ("hidden channels at once", sizes.hidden_parts[0].stop, "max_k"))
+    for block in shape.merges:
+        limits += (("channels of merged patches", MERGED * shape.blocks[block - 1].dim,
+                    "max_channels"),)
     multiples = (("dim", shape.dim, "lanes", config.lanes),
                  ("channels of a head", shape.head_dim, "2", 2),
                  ("bytes in a row of a patch", pixel * shape.patch, "bus_bytes", config.bus_bytes))

@@ -16,13 +16,14 @@ from golden.network.network import Network
 from .builder import Builder, Matrix, Step
 from .limits import DoesNotFit, pixel_bytes
 from .plan import Plan
+from .windows import constants, region_sizes
 
 _PAGE = 64  # parts of external memory begin at multiples of it
 
 
 def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str, Region]:
     """Return the parts of external memory before the stream, by name: image, logits, embedding,
-    and what a plan stores.
+    what a plan stores, and what networks of patches alone have.
     """
     shape, layout = network.shape, operand_layout(network.precision.mode)
     regions, end = {}, 0
@@ -34,6 +35,8 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str
     operand = words_of(layout, shape.tokens, shape.dim, stride, config) * config.word_bytes
     stored = {"residual": sizes["embedding"], "heads": operand, "normed": operand}
     sizes |= {name: stored[name] for name in plan.stored}
+    if not shape.prefix:
+        sizes |= region_sizes(network, config)
     for name, size in sizes.items():
         regions[name] = Region(end, size)
         end += _paged(size)
@@ -60,6 +63,10 @@ def link(build: Builder, network: Network, regions: dict[str, Region], about: di
     memory = bytearray(end)
     place = regions["embedding"]
     memory[place.address:place.address + place.size] = _embedding(network, config)
+    if not shape.prefix:
+        for name, data in constants(network, config).items():
+            place = regions[name]
+            memory[place.address:place.address + place.size] = data
     memory += stream.ljust(_paged(len(stream)), b"\0")
     return Program(
         config=config, memory=bytes(memory), stream=Region(end, len(stream)),
@@ -77,11 +84,12 @@ def _embedding(network: Network, config: AcceleratorConfig) -> bytes:
     row of zeros in the product, gets no bias.
     """
     values = network.embedding.astype(np.int64)
-    last = values[network.shape.prefix - 1]
-    last -= network.patch.bias
-    if not (last >= ACT16.min).all() or not (last <= ACT16.max).all():
-        raise DoesNotFit("the token before the patches less the bias of the patch embedding must "
-                         "fit 16 bits")
+    if network.shape.prefix:
+        last = values[network.shape.prefix - 1]
+        last -= network.patch.bias
+        if not (last >= ACT16.min).all() or not (last <= ACT16.max).all():
+            raise DoesNotFit("the token before the patches less the bias of the patch embedding "
+                             "must fit 16 bits")
     stride = stride_of(Layout.WIDE, *values.shape, config)
     padded = np.zeros((len(values), stride * config.lanes), "<i2")
     padded[:, :values.shape[1]] = values

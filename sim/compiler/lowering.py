@@ -39,21 +39,18 @@ def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
     DoesNotFit
         If the scale file is too small, or two taps follow one block.
     """
-    network, config = build.network, build.config
-    taps = _taps(build)
-    scales = [0, *network.scales.tolist()]  # whatever a program before has left in slot 0
-    build.emit(Opcode.SCALES, numbers_of(scales, isa.SCALES, config), n=len(scales))
+    network = build.network
+    taps = taps_of(build)
+    build.begin()
     x = Residual(build, regions)
     embed(x, regions, taps[0])
     for index, block in enumerate(network.blocks):
         _block(x, index, block, taps[index + 1], regions)
     _classified(x, regions["logits"].address)
-    if build.free_slot > config.max_sites:
-        raise DoesNotFit(f"the scale file must have {build.free_slot} slots or more for this "
-                         f"network, but max_sites is {config.max_sites}")
+    build.end()
 
 
-def _taps(build: LayerBuilder) -> list[list[Tap]]:
+def taps_of(build: LayerBuilder) -> list[list[Tap]]:
     """Return the taps after so many blocks, one at most; none where scales are measured."""
     network = build.network
     taps = [[tap for tap in network.taps if tap.after == after and not build.jit]
@@ -88,19 +85,19 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
                        source=source, rows=rows)
         a = build.norm(f"{index}.fc1{at}", part.matrix, block.norm2, site["fc1"], rows, mode,
                        first=part.row)
-        _mlp(build, index, block, a, part, "" if x.matrix else at, site, watched)
+        mlp(build, index, block, a, part, "" if x.matrix else at, site, watched)
         x.keep(part)
     x.now = f"{index}.x"
     if taps and not x.whole:
         x.watch(taps[0])
 
 
-def _mlp(build: LayerBuilder, index: int, block: Block, a: Matrix, part: Part, at: str, site: dict,
+def mlp(build: LayerBuilder, index: int, block: Block, a: Matrix, part: Part, at: str, site: dict,
          taps: list[Tap]) -> None:
     """Both layers of an MLP, for each part of the channels inside after the other, onto rows of the
     residual stream.
     """
-    mode, parts = build.network.precision.mode, build.network.shape.hidden_parts
+    mode, parts = build.network.precision.mode, build.network.shape.blocks[index].hidden_parts
     last = len(parts) - 1
     for number, (cols, layer) in enumerate(zip(parts, build.parts(block.fc2, parts), strict=True)):
         of = f".part{number}" if last else ""
@@ -123,7 +120,7 @@ def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
 
 
 def _classified(x: Residual, logits: int) -> None:
-    """Logits of the classified tokens, into external memory; the end."""
+    """Logits of the classified tokens, into external memory."""
     build = x.build
     network, shape = build.network, build.network.shape
     last = shape.sites - 1
@@ -131,11 +128,4 @@ def _classified(x: Residual, logits: int) -> None:
     rows = x.beginning(shape.classified)
     a = build.norm("head", rows, network.norm, last, 1, HEAD.mode, shape.classified)
     rows.versions[-1].last = rows.last
-    out, parts = build.matrix("logits", Layout.WIDE, 1, shape.classes), shape.classified_parts
-    for part, layer in zip(parts, build.parts(network.head, parts), strict=True):
-        sums = {"residual_address": (out, 0)} if part.start else {}
-        build.product(a, layer, last, HEAD.mode, {"source": (a, part.start // 2), **sums},
-                      {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
-    build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words,
-               logits=1)
-    build.emit(Opcode.END)
+    build.classify(a, logits)

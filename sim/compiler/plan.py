@@ -8,6 +8,8 @@ the same: a plan changes cycles, and no number.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 from golden.core.program import Program, Region
@@ -105,20 +107,24 @@ def described(plan: Plan, program: Program, regions: dict[str, Region]) -> dict:
     """Return a plan, and the bytes that a program of it moves for what it stores in some of the
     regions: JSON values.
     """
-    kept = [regions[name] for name in plan.stored]
-    moved = {Opcode.STORE: 0, Opcode.LOAD: 0}
+    return {**asdict(plan), **moved(program, [regions[name] for name in plan.stored])}
+
+
+def moved(program: Program, kept: list[Region]) -> dict[str, int]:
+    """Return the bytes that a program stores to, and loads from, regions."""
+    found = {Opcode.STORE: 0, Opcode.LOAD: 0}
     for _, op in program.instructions():
-        if op.opcode in moved and any(region.address <= op.address < region.address + region.size
+        if op.opcode in found and any(region.address <= op.address < region.address + region.size
                                       for region in kept):
-            moved[op.opcode] += op.words * program.config.word_bytes
-    return {**asdict(plan), "stored_bytes": moved[Opcode.STORE],
-            "loaded_bytes": moved[Opcode.LOAD]}
+            found[op.opcode] += op.words * program.config.word_bytes
+    return {"stored_bytes": found[Opcode.STORE], "loaded_bytes": found[Opcode.LOAD]}
 
 
 def plan_line(about: dict) -> str:
     """Return what :func:`described` gives as one line."""
-    blocks = ", ".join(f"{name} in {about[name]} blocks"
-                       for name in PHASES if about[name] > 1)
+    counts = {name: np.atleast_1d(about.get(name, 1)).tolist() for name in (*PHASES, "merge")}
+    blocks = ", ".join(f"{name} in {', '.join(map(str, each))} blocks"
+                       for name, each in counts.items() if max(each) > 1)
     kept = " and ".join(name for name in STORED if about.get(name))
     line = blocks or "no blocks"
     if kept:

@@ -194,10 +194,13 @@ def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: di
     norm = build.network.norm_pre
     apart = x.matrix is None or norm is not None
     begin, made, name = 0, x.matrix, "" if top else "embedding"
+    before = int(top > 0 or not shape.prefix)  # rows that are not kept
     if apart:
-        begin, name = first if top else 0, f"embedding{at}"
+        begin, name = first if before else 0, f"embedding{at}"
         made = x.rows(f"{'embedded' if norm else 'x'}{at}", first - begin + rows * shape.grid + 1)
-        build.load(made, embedding + x.bytes_before(begin))
+        missing = int(begin < 0)  # nothing is before the first patch
+        build.load(made, embedding + x.bytes_before(begin + missing), missing,
+                   made.rows - missing)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         patches = _cut(build, f"patches{'' if last else f'.part{number}'}{at}", top, rows, number,
@@ -205,9 +208,9 @@ def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: di
         build.onto(made, name if last else "", patches, layer, None, HEAD.mode,
                    taps if last else [], Activation.UNSIGNED, first=first - begin)
     if norm is not None:
-        _begin(x, made, begin, int(top > 0), at)
+        _begin(x, made, begin, before, at)
     elif apart:
-        x.keep(Part(made, 0, begin, made.rows, at), int(top > 0))
+        x.keep(Part(made, 0, begin, made.rows, at), before)
     elif top:
         build.load(made, embedding + x.bytes_before(first), first, 1)
 
