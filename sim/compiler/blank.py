@@ -9,9 +9,9 @@ import numpy as np
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN
-from golden.network.network import Block, Linear, Network, Norm, Tap
+from golden.network.network import Block, Linear, Merge, Network, Norm, Stream, Tap
 from golden.network.precision import Precision
-from golden.network.shape import BLOCK_SITES, VitShape
+from golden.network.shape import MERGED, VitShape
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 
 from ..prediction.default_shapes import predictor_shape, tap_shape
@@ -19,7 +19,7 @@ from .limits import DoesNotFit
 
 
 def shape_of(model: str, image_size: int | None = None) -> VitShape:
-    """Return the sizes of a plain ViT, by the short or full name of a timm model; for images of
+    """Return the sizes of a ViT, by the short or full name of a timm model; for images of
     its usual size, or of another.
 
     Raises
@@ -57,25 +57,42 @@ def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None,
         return Linear(np.zeros((inputs, outputs), np.int8), np.zeros(outputs, np.int32),
                       np.zeros(outputs, np.int16))
 
-    dim, hidden = shape.dim, shape.hidden
-    norm = Norm(np.zeros(dim, np.int16), np.zeros(dim, np.int32), 0)
-    block = Block(norm, linear(dim, 3 * dim), linear(dim, dim), norm, linear(dim, hidden),
-                  linear(hidden, dim))
-    return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, dim),
-                   np.zeros((shape.tokens, dim), np.int16), (block,) * shape.depth, norm,
-                   linear(shape.classified_dim, shape.classes), np.zeros(shape.sites, np.int16),
-                   () if tap is None else (tap,), norm_pre=norm if norm_pre else None)
+    def layer_norm(channels):
+        return Norm(np.zeros(channels, np.int16), np.zeros(channels, np.int32), 0)
+
+    @lru_cache
+    def block(sizes):
+        dim, hidden, keys = sizes.dim, sizes.hidden, sizes.keys
+        places = np.zeros((sizes.heads, keys, keys), np.int16) if shape.window else None
+        return Block(layer_norm(dim), linear(dim, 3 * dim), linear(dim, dim), layer_norm(dim),
+                     linear(dim, hidden), linear(hidden, dim), places=places)
+
+    def merge(sizes):
+        merged = MERGED * sizes.dim // 2
+        return Merge(layer_norm(merged), linear(merged, sizes.dim), 0, Stream(0, 0))
+
+    return Network(shape, precision, 0, 0, 0, 0, 0, linear(shape.patch_values, shape.dim),
+                   np.zeros((shape.tokens, shape.dim), np.int16), tuple(map(block, shape.blocks)),
+                   layer_norm(shape.last_dim), linear(shape.classified_dim, shape.classes),
+                   np.zeros(shape.sites, np.int16), () if tap is None else (tap,),
+                   norm_pre=layer_norm(shape.dim) if norm_pre else None,
+                   merges=tuple(merge(shape.blocks[index]) for index in shape.merges))
 
 
 def default_tap(shape: VitShape, config: AcceleratorConfig) -> Tap:
-    """Return a tap after the first block that predicts all scales behind it.
+    """Return a tap after the first block that predicts all scales behind it; where patches are
+    merged, the first of which the scratchpad has room for all that it watches, twice.
 
     Their sizes are those of :mod:`sim.prediction.default_shapes`.
     """
-    watched = tap_shape(shape.tokens, shape.dim, config)
-    sites = np.arange(len(BLOCK_SITES), shape.sites)
+    after = next((after for after, sizes in enumerate(shape.blocks, start=1)
+                  if not shape.merges
+                  or 4 * sizes.tokens * sizes.dim <= 1024 * config.sram_kib), shape.depth)
+    block = shape.blocks[after - 1]
+    watched = tap_shape(block.tokens, block.dim, config)
+    sites = np.arange(shape.first_site(after), shape.sites)
     sizes = predictor_shape(watched, len(sites), config)
-    return Tap(1, watched.chunk_tokens, watched.groups, np.zeros(watched.statistics, int),
+    return Tap(after, watched.chunk_tokens, watched.groups, np.zeros(watched.statistics, int),
                np.full(watched.statistics, GAIN.one), _predictor(sizes), sites)
 
 

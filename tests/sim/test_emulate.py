@@ -35,13 +35,13 @@ def golden(made, images, **options):
     return found.logits, found.scales, seen
 
 
-def with_tap(made, shape=SHAPE):
-    """Return a network whose second block and head have scales of their own for each image."""
-    draw, sites = np.random.default_rng(5), np.arange(shape.site(1, "qkv"), shape.sites)
-    streams = golden(made, pixels(4, shape))[2]["0.x"]
+def with_tap(made, shape=SHAPE, after=1):
+    """Return a network that has scales of its own for each image behind so many blocks."""
+    draw, sites = np.random.default_rng(5), np.arange(shape.first_site(after), shape.sites)
+    streams = golden(made, pixels(4, shape))[2][f"{after - 1}.x"]
     mean = np.mean([range_unit.log_ranges(stream, 4, 2) for stream in streams], axis=0)
     predictor = ScalePredictor(made.scales[sites], [draw.integers(-1500, 1500, (len(sites), 4))])
-    tap = Tap(1, 4, 2, np.rint(mean).astype(int), np.full(4, 4 * GAIN.one), predictor, sites)
+    tap = Tap(after, 4, 2, np.rint(mean).astype(int), np.full(4, 4 * GAIN.one), predictor, sites)
     return dataclasses.replace(made, taps=(tap,))
 
 

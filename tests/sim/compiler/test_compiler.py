@@ -28,7 +28,15 @@ from sim.harness import verilator
 from sim.inputs.model_lookup import open_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import LONG, PREFIXES, massive, network, pixels, with_norm_pre
+from tests.cases.networks import (
+    LONG,
+    PREFIXES,
+    WINDOWS,
+    massive,
+    network,
+    pixels,
+    with_norm_pre,
+)
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -493,3 +501,33 @@ def test_just_in_time_scales_need_room_and_whole_words_of_heads():
     narrow = network(Precision(8, 8), shape=replace(SHAPE, heads=16))
     with pytest.raises(DoesNotFit, match=r"channels of a head must be a multiple of 4 \(lanes\)"):
         compile_network(narrow, SMALL, jit=True)
+
+
+@pytest.mark.parametrize("sram_kib", [128, 12, 8])
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 512)])
+def test_windows_in_any_scratchpad_give_the_same_logits(bits, step, sram_kib):
+    shape = replace(SHAPE, **WINDOWS | {"image": 48, "depth": 5, "merges": (2, 4)})
+    made = massive(with_norm_pre(network(Precision.parse(bits), step, shape=shape)))
+    program = compile_network(made, replace(SMALL, sram_kib=sram_kib))
+    images = pixels(2, shape)
+    for image, wanted in zip(images, Vit(made).run(images).logits, strict=True):
+        machine = Machine(program, image)
+        machine.run()
+        assert (machine.logits == wanted).all()
+    plan = program.about["plan"]
+    assert (plan["attention"][0] > 1) == (sram_kib < 128)
+    assert plan["stored_bytes"] == plan["loaded_bytes"] > 0
+
+
+def test_scales_are_predicted_from_the_stream_of_any_stage():
+    shape = replace(SHAPE, **WINDOWS)
+    made = network(Precision(8, 8), shape=shape)
+    for after in range(1, shape.depth + 1):
+        tapped = with_tap(made, shape, after)
+        sites = tapped.taps[0].sites
+        image = pixels(1, shape)
+        machine = Machine(compile_network(tapped, SMALL), image[0])
+        machine.run()
+        wanted = Vit(tapped).run(image)
+        assert (machine.logits == wanted.logits[0]).all()
+        assert (wanted.scales[0, sites] != made.scales[sites]).any()

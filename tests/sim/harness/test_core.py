@@ -22,7 +22,15 @@ from sim.compiler import compile_network
 from sim.harness import checked_run, verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
-from tests.cases.networks import LONG, PREFIXES, massive, network, pixels, with_norm_pre
+from tests.cases.networks import (
+    LONG,
+    PREFIXES,
+    WINDOWS,
+    massive,
+    network,
+    pixels,
+    with_norm_pre,
+)
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -77,6 +85,34 @@ def test_tokens_of_other_prefixes(bits, kind):
 def test_a_norm_before_the_blocks(bits):
     run(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), CONFIGS["4x4"],
         pixels(1, SHAPE)[0])
+
+
+@pytest.mark.parametrize("change", [{}, {"image": 48, "depth": 5, "merges": (2, 4)}],
+                         ids=["merged", "merged twice"])
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+def test_windows_and_merges(bits, step, change):
+    shape = replace(SHAPE, **WINDOWS | change)
+    made = massive(with_norm_pre(network(Precision.parse(bits), step, shape=shape)))
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_windows_in_blocks(bits):
+    """In the scratchpad of another size, only as large for the compiler."""
+    shape = replace(SHAPE, **WINDOWS | {"image": 48, "depth": 5, "merges": (2, 4)})
+    made = with_norm_pre(network(Precision.parse(bits), shape=shape))
+    image = pixels(1, shape)[0]
+    program = compile_network(made, replace(CONFIGS["4x4"], sram_kib=8))
+    plan = program.about["plan"]
+    assert min(plan["patches"], plan["attention"][0], plan["mlp"][0], plan["merge"][1]) > 1
+    program = replace(program, config=CONFIGS["4x4"])
+    result = verilator.run(program, image, check=True)
+    assert result.ok, result.message
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+    found = result.memory[program.logits.address:][:2 * program.classes].view("<i2")
+    assert (found == Vit(made).run(image[None]).logits[0]).all()
 
 
 @pytest.mark.parametrize("kind", LONG)
