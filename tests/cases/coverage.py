@@ -68,7 +68,7 @@ def _bins() -> dict[str, list[str]]:
         + ["step 1", "largest step", "longest rows"],
         "norm": ["zero variance", "no epsilon", "largest epsilon", "accumulator low",
                  "accumulator high", "one word", "most channels", "operand8", "operand4", "wide",
-                 "no coarse channels", "coarse channels", "all channels coarse"],
+                 "weight8", "weight4", "no coarse channels", "coarse channels", "all channels coarse"],
         "taps": [_name(*each) for each in product(
             ("whole", "groups", "channels"), ("one chunk", "chunks", "ragged chunk"))]
         + ["nothing above zero", "nothing below zero"],

@@ -389,7 +389,7 @@ class _Generator:
 
     def norm(self) -> None:
         config = self.config
-        layout = self.pick((*OPERANDS, Layout.WIDE))
+        layout = self.pick((*OPERANDS, *OPERANDS, *Layout))
         m = self.size(config.rows * (2 if layout is Layout.OPERAND4 else 1), config.max_tokens)
         n = config.lanes * self.pick((1, 2, 3, self.within(1, 12)))
         if self.chance(0.08):

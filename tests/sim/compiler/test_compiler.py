@@ -355,7 +355,6 @@ def first(compiled, opcode, which=0):
     (Opcode.NORM, 0, {"high": 16}, r"low and high must be within -8\.\.15"),
     (Opcode.NORM, 0, {"dest_stride": 3}, "the stride of dest must be 16 or more, not 3"),
     (Opcode.NORM, 0, {"dest": 0}, r"dest \(0x0, .* must not overlap source"),
-    (Opcode.NORM, 0, {"layout": 3}, "layout must be wide, operand8 or operand4, not weight8"),
     (Opcode.GEMM, 1, {"k": 0}, r"k must be within 1\.\.1024, not 0"),
     (Opcode.GEMM, 1, {"layout": 0}, "path wide and layout wide go together"),
     (Opcode.GEMM, 1, {"activation": 2}, "activation must be signed or unsigned in w4a4, not code"),
