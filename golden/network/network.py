@@ -66,7 +66,7 @@ class Norm:
     gamma : int16 array, shape (dim,)
     beta : int32 array, shape (dim,)
     point : int
-        Fractional bits of `gamma`; `beta` and the result have 10 more.
+        Fractional bits of `gamma`; `beta` and the result have 10 more, of long rows 9.
     """
 
     gamma: np.ndarray

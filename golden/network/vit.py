@@ -4,7 +4,7 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 :mod:`golden.common.exp2` gives it and ``requant`` as in :mod:`golden.results.requant`, one block of
 `x` (int16, the residual stream) does, for each token or row of attention:
 
-    u    = layer_norm(x)                                          32 bits, 10 + g fractional
+    u    = layer_norm(x)                             32 bits, 10 + g fractional, of long rows 9 + g
     qkv  = requant(u, -lambda[qkv] - (10 + g))                    to the site's format
     y    = requant(qkv @ weight, lambda[qkv] + exponent) + bias   16 bits, qkv_point fractional
     q    = requant(y, -lambda[q] - qkv_point)                     and so k and v

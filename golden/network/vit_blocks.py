@@ -36,7 +36,7 @@ def ignore(name, tensor):
 
 def _point(norm: Norm) -> int:
     """Fractional bits of a LayerNorm's result."""
-    return layernorm.NORMALIZED.frac + norm.point
+    return layernorm.fraction_of(len(norm.gamma)) + norm.point
 
 
 class Blocks:

@@ -19,7 +19,7 @@ from ..code_digest import digest as code_digest
 from ..prediction import predictor
 from ..ptq import dynamic, pipeline, train
 from ..ptq.checkpoint import Checkpoint
-from ..ptq.source import FloatVit
+from ..ptq.float_vit import FloatVit
 from ..ptq.twin import Twin
 from .contender import Contender, Emulated, Integer
 from .loss_oracle import LossOracle

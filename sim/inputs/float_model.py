@@ -56,7 +56,7 @@ class FloatModel:
 
 
 def weights_digest(source) -> str:
-    """Return the SHA-256 of the weights of a :class:`sim.ptq.source.FloatVit`."""
+    """Return the SHA-256 of the weights of a :class:`sim.ptq.float_vit.FloatVit`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(source.tensors().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

@@ -18,10 +18,11 @@ import torch
 
 from golden.common.formats import LAMBDA
 from golden.network.precision import HEAD, Precision
+from golden.network.shape import MERGE_SITE
 
 from . import observers, rounding
 from .export import Quantized, Ranges
-from .source import FloatVit
+from .float_vit import FloatVit
 from .twin import OFFSET, Twin
 
 
@@ -109,7 +110,9 @@ class _Calibration:
         self.float.active = False
         self.twin = Twin(source, precision, options.step)
         self.weights: dict[str, Quantized] = {}
-        self.reach = Ranges(torch.zeros(source.shape.dim), 0.0, 0.0)
+        stages = (0, *source.shape.merges)
+        first, *merged = (torch.zeros(source.shape.blocks[block].dim) for block in stages)
+        self.reach = Ranges(first, 0.0, 0.0, merged=tuple(merged))
         self.done = 0
         self.batches = list(pixels.split(options.batch))
 
@@ -181,7 +184,7 @@ class _Calibration:
             self.layer("patch", patches,
                        self.map(lambda x: x @ reference.weights["patch"], patches))
         wanted, found = self.map(reference.embed, self.batches), self.map(twin.embed, self.batches)
-        self._saw(residual=wanted)
+        self._passed(0, wanted)
         if "norm_pre" in twin.weights:
             self._saw(embedding=self.map(reference.embedded, self.batches))
         for index in progress(list(range(shape.depth)), "Calibrating"):
@@ -192,10 +195,13 @@ class _Calibration:
             wanted, found = self._block(index, wanted, found)
             self.done += 1
             save(self.state())
-        a = self.map(twin.classified, found)
+        if not shape.classified:
+            self.scale(shape.sites - 2, self.map(lambda x: twin.norm("norm", x), found))
+        a = self.map(lambda x: self._classified(twin, x), found)
         self.scale(shape.sites - 1, a)
         a = self.quantize(shape.sites - 1, a)
-        logits = self.map(lambda x: reference.linear("head", reference.classified(x)), wanted)
+        logits = self.map(lambda x: reference.linear("head", self._classified(reference, x)),
+                          wanted)
         self.layer("head", a, logits)
         self._saw(logits=logits)
         self.done += 1
@@ -208,6 +214,8 @@ class _Calibration:
     def _block(self, index: int, wanted, found):
         """Calibrate a block; return its residual streams in place of those before it."""
         shape, twin, reference = self.shape, self.twin, self.float
+        if index in shape.merges:
+            wanted, found = self._merge(index, wanted, found)
         site = shape.site(index, "qkv")
         n1, n2 = f"{index}_norm1", f"{index}_norm2"
         a = self.map(lambda x: twin.norm(n1, x), found)
@@ -219,14 +227,14 @@ class _Calibration:
         mixed = self.map(lambda y: self._mix(reference, index, y), y)
         y = self.map(lambda a: twin.linear(f"{index}_qkv", a), a)
         for part in range(3):
-            self.scale(site + 1 + part, [one.split(shape.dim, 2)[part] for one in y])
+            self.scale(site + 1 + part, [one.chunk(3, 2)[part] for one in y])
         a = self.map(lambda y: self._mix(twin, index, y), y)
         self.scale(site + 4, a)
         a = self.quantize(site + 4, a)
         wanted = self.map(lambda x, m: x + reference.linear(f"{index}_proj", m), wanted, mixed)
         self.layer(f"{index}_proj", a, self.map(torch.sub, wanted, found), wanted)
         found = self.map(lambda x, a: x + twin.linear(f"{index}_proj", a), found, a)
-        self._saw(residual=wanted)
+        self._passed(index, wanted)
 
         a = self.map(lambda x: twin.norm(n2, x), found)
         self.scale(site + 5, a)
@@ -241,19 +249,37 @@ class _Calibration:
                           wanted, g)
         self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), wanted, shift=OFFSET)
         found = self.map(lambda x, a: x + twin.linear(f"{index}_fc2", a - OFFSET), found, a)
-        self._saw(residual=wanted)
+        self._passed(index, wanted)
         return wanted, found
 
+    def _merge(self, index: int, wanted, found):
+        """Calibrate the merge before a block; return the residual streams behind it."""
+        twin, reference = self.twin, self.float
+        site, name = self.shape.site(index, MERGE_SITE), f"{index}_merge"
+        a = self.map(lambda x: twin.merging(index, x), found)
+        self.scale(site, a)
+        a = self.quantize(site, a)
+        wanted = self.map(lambda x: reference.linear(name, reference.merging(index, x)), wanted)
+        self.layer(name, a, wanted, wanted)
+        self._passed(index, wanted)
+        return wanted, self.map(lambda a: twin.linear(name, a), a)
+
+    def _passed(self, index: int, stream) -> None:
+        """Take in what the residual stream holds in a block."""
+        streams, stage = list(self.reach.streams), self.shape.stage(index)
+        channels = [part.abs().amax((0, 1)) for part in stream]
+        streams[stage] = torch.stack([streams[stage], *channels]).amax(0)
+        self.reach = replace(self.reach, residual=streams[0], merged=tuple(streams[1:]))
+
     def _saw(self, **streams) -> None:
-        """Take in what a 16-bit tensor holds."""
+        """Take in what another 16-bit tensor holds."""
         for name, stream in streams.items():
-            before = getattr(self.reach, name)
-            if name == "residual":
-                channels = [part.abs().amax((0, 1)) for part in stream]
-                largest = torch.stack([before, *channels]).amax(0)
-            else:
-                largest = max(before, _reach(stream))
+            largest = max(getattr(self.reach, name), _reach(stream))
             self.reach = replace(self.reach, **{name: largest})
+
+    @staticmethod
+    def _classified(twin, x):
+        return twin.classified(x, twin.scales.expand(len(x), -1))
 
     @staticmethod
     def _mix(twin, index, y):

@@ -8,13 +8,24 @@ import torch
 
 from golden.common import formats
 from golden.common.formats import LAMBDA
-from golden.network.network import GELU_POINT, POINT_LIMIT, Block, Linear, Network, Norm, Tap
+from golden.network.network import (
+    GELU_POINT,
+    POINT_LIMIT,
+    Block,
+    Linear,
+    Merge,
+    Network,
+    Norm,
+    Stream,
+    Tap,
+)
 from golden.network.precision import Precision
+from golden.network.shape import MERGED
 from golden.results import gelu
-from golden.rows import layernorm
+from golden.rows import layernorm, softmax
 from golden.rows.layernorm import COARSE
 
-from .source import LAYERS, Affine, FloatVit
+from .float_vit import LAYERS, Affine, FloatVit
 
 HEADROOM = 2.0
 """How far beyond the largest value seen in calibration a 16-bit tensor reaches, at least."""
@@ -36,14 +47,21 @@ class Quantized:
 @dataclass(frozen=True)
 class Ranges:
     """Largest magnitudes in calibration: of each channel of the residual stream, float tensor
-    (dim,); of queries, keys and values before they are quantized; of the logits; and of the
-    embedding, if a LayerNorm is between it and the residual stream.
+    (dim,); of queries, keys and values before they are quantized; of the logits; of the embedding,
+    if a LayerNorm is between it and the residual stream; and of the residual stream behind each
+    merge.
     """
 
     residual: torch.Tensor
     qkv: float
     logits: float
     embedding: float = 0.0
+    merged: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def streams(self) -> tuple[torch.Tensor, ...]:
+        """Of each channel of the residual stream, before the first merge and behind each."""
+        return (self.residual, *self.merged)
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,11 @@ def residual_format(largest: torch.Tensor) -> ResidualFormat:
     return ResidualFormat(fine, (points < fine).astype(np.uint8))
 
 
+def residual_formats(ranges: Ranges) -> tuple[ResidualFormat, ...]:
+    """Return the formats of the residual stream, before the first merge and behind each."""
+    return tuple(map(residual_format, ranges.streams))
+
+
 def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scales: np.ndarray,
           precision: Precision, step: int = 0, taps: tuple[Tap, ...] = ()) -> Network:
     """Return the integer network.
@@ -119,9 +142,10 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
     Parameters
     ----------
     source
-        Supplies everything but the weights: biases, embedding, LayerNorms, coarse hidden units.
+        Supplies everything but the weights: biases, embedding, LayerNorms, coarse hidden units,
+        what is added to scores.
     weights
-        Of the layers ``patch``, ``head``, and ``3.fc1`` and the like.
+        Of the layers ``patch``, ``head``, and ``3.fc1`` and the like; ``3.merge`` before a block.
     ranges
         Give the binary points.
     scales
@@ -132,9 +156,9 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         Predictors.
     """
     shape = source.shape
-    stream = residual_format(ranges.residual)
-    residual, qkv, logits = stream.points, point(ranges.qkv), point(ranges.logits)
-    embedded = residual if source.norm_pre is None else point(ranges.embedding)
+    streams = residual_formats(ranges)
+    stream, qkv, logits = streams[0], point(ranges.qkv), point(ranges.logits)
+    embedded = stream.points if source.norm_pre is None else point(ranges.embedding)
 
     def layer(name: str, part: Affine, fraction, offset: float = 0.0) -> Linear:
         quantized = weights[name]
@@ -145,16 +169,23 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
 
     blocks = []
     for index, block in enumerate(source.blocks):
-        coarse = None
-        if source.coarse is not None and source.coarse[index].any():
-            coarse = source.coarse[index].numpy()
+        coarse, residual = source.coarse_units(index), streams[shape.stage(index)].points
+        coarse = None if coarse is None else coarse.numpy()
         hidden = GELU_POINT if coarse is None else GELU_POINT - gelu.COARSE * coarse.astype(int)
         parts = {name: layer(f"{index}.{name}", block[name], fraction, offset)
                  for name, fraction, offset in zip(
                      LAYERS, (qkv, residual, hidden, residual),
                      (0.0, 0.0, 0.0, gelu.OFFSET / gelu.RESULT.one), strict=True)}
         blocks.append(Block(norm1=_norm(block["norm1"]), norm2=_norm(block["norm2"]), step=step,
-                            coarse=coarse, **parts))
+                            coarse=coarse, places=_places(source, index), **parts))
+    merges = []
+    for number, (block, merge) in enumerate(zip(shape.merges, source.merges, strict=True)):
+        before, behind, dim = *streams[number:number + 2], shape.blocks[block].dim
+        merges.append(Merge(
+            _norm(merge["norm"]), layer(f"{block}.merge", merge["merge"], behind.points),
+            layernorm.epsilon_units(source.epsilon, MERGED * dim // 2, before.point),
+            Stream(behind.point, layernorm.epsilon_units(source.epsilon, dim, behind.point),
+                   behind.coarse)))
     return Network(
         shape=shape, precision=precision, residual_point=stream.point, qkv_point=qkv,
         logit_point=logits,
@@ -164,7 +195,15 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         patch=layer("patch", source.patch, embedded),
         embedding=_round(source.embedding, embedded, formats.ACT16).astype(np.int16),
         blocks=tuple(blocks), norm=_norm(source.norm), head=layer("head", source.head, logits),
-        scales=scales, taps=taps, coarse=stream.coarse, **_first(source, stream, embedded))
+        scales=scales, taps=taps, coarse=stream.coarse, merges=tuple(merges),
+        **_first(source, stream, embedded))
+
+
+def _places(source: FloatVit, index: int) -> np.ndarray | None:
+    """Return what is added to the scores of a block, in their format."""
+    if source.places is None:
+        return None
+    return _round(source.places[index] * math.log2(math.e), softmax.SCORE.frac, softmax.SCORE)
 
 
 def _first(source: FloatVit, stream: ResidualFormat, embedded) -> dict:
@@ -184,12 +223,12 @@ def _round(values: torch.Tensor, fraction, fmt: formats.IntFormat) -> np.ndarray
 
 def _norm(part: Affine) -> Norm:
     """Return a LayerNorm with as many fractional bits as its factors and offsets have room for."""
-    limits = ((part.weight, layernorm.GAMMA.max, 0),
-              (part.bias, layernorm.BETA.max, layernorm.NORMALIZED.frac))
+    normalized = layernorm.fraction_of(len(part.weight))
+    limits = ((part.weight, layernorm.GAMMA.max, 0), (part.bias, layernorm.BETA.max, normalized))
     fraction = POINT_LIMIT
     for values, limit, more in limits:
         largest = float(values.abs().max())
         if largest > 0:
             fraction = min(fraction, math.floor(math.log2(limit / largest)) - more)
     return Norm(_round(part.weight, fraction, layernorm.GAMMA),
-                _round(part.bias, fraction + layernorm.NORMALIZED.frac, layernorm.BETA), fraction)
+                _round(part.bias, fraction + normalized, layernorm.BETA), fraction)

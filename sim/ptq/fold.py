@@ -2,8 +2,8 @@
 
 None changes the float network. A site's values become ``(x - o_c) / r_c``:
 
-* LayerNorm outputs (``qkv``, ``fc1``): both, as RepQ-ViT does (Li et al., arXiv 2212.08254);
-  factors go into LayerNorm and the rows of the weights behind it.
+* LayerNorm outputs (``qkv``, ``fc1``, ``merge``): both, as RepQ-ViT does (Li et al., arXiv
+  2212.08254); factors go into LayerNorm and the rows of the weights behind it.
 * Queries and keys: the factor of one is the inverse of the other's; keys have an offset, which
   softmax does not see.
 * Values and ``proj``: both, as rows of probabilities sum to 1.
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import torch
 
 from golden.network.precision import Precision
-from golden.network.shape import BLOCK_SITES, VitShape
+from golden.network.shape import BLOCK_SITES, MERGE_SITE, VitShape
 from golden.results import gelu
 
-from .source import FloatVit
+from .float_vit import FloatVit
 from .twin import LIMIT, OFFSET, Twin
 
 
@@ -97,8 +97,12 @@ def observe(source: FloatVit, pixels: torch.Tensor, batch: int = 16,
 def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) -> FloatVit:
     """Return the same network in the coordinates of its channel profiles."""
     made, shape = source.copy(), source.shape
-    dim = shape.dim
+    for block, merge in zip(shape.merges, made.merges, strict=True):
+        site = shape.site(block, MERGE_SITE)
+        _fold_norm(merge["norm"], merge["merge"], ranges.middle(site),
+                   _factor(ranges.half(site), strength.norm))
     for index, block in enumerate(made.blocks):
+        dim = shape.blocks[index].dim
         site = {name: shape.site(index, name) for name in BLOCK_SITES}
         for norm, layer in (("norm1", "qkv"), ("norm2", "fc1")):
             name = "qkv" if layer == "qkv" else "fc1"
@@ -120,17 +124,20 @@ def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) 
         proj.weight *= factor[:, None]
     made.coarse = _coarse(shape, ranges)
     if made.coarse is not None:
-        for block, coarse in zip(made.blocks, made.coarse, strict=True):
-            block["fc2"].weight *= torch.exp2(gelu.COARSE * coarse.double())[:, None]
+        for index, block in enumerate(made.blocks):
+            coarse = made.coarse_units(index)
+            if coarse is not None:
+                block["fc2"].weight *= torch.exp2(gelu.COARSE * coarse.double())[:, None]
     return made
 
 
 def _coarse(shape: VitShape, ranges: ChannelRanges) -> torch.Tensor | None:
-    """Return which hidden units are to be coarse, uint8 (depth, hidden)."""
-    largest = torch.stack([ranges.largest[shape.site(index, "fc2")]
-                           for index in range(shape.depth)])
-    coarse = (largest - OFFSET) * HEADROOM > LIMIT - OFFSET
-    return coarse.to(torch.uint8) if coarse.any() else None
+    """Return which hidden units are to be coarse, as :attr:`FloatVit.coarse` has them."""
+    coarse = torch.zeros(shape.depth, shape.blocks[-1].hidden, dtype=torch.uint8)
+    for index, block in enumerate(shape.blocks):
+        largest = ranges.largest[shape.site(index, "fc2")]
+        coarse[index, :block.hidden] = (largest - OFFSET) * HEADROOM > LIMIT - OFFSET
+    return coarse if coarse.any() else None
 
 
 def _factor(width: torch.Tensor, strength: float) -> torch.Tensor:

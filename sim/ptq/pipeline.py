@@ -18,8 +18,8 @@ from golden.network.precision import HEAD, Precision
 from ..prediction import predictor as prediction
 from . import blockwise, export, fold, train
 from .export import Quantized, Ranges
+from .float_vit import FloatVit
 from .reconstruct import Reconstruction, reconstruct
-from .source import FloatVit
 from .train import Budget
 from .twin import Twin
 

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from golden.common.formats import LAMBDA, IntFormat
-from golden.network.shape import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES, MERGE_SITE
 
 from .export import Quantized
-from .source import LAYERS, FloatVit
+from .float_vit import LAYERS, FloatVit
 from .twin import Twin
 
 ZETA, GAMMA = 1.1, -0.1  # where the sigmoid of a share ends before it is clamped to 0..1
@@ -203,11 +203,13 @@ class _Run:
         options, twin = self.options, self.twin
         draw = torch.Generator(self.device).manual_seed(options.seed * 10_000 + index)
         mix, twin.drop = Mix(options.mix, draw), Mix(options.drop, draw)
-        names = [f"{index}_{layer}" for layer in LAYERS]
+        merge = [MERGE_SITE] if index in self.shape.merges else []
+        names = [f"{index}_{layer}" for layer in (*merge, *LAYERS)]
         twin.rounding.update({name: self.rounding(name) for name in names})
-        first = self.shape.site(index, BLOCK_SITES[0])
+        sites = [*merge, *BLOCK_SITES]
+        first = self.shape.site(index, sites[0])
         before, own, after = (part.clone() for part in twin.scales.detach().tensor_split(
-            (first, first + len(BLOCK_SITES))))
+            (first, first + len(sites))))
         learned = [*twin.rounding.parameters(), own.requires_grad_()]
         adam = torch.optim.Adam([{"params": learned[:-1], "lr": options.rounding_rate},
                                  {"params": learned[-1:]}])
@@ -242,8 +244,8 @@ class _Run:
 def reconstruct(twin: Twin, source: FloatVit, pixels: torch.Tensor, options: Reconstruction,
                 progress: Callable = lambda steps, what: steps, *, resume: dict | None = None,
                 save: Callable = lambda state: None) -> None:
-    """Learn the integers of a calibrated twin's blocks, the scales of their sites, and the biases
-    of ``fc2`` and the head; the rest of it stays.
+    """Learn the integers of a calibrated twin's blocks and merges, the scales of their sites, and
+    the biases of ``fc2`` and the head; the rest of it stays.
 
     Parameters
     ----------

@@ -1,12 +1,10 @@
-"""The float side of a quantized network: its weights as one plain structure, from a timm model.
+"""The float side of a quantized network, from a timm model.
 
-Weights are ``(inputs, outputs)``. What the integer network has no operation for is folded first:
+What the integer network has no operation for is folded first:
 the normalisation of pixels into the patch embedding, LayerScale into the layer before it. The two
 heads of a distilled network, whose logits timm averages, become one that takes both tokens side by
-side. Without a head, the class token's features are what comes out.
+side. Without a head, the features that it would take are what comes out.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,9 +14,18 @@ from golden.network.shape import VitShape
 from ..cli import UserError, one_line
 from ..inputs.models import Preprocessing
 from ..inputs.torchvision_compat import timm
-
-LAYERS = ("qkv", "proj", "fc1", "fc2")
-"""Matrix products of a block that have weights."""
+from . import swin
+from .float_vit import Affine, FloatVit
+from .timm_layers import (
+    identity,
+    is_norm,
+    linear,
+    missing_in_epsilons,
+    missing_in_images,
+    missing_in_mlp,
+    norm,
+    patch,
+)
 
 _TIMM = timm.models.vision_transformer
 _DISTILLED = timm.models.deit.VisionTransformerDistilled
@@ -27,10 +34,9 @@ _LACKS = {
     "Beit": "relative position bias", "BEiT3": "a norm within attention and MLP",
     "Cait": "talking heads", "Eva": "rotary position embedding",
     "MlpMixer": "mixing of tokens by an MLP", "NaFlexVit": "patches of any aspect",
-    "SwinTransformer": "attention within windows", "SwinTransformerV2": "attention within windows",
-    "SwinTransformerV2Cr": "attention within windows",
+    "SwinTransformerV2": "cosine attention", "SwinTransformerV2Cr": "cosine attention",
     "VisionTransformerRelPos": "relative position bias",
-    "VisionTransformerSAM": "attention within windows",
+    "VisionTransformerSAM": "relative position bias",
 }
 """What keeps other models of timm's from being integer networks, by their class."""
 
@@ -39,73 +45,8 @@ _POOLED = {"avg": "average pooling", "avgmax": "average and maximum pooling",
            "": "the output of all tokens"}
 
 
-@dataclass
-class Affine:
-    """Weights ``(inputs, outputs)`` and biases of a layer, or ``(channels,)`` of a LayerNorm."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-
-@dataclass
-class FloatVit:
-    """A Vision Transformer's weights, float64.
-
-    Attributes
-    ----------
-    shape, epsilon
-        Sizes; what LayerNorm adds to the variance.
-    patch
-        Patch embedding for raw pixels 0..255, by row, column and colour; its bias is zero.
-    embedding
-        ``(tokens, dim)``: position, and tokens of the prefix or bias of the patch embedding.
-    blocks
-        For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``.
-    norm, head
-        The last LayerNorm; the classifier of ``shape.classified_dim`` inputs.
-    coarse : uint8 tensor, shape (depth, hidden), or None
-        1 for hidden units whose values are taken ``2**COARSE`` times smaller behind GELU
-        (:data:`golden.results.gelu.COARSE`), which their weights in ``fc2`` make up for; None if
-        there are none.
-    norm_pre
-        A LayerNorm of the embedded tokens, before the blocks; None if there is none.
-    """
-
-    shape: VitShape
-    epsilon: float
-    patch: Affine
-    embedding: torch.Tensor
-    blocks: list[dict[str, Affine]]
-    norm: Affine
-    head: Affine
-    coarse: torch.Tensor | None = None
-    norm_pre: Affine | None = None
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return every tensor by name, like ``blocks.3.fc1.weight``."""
-        found = {"embedding": self.embedding}
-        parts = {"patch": self.patch, "norm": self.norm, "head": self.head}
-        if self.norm_pre is not None:
-            parts["norm_pre"] = self.norm_pre
-        for index, block in enumerate(self.blocks):
-            parts |= {f"blocks.{index}.{name}": part for name, part in block.items()}
-        for name, part in parts.items():
-            found[f"{name}.weight"], found[f"{name}.bias"] = part.weight, part.bias
-        return found
-
-    def copy(self) -> "FloatVit":
-        """Return a network whose tensors are its own."""
-        def twin(part):
-            return Affine(part.weight.clone(), part.bias.clone())
-
-        return FloatVit(self.shape, self.epsilon, twin(self.patch), self.embedding.clone(),
-                        [{name: twin(part) for name, part in block.items()}
-                         for block in self.blocks], twin(self.norm), twin(self.head), self.coarse,
-                        self.norm_pre and twin(self.norm_pre))
-
-
 def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> FloatVit:
-    """Take the weights out of a timm VisionTransformer.
+    """Take the weights out of a timm VisionTransformer or SwinTransformer.
 
     Raises
     ------
@@ -116,20 +57,24 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
     what = missing(model, preprocessing)
     if what is not None:
         raise UserError(f"{name} cannot be quantized: {what}")
-    first, shape = model.blocks[0], sizes(model)
     with torch.no_grad():
-        patch, bias = _patch(model.patch_embed.proj, preprocessing)
+        if swin.is_one(model):
+            return swin.read(model, preprocessing)
+        first, shape = model.blocks[0], sizes(model)
+        weight, bias = patch(model.patch_embed.proj, preprocessing)
         places = model.pos_embed[0].double()
         embedding = torch.cat((*_prefix(model), bias.expand(shape.patches, -1)))
         embedding[shape.tokens - len(places):] += places  # no_embed_class: patches only
         blocks = [_block(block) for block in model.blocks]
-        return FloatVit(shape, first.norm1.eps, Affine(patch, torch.zeros_like(bias)), embedding,
-                        blocks, _norm(model.norm), _head(model),
-                        norm_pre=_norm(model.norm_pre) if has_norm_pre(model) else None)
+        return FloatVit(shape, first.norm1.eps, Affine(weight, torch.zeros_like(bias)), embedding,
+                        blocks, norm(model.norm), _head(model),
+                        norm_pre=norm(model.norm_pre) if has_norm_pre(model) else None)
 
 
 def sizes(model: nn.Module) -> VitShape:
-    """Return the sizes of a timm VisionTransformer that lacks nothing."""
+    """Return the sizes of a timm model that lacks nothing."""
+    if swin.is_one(model):
+        return swin.sizes(model)
     first = model.blocks[0]
     return VitShape(
         image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
@@ -140,8 +85,8 @@ def sizes(model: nn.Module) -> VitShape:
 
 
 def has_norm_pre(model: nn.Module) -> bool:
-    """Return whether a timm VisionTransformer has a LayerNorm before its blocks."""
-    return _is_norm(model.norm_pre)
+    """Return whether a timm model has a LayerNorm before its blocks."""
+    return is_norm(model.patch_embed.norm if swin.is_one(model) else model.norm_pre)
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
@@ -151,10 +96,14 @@ def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
 
 def _missing(model: nn.Module, preprocessing: Preprocessing):
     """Yield what the integer network lacks for a model."""
+    if swin.is_one(model):
+        yield from swin.missing(model, preprocessing)
+        return
     if type(model) not in {_TIMM.VisionTransformer, _DISTILLED}:
         name = type(model).__name__
         why = f": {_LACKS[name]} is missing" if name in _LACKS else ""
-        yield f"only timm's VisionTransformer is supported, not {name}{why}"
+        yield ("only timm's VisionTransformer and SwinTransformer are supported, not "
+               f"{name}{why}")
         return
     if not len(model.blocks):
         yield "it has no blocks"
@@ -172,28 +121,22 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         yield "attention pooling is missing"
     if type(model.fc_norm) is not nn.Identity:
         yield "fc_norm is not supported"
-    if not (type(model.norm_pre) is nn.Identity or _is_norm(model.norm_pre)):
+    if not (type(model.norm_pre) is nn.Identity or is_norm(model.norm_pre)):
         yield "the norm before the blocks must be a LayerNorm with weight and bias"
     for head in (model.head, *([model.head_dist] if type(model) is _DISTILLED else [])):
         if type(head) is not nn.Linear and not (type(head) is nn.Identity and head is model.head
                                                 and type(model) is not _DISTILLED):
             yield "there must be a linear head, or none"
-    if not _is_norm(model.norm):
+    if not is_norm(model.norm):
         yield "the last norm must be a LayerNorm with weight and bias"
     if (type(model.patch_embed) is not timm.layers.PatchEmbed
             or not (model.patch_embed.flatten or model.dynamic_img_size)):
         yield f"patch embedding {type(model.patch_embed).__name__} is not supported"
     elif not isinstance(model.patch_embed.norm, nn.Identity):
         yield "a norm after the patch embedding is not supported"
-    elif len({*model.patch_embed.img_size}) > 1 or len({*model.patch_embed.patch_size}) > 1:
-        yield "images and patches must be square"
-    elif tuple(preprocessing.size) != tuple(model.patch_embed.img_size):
-        yield f"images must be of {model.patch_embed.img_size}, not {tuple(preprocessing.size)}"
-    elif model.patch_embed.proj.in_channels != 3:
-        yield "images must have three colours"
-    epsilons = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
-    if len(epsilons) > 1:
-        yield f"every LayerNorm must have the same epsilon, not {sorted(epsilons)}"
+    else:
+        yield from missing_in_images(model.patch_embed, preprocessing)
+    yield from missing_in_epsilons(model)
     for index, block in enumerate(model.blocks):
         yield from (f"block {index}: {what}" for what in _missing_in_block(block))
     try:
@@ -206,7 +149,7 @@ def _missing_in_block(block: nn.Module):
     if type(block) is not _TIMM.Block:
         yield f"{type(block).__name__} is not supported"
         return
-    attn, mlp = block.attn, block.mlp
+    attn = block.attn
     if type(attn) is not timm.layers.Attention:
         yield f"attention {type(attn).__name__} is not supported"
         return
@@ -215,21 +158,11 @@ def _missing_in_block(block: nn.Module):
             yield f"attention with {part} is not supported"
     if getattr(attn, "gate", None) is not None:
         yield "gated attention is not supported"
-    if type(mlp) is not timm.layers.Mlp or type(mlp.norm) is not nn.Identity:
-        yield f"MLP {type(mlp).__name__} is not supported"
-    elif type(mlp.act) is not nn.GELU or mlp.act.approximate != "none":
-        yield f"activation {mlp.act} is not supported, only exact GELU"
-    for name in ("norm1", "norm2"):
-        if not _is_norm(getattr(block, name)):
-            yield f"{name} must be a LayerNorm with weight and bias"
+    yield from missing_in_mlp(block)
     for name in ("ls1", "ls2"):
         if type(getattr(block, name)) not in {nn.Identity, timm.layers.LayerScale,
                                               getattr(_TIMM, "LayerScale", nn.Identity)}:
             yield f"{name} {type(getattr(block, name)).__name__} is not supported"
-
-
-def _is_norm(norm: nn.Module) -> bool:
-    return isinstance(norm, nn.LayerNorm) and norm.weight is not None and norm.bias is not None
 
 
 def _prefix(model: nn.Module) -> list[torch.Tensor]:
@@ -238,44 +171,20 @@ def _prefix(model: nn.Module) -> list[torch.Tensor]:
     return [token[0].double() for token in tokens if token is not None]
 
 
-def _patch(conv: nn.Conv2d, preprocessing: Preprocessing):
-    """Fold ``(pixel / 255 - mean) / std`` into the weights and the bias."""
-    mean, std = (torch.tensor(value, dtype=torch.float64)
-                 for value in (preprocessing.mean, preprocessing.std))
-    weight = conv.weight.double() / std[:, None, None]
-    bias = conv.bias.double() if conv.bias is not None else torch.zeros(len(weight)).double()
-    bias = bias - (weight * mean[:, None, None]).sum((1, 2, 3))
-    return (weight / 255).permute(2, 3, 1, 0).flatten(0, 2).contiguous(), bias
-
-
-def _norm(norm: nn.LayerNorm) -> Affine:
-    return Affine(norm.weight.double().clone(), norm.bias.double().clone())
-
-
 def _head(model: nn.Module) -> Affine:
     """Return the classifier: of two heads, half of each one's weights above each other; of none,
     what gives the features as they are.
     """
     if type(model.head) is nn.Identity:
-        return Affine(torch.eye(model.embed_dim).double(), torch.zeros(model.embed_dim).double())
+        return identity(model.embed_dim)
     if type(model) is not _DISTILLED:
-        return _linear(model.head)
-    parts = [_linear(head) for head in (model.head, model.head_dist)]
+        return linear(model.head)
+    parts = [linear(head) for head in (model.head, model.head_dist)]
     return Affine(torch.cat([part.weight for part in parts]) / 2,
                   sum(part.bias for part in parts) / 2)
 
 
-def _linear(layer: nn.Linear, scale: nn.Module | None = None) -> Affine:
-    weight = layer.weight.double().T.clone()
-    bias = (layer.bias.double().clone() if layer.bias is not None
-            else weight.new_zeros(weight.shape[1]))
-    gamma = getattr(scale, "gamma", None)
-    if gamma is not None:
-        weight, bias = weight * gamma.double(), bias * gamma.double()
-    return Affine(weight.contiguous(), bias)
-
-
 def _block(block: nn.Module) -> dict[str, Affine]:
-    return {"norm1": _norm(block.norm1), "qkv": _linear(block.attn.qkv),
-            "proj": _linear(block.attn.proj, block.ls1), "norm2": _norm(block.norm2),
-            "fc1": _linear(block.mlp.fc1), "fc2": _linear(block.mlp.fc2, block.ls2)}
+    return {"norm1": norm(block.norm1), "qkv": linear(block.attn.qkv),
+            "proj": linear(block.attn.proj, block.ls1), "norm2": norm(block.norm2),
+            "fc1": linear(block.mlp.fc1), "fc2": linear(block.mlp.fc2, block.ls2)}

@@ -29,9 +29,9 @@ class Budget:
     scale_rate
         Highest learning rate (Adam) of scales, log2 units, and of a predictor's coefficients.
     affine_rate
-        Of LayerNorms, biases and the embedding, for a network with 4 bits; 0 leaves them. What is
-        to be made up for is half as large with each bit more, and so is the rate (of weights and
-        activations, the fewer bits count).
+        Of LayerNorms, biases, the embedding and places, for a network with 4 bits; 0 leaves them.
+        What is to be made up for is half as large with each bit more, and so is the rate (of
+        weights and activations, the fewer bits count).
     weight_rate
         Of weights, in units of the step that they are rounded to (of a layer's columns, the
         geometric mean); 0 leaves them.
@@ -99,7 +99,7 @@ class Training:
                    "lr": budget.scale_rate}]
         if budget.affine_rate:
             norms = [value for name, value in twin.weights.items() if "norm" in name]
-            affine = [twin.embedding, *norms, *twin.biases.values()]
+            affine = [twin.embedding, *norms, *twin.biases.values(), *twin.places.values()]
             bits = min(twin.precision.weights, twin.precision.activations)
             groups.append({"params": affine, "lr": budget.affine_rate * 2.0**(4 - bits)})
         if budget.weight_rate:

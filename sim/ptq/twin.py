@@ -1,7 +1,7 @@
 """The quantized network in PyTorch: the same quantizers in float, with gradients.
 
 Computes what :mod:`golden.network.vit` computes, but for the roundings of 16-bit tensors, from a
-:class:`~sim.ptq.source.FloatVit`. Used where gradients or whole data sets are wanted: to choose
+:class:`~sim.ptq.float_vit.FloatVit`. Used where gradients or whole data sets are wanted: to choose
 scales, to round weights, to train. Gradients pass the roundings straight through, and those of the
 scales are LSQ's (Esser et al., arXiv 1902.08153), in the log2 domain.
 """
@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from golden.common.formats import LAMBDA, UINT8, IntFormat
 from golden.network.precision import HEAD, Precision
-from golden.network.shape import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES, MERGE_SITE, MERGED
 from golden.results import gelu
 
-from .source import LAYERS, Affine, FloatVit
+from . import windows
+from .float_vit import LAYERS, Affine, FloatVit, coarse_units
 
 OFFSET = gelu.OFFSET / gelu.RESULT.one
 LIMIT = gelu.RESULT.max / gelu.RESULT.one
@@ -102,6 +103,8 @@ class Twin(nn.Module):
     drop
         What becomes of activations, given as they are and as they are quantized; None for the
         latter.
+    places
+        What is added to scores, by the number of the block; empty if nothing is.
     taps
         What predicts scales, image by image (:class:`sim.ptq.tap.Tap`), by rising `after`.
     active
@@ -122,8 +125,12 @@ class Twin(nn.Module):
             parts["norm_pre"] = source.norm_pre
         for index, block in enumerate(source.blocks):
             parts |= {f"{index}_{name}": part for name, part in block.items()}
+        for block, merge in zip(self.shape.merges, source.merges, strict=True):
+            parts |= {f"{block}_{name}": part for name, part in merge.items()}
         self.weights = nn.ParameterDict({name: part.weight.float() for name, part in parts.items()})
         self.biases = nn.ParameterDict({name: part.bias.float() for name, part in parts.items()})
+        self.places = nn.ParameterDict({str(index): places.float()
+                                        for index, places in enumerate(source.places or ())})
         self.scales = nn.Parameter(torch.zeros(self.shape.sites))
         self.weight_scales = nn.ParameterDict()
         self.rounding = nn.ModuleDict()
@@ -139,9 +146,13 @@ class Twin(nn.Module):
 
         blocks = [{name: part(f"{index}_{name}") for name in ("norm1", "norm2", *LAYERS)}
                   for index in range(self.shape.depth)]
+        merges = [{name: part(f"{block}_{name}") for name in ("norm", "merge")}
+                  for block in self.shape.merges]
+        places = [self.places[str(index)].detach().double() for index in range(len(self.places))]
         return FloatVit(self.shape, self.epsilon, part("patch"), self.embedding.detach().double(),
                         blocks, part("norm"), part("head"), self.coarse,
-                        part("norm_pre") if "norm_pre" in self.weights else None)
+                        part("norm_pre") if "norm_pre" in self.weights else None,
+                        places or None, merges)
 
     def weight(self, name: str) -> torch.Tensor:
         """Return the weights of a layer, rounded if they have scales."""
@@ -167,7 +178,7 @@ class Twin(nn.Module):
 
     def norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Apply a LayerNorm."""
-        return functional.layer_norm(x, (self.shape.dim,), self.weights[name], self.biases[name],
+        return functional.layer_norm(x, x.shape[-1:], self.weights[name], self.biases[name],
                                      self.epsilon)
 
     def site(self, x: torch.Tensor, scales: torch.Tensor, site: int,
@@ -200,17 +211,30 @@ class Twin(nn.Module):
     def attention(self, index: int, y: torch.Tensor, scales: torch.Tensor,
                   observe: Observe | None = None) -> torch.Tensor:
         """Mix the values of ``y (images, tokens, 3 * dim)``."""
-        n, tokens, _ = y.shape
-        site = self.shape.site(index, "q")
-        parts = [self.site(part, scales, site + number, observe)
-                 .reshape(n, tokens, self.shape.heads, -1).transpose(1, 2)
-                 for number, part in enumerate(y.split(self.shape.dim, 2))]
-        q, k, v = parts
+        shape, site = self.shape.blocks[index], self.shape.site(index, "q")
+        q, k, v = (self.site(part, scales, site + number, observe)
+                   .unflatten(2, (shape.heads, -1)).transpose(1, 2)
+                   for number, part in enumerate(y.split(shape.dim, 2)))
+        places = self.places[str(index)] if self.places else None
+        if not shape.window:
+            return self.attend(q, k, v, places).transpose(1, 2).flatten(2)
+        mixed = []
+        for tokens, within in windows.alike(shape):
+            own = None if places is None else places[:, None, within[:, None], within]
+            mixed.append(self.attend(*(part[:, :, tokens] for part in (q, k, v)), own)
+                         .flatten(2, 3))
+        return torch.cat(mixed, 2)[:, :, windows.order(shape)].transpose(1, 2).flatten(2)
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+               places: torch.Tensor | None) -> torch.Tensor:
+        """Mix values ``(images, heads, ..., tokens, channels)``; `places` is added to scores."""
         scores = self.product(q * self.shape.head_dim**-0.5, k.transpose(-1, -2))
+        if places is not None:
+            scores = scores + places
         weights = probabilities(scores, self.step) if self.active else scores.softmax(-1)
         if self.active and self.drop is not None:
             weights = self.drop(scores.softmax(-1), weights)
-        return self.product(weights, v).transpose(1, 2).reshape(n, tokens, -1)
+        return self.product(weights, v)
 
     def gelu(self, index: int, t: torch.Tensor) -> torch.Tensor:
         """Return GELU of a block's hidden units, with the offset that makes it unsigned.
@@ -219,16 +243,18 @@ class Twin(nn.Module):
         is beyond :data:`LIMIT`.
         """
         made = functional.gelu(t)
-        if self.coarse is not None and self.coarse[index].any():
-            coarse = self.coarse[index].bool()
+        coarse = coarse_units(self.coarse, self.shape, index)
+        if coarse is not None:
             large = (functional.relu(t) if self.active else made) * 2.0**-gelu.COARSE
-            made = torch.where(coarse, large, made)
+            made = torch.where(coarse.bool(), large, made)
         made = made + OFFSET
         return made.clamp_max(LIMIT) if self.active else made
 
     def block(self, index: int, x: torch.Tensor, scales: torch.Tensor,
               observe: Observe | None = None) -> torch.Tensor:
-        """Run one block."""
+        """Run one block, and the merge before it if there is one."""
+        if index in self.shape.merges:
+            x = self.merge(index, x, scales, observe)
         first = self.shape.site(index, BLOCK_SITES[0])
         a = self.site(self.norm(f"{index}_norm1", x), scales, first, observe)
         mixed = self.attention(index, self.linear(f"{index}_qkv", a), scales, observe)
@@ -239,16 +265,34 @@ class Twin(nn.Module):
         a = self.site(g, scales, first + 6, observe)
         return x + self.linear(f"{index}_fc2", a - OFFSET)
 
-    def classified(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the head takes of a residual stream: the normalised first tokens, side by
-        side, ``(images, 1, channels)``.
+    def merging(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Return what is multiplied to merge patches before a block: four in line, normalised."""
+        n, _, dim = x.shape
+        grid = self.shape.blocks[index].grid
+        line = x.reshape(n, grid, 2, grid, 2, dim).permute(0, 1, 3, 2, 4, 5)
+        return self.norm(f"{index}_norm", line.reshape(n, grid * grid, MERGED * dim))
+
+    def merge(self, index: int, x: torch.Tensor, scales: torch.Tensor,
+              observe: Observe | None = None) -> torch.Tensor:
+        """Merge patches before a block."""
+        a = self.site(self.merging(index, x), scales, self.shape.site(index, MERGE_SITE), observe)
+        return self.linear(f"{index}_merge", a)
+
+    def classified(self, x: torch.Tensor, scales: torch.Tensor,
+                   observe: Observe | None = None) -> torch.Tensor:
+        """Return what the head takes of a residual stream, ``(images, 1, channels)``: the
+        normalised first tokens, side by side, or the mean of all.
         """
-        return self.norm("norm", x[:, :self.shape.classified]).flatten(1)[:, None]
+        count = self.shape.classified
+        if count:
+            return self.norm("norm", x[:, :count]).flatten(1)[:, None]
+        pooled = self.site(self.norm("norm", x), scales, self.shape.sites - 2, observe)
+        return pooled.mean(1, keepdim=True)
 
     def classify(self, x: torch.Tensor, scales: torch.Tensor,
                  observe: Observe | None = None) -> torch.Tensor:
         """Return the logits ``(images, classes)``."""
-        a = self.site(self.classified(x), scales, self.shape.sites - 1, observe)
+        a = self.site(self.classified(x, scales, observe), scales, self.shape.sites - 1, observe)
         return self.linear("head", a)[:, 0]
 
     def forward(self, pixels: torch.Tensor, scales: torch.Tensor | None = None,

@@ -1,4 +1,4 @@
-"""A small float Vision Transformer of timm's, with weights that make its parts matter."""
+"""Small float Vision Transformers of timm's, with weights that make their parts matter."""
 
 import numpy as np
 import torch
@@ -18,6 +18,28 @@ def model(seed: int = 1, **options):
 def distilled(seed: int = 1, **options):
     """Return such a model with a token and a head of distillation."""
     return _built(timm.models.deit.VisionTransformerDistilled, seed, options)
+
+
+def swin(seed: int = 1, **options):
+    """Return a random Swin Transformer: 4 x 4 windows of 3 x 3 patches, and half as many."""
+    torch.manual_seed(seed)
+    made = timm.models.swin_transformer.SwinTransformer(
+        **{"img_size": 48, "patch_size": 4, "num_classes": 7, "embed_dim": 16, "depths": (2, 2),
+           "num_heads": (2, 4), "window_size": 3, "mlp_ratio": 2.0} | options)
+    return stir(made, 1.5)
+
+
+SWINS = {
+    "merged": swin,
+    "one window at last": lambda: swin(img_size=56, window_size=7, embed_dim=24),
+    "merged twice": lambda: swin(depths=(2, 1, 3), num_heads=(1, 2, 4)),
+    "not merged": lambda: swin(img_size=24, depths=(3,), num_heads=(2,)),
+    "features": lambda: swin(img_size=24, num_classes=0),
+    "no biases": lambda: swin(img_size=24, qkv_bias=False),
+    "long rows": lambda: swin(img_size=24, embed_dim=264, depths=(1, 1), num_heads=(3, 6),
+                              mlp_ratio=0.5),
+}
+"""Small Swin Transformers."""
 
 
 def _built(kind, seed: int, options: dict):
@@ -49,6 +71,8 @@ def stir(model, gain: float = 1.0):
         for name, value in model.named_parameters():
             if "norm" in name and name.endswith("weight"):
                 value.copy_(1 + 0.3 * torch.randn_like(value))
+            elif name.endswith("relative_position_bias_table"):
+                value.normal_(0, gain)
             elif value.dim() > 1:
                 value.normal_(0, gain / value.shape[-1]**0.5)
             else:

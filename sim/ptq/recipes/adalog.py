@@ -23,7 +23,7 @@ from torch import nn
 
 from golden.network.precision import Precision
 
-from ..source import LAYERS, FloatVit
+from ..float_vit import LAYERS, FloatVit
 from .harness import NORMS, Harness, plain, reparameterise
 from .ptq4vit import LEAST
 from .quantizers import AdaLog, Uniform, affine, percentile

@@ -14,7 +14,7 @@ from torch import nn
 
 from golden.network.precision import Precision
 
-from ..source import LAYERS, FloatVit
+from ..float_vit import LAYERS, FloatVit
 from .harness import NORMS, ChooseByPercentile, Harness, plain, reparameterise
 from .quantizers import Uniform, percentile, round_weight
 from .search import Record

@@ -16,7 +16,7 @@ from torch import nn
 
 from golden.network.precision import HEAD, Precision
 
-from ..source import FloatVit
+from ..float_vit import FloatVit
 from .harness import Harness, plain
 from .quantizers import SMALLEST, Uniform, affine, nearest
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from golden.network.precision import HEAD, Precision
 
-from ..source import LAYERS, FloatVit
+from ..float_vit import LAYERS, FloatVit
 from ..twin import Twin
 from .quantizers import percentile, percentile_log
 
@@ -44,6 +44,8 @@ class Harness(Twin):
     """
 
     def __init__(self, source: FloatVit, precision: Precision):
+        if source.shape.window or source.shape.merges or not source.shape.classified:
+            raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
         super().__init__(source, precision)
         self.requires_grad_(False)
         self.quantizers = nn.ModuleDict()
@@ -112,7 +114,7 @@ class Harness(Twin):
 
     def classify(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits ``(images, classes)``."""
-        return self.linear("head", self.classified(x))[:, 0]
+        return self.linear("head", self.classified(x, self.scales.expand(len(x), -1)))[:, 0]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits ``(images, classes)`` of pixels ``uint8 (images, side, side, 3)``."""

@@ -16,7 +16,7 @@ from golden.network.precision import Precision
 from golden.network.shape import BLOCK_SITES
 
 from .. import blockwise, export, fold, observers
-from ..source import FloatVit
+from ..float_vit import FloatVit
 from ..twin import OFFSET
 from .harness import Harness, plain
 from .quantizers import Uniform, nearest

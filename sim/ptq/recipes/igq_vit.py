@@ -16,7 +16,7 @@ from torch import nn
 
 from golden.network.precision import Precision
 
-from ..source import LAYERS, FloatVit
+from ..float_vit import LAYERS, FloatVit
 from .harness import ChooseByPercentile, Harness, operand, plain
 from .quantizers import affine, nearest, round_weight
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from golden.network.precision import Precision
 
-from ..source import LAYERS, FloatVit
+from ..float_vit import LAYERS, FloatVit
 from . import fq_vit
 from .harness import Harness, plain
 from .quantizers import Uniform, nearest

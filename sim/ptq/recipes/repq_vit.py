@@ -12,7 +12,7 @@ import torch
 
 from golden.network.precision import Precision
 
-from ..source import FloatVit
+from ..float_vit import FloatVit
 from .harness import NORMS, ChooseByPercentile, Harness, plain, reparameterise
 from .quantizers import round_weight
 

@@ -121,7 +121,8 @@ class Definition:
                          for y in range(0, grid, 2) for c in range(0, grid, 2)])
         coarse = None if self.stream.coarse is None else np.tile(self.stream.coarse, 4)
         u = layernorm.layer_norm(line, merge.norm.gamma, merge.norm.beta, merge.epsilon, coarse)
-        a = self.site(name, u, -self.scale[name] - 1024 * (10 + merge.norm.point))
+        fraction = 9 if line.shape[1] > 1024 else 10
+        a = self.site(name, u, -self.scale[name] - 1024 * (fraction + merge.norm.point))
         self.stream = merge.stream
         index = name.partition(".")[0]
         sizes = self.made.shape.blocks[int(index)]

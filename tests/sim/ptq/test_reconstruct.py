@@ -9,8 +9,8 @@ import torch
 from golden.common.formats import LAMBDA, IntFormat
 from golden.network.precision import Precision
 from sim.ptq import blockwise, pipeline, source
+from sim.ptq.float_vit import LAYERS
 from sim.ptq.reconstruct import TOWARDS, Mix, Reconstruction, Rounding, reconstruct
-from sim.ptq.source import LAYERS
 from sim.ptq.twin import Twin
 from tests.cases import vits
 

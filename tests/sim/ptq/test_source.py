@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from golden.network.precision import HEAD
+from golden.network.shape import VitShape
 from sim.cli import UserError
 from sim.inputs import models
 from sim.inputs.torchvision_compat import timm
@@ -15,8 +16,8 @@ from tests.cases import vits
 
 def float_logits(model, images):
     """Return timm's logits of pixels."""
-    steps = vits.preprocessing()
-    return model(torch.cat([steps.tensor(image) for image in images]))
+    steps = vits.preprocessing(images.shape[1])
+    return torch.cat([model(steps.tensor(image)) for image in images])
 
 
 @pytest.mark.parametrize("family", vits.FAMILIES)
@@ -27,6 +28,62 @@ def test_the_parts_put_together_give_the_logits_of_timm(family):
     with torch.inference_mode():
         torch.testing.assert_close(twin(torch.from_numpy(images)), float_logits(model, images),
                                    atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", vits.SWINS)
+def test_the_parts_of_a_swin_put_together_give_the_logits_of_timm(family):
+    model = vits.SWINS[family]()
+    side = model.patch_embed.img_size[0]
+    images, steps = vits.pixels(3, side), vits.preprocessing(side)
+    network = source.read(model, steps)
+    twin = Twin(network, HEAD)
+    twin.active = False
+    with torch.inference_mode():
+        wanted = float_logits(model, images)
+        found = twin(torch.from_numpy(images))
+        assert (found - wanted).square().mean().sqrt() < 1e-5 * wanted.std()
+        for places in twin.places.values():
+            places.zero_()
+        without = twin(torch.from_numpy(images))
+        assert (without - wanted).square().mean().sqrt() > 0.01 * wanted.std()
+    kept = Twin(network, HEAD).source()
+    for name, tensor in network.tensors().items():
+        assert torch.equal(kept.tensors()[name].float(), tensor.float()), name
+
+
+@pytest.mark.parametrize(("options", "missing"), [
+    ({"img_size": 40}, "the grid must be a multiple of what is merged and of windows, but has 10"),
+    ({"img_size": 60}, "the grid must be a multiple of what is merged and of windows, but has 15"),
+    ({"img_size": (24, 48)}, "images and patches must be square"),
+    ({"global_pool": "max"}, "pooling of kind 'max' is missing, only the mean"),
+    ({"in_chans": 1}, "images must have three colours"),
+    ({"head_dim": 4}, "block 0: there must be 48 channels of queries, keys and values, not 24"),
+    ({"num_heads": (2, 2)}, "block 2: there must be 4 heads, not 2"),
+    ({"window_size": (3, 2)}, r"block 0: there must be \(3, 3\) sides of a window, not \(3, 2\)"),
+    ({"img_size": 24, "always_partition": True},
+     r"block 3: there must be \(0, 0\) shifts of windows, not \(1, 1\)"),
+    ({"mlp_ratio": (2.0, 3.0)}, "block 2: there must be 64 channels inside the MLP, not 96"),
+    ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
+    ({"embed_dim": 516, "depths": (1, 1), "num_heads": (3, 6)}, "dim must be within 1..2048"),
+    ({"depths": (2, 0)}, "stage 1 has no blocks"),
+])
+def test_what_is_missing_for_a_swin_is_said_in_one_line(options, missing):
+    model = vits.swin(**options)
+    with pytest.raises(UserError, match=missing) as caught:
+        source.read(model, vits.preprocessing(model.patch_embed.img_size[0]), "it")
+    assert str(caught.value).startswith("it cannot be quantized: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "dim", "merges"), [
+    ("swin_t", 96, (2, 4, 10)), ("swin_s", 96, (2, 4, 22)), ("swin_b", 128, (2, 4, 22))])
+def test_swins_have_the_sizes_of_their_paper(name, dim, merges):
+    model = models.meta_model(name)
+    assert source.missing(model, models.preprocessing(model)) is None
+    assert source.sizes(model) == VitShape(
+        image=224, patch=4, dim=dim, depth=merges[-1] + 2, heads=dim // 32, hidden=4 * dim,
+        classes=1000, prefix=0, classified=0, window=7, merges=merges)
+    assert source.has_norm_pre(model)
 
 
 @pytest.mark.parametrize(("options", "missing"), [
@@ -61,7 +118,7 @@ def test_what_is_missing_is_said_in_one_line(options, missing):
 
 
 @pytest.mark.parametrize(("name", "lacks"), [
-    ("swin_t", "not SwinTransformer: attention within windows is missing$"),
+    ("swinv2_tiny_window8_256", "not SwinTransformerV2: cosine attention is missing$"),
     ("beit_base_patch16_224", "not Beit: relative position bias is missing$"),
     ("eva02_tiny_patch14_224", "not Eva: rotary position embedding is missing$"),
     ("vit_relpos_small_patch16_224", "not VisionTransformerRelPos: relative position bias is mis"),
@@ -70,7 +127,7 @@ def test_what_is_missing_is_said_in_one_line(options, missing):
 ])
 def test_other_architectures_are_refused(name, lacks):
     model = models.meta_model(name)
-    with pytest.raises(UserError, match=f"only timm's VisionTransformer is supported, {lacks}"):
+    with pytest.raises(UserError, match=f"only .* are supported, {lacks}"):
         source.read(model, vits.preprocessing(224), name)
 
 

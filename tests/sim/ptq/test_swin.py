@@ -1,0 +1,113 @@
+"""Swin Transformers, from timm's float weights to integers."""
+
+import numpy as np
+import pytest
+import torch
+
+from golden.network import vit
+from golden.network.precision import Precision
+from golden.rows import layernorm
+from sim.ptq import fold, pipeline, source, train
+from sim.ptq.twin import Twin
+from tests.cases import vits
+
+NAMES = ("merged", "one window at last", "merged twice", "features")
+
+
+def read(name):
+    """Return a Swin as timm has it, its parts, and the side of its images."""
+    model = vits.SWINS[name]()
+    side = model.patch_embed.img_size[0]
+    return model, source.read(model, vits.preprocessing(side)), side
+
+
+def timm_logits(model, images):
+    steps = vits.preprocessing(images.shape[1])
+    with torch.inference_mode():
+        return torch.cat([model(steps.tensor(image)) for image in images]).double().numpy()
+
+
+def integer_logits(result, images):
+    return vit.Vit(result.network).run(images).logits / 2.0**result.network.logit_point
+
+
+def relative(found, wanted):
+    return np.sqrt(((found - wanted)**2).mean() / (wanted - wanted.mean(0)).var())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_bits_are_nearly_the_logits_of_timm(name):
+    model, network, side = read(name)
+    images = vits.pixels(40, side)
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    wanted = timm_logits(model, images[32:])
+    assert relative(integer_logits(result, images[32:]), wanted) < 0.08
+
+
+def test_rows_of_more_than_1024_channels_are_what_the_twin_computes():
+    _, network, side = read("long rows")
+    images = vits.pixels(24, side)
+    result = pipeline.quantize(network, images[:16], pipeline.Plan(Precision(8, 8)))
+    norm, merged = result.network.merges[0].norm, result.twin.source().merges[0]["norm"]
+    assert len(norm.beta) == 4 * 264
+    fraction = layernorm.fraction_of(len(norm.beta)) + norm.point
+    np.testing.assert_allclose(norm.beta / 2.0**fraction, merged.bias, atol=2.0**-fraction)
+    np.testing.assert_allclose(norm.gamma / 2.0**norm.point, merged.weight, atol=2.0**-norm.point)
+    twin = train.logits(result.twin, torch.from_numpy(images[16:])).numpy()
+    assert relative(integer_logits(result, images[16:]), twin) < 0.08
+
+
+def test_places_are_log2_and_saturate():
+    _, network, side = read("merged")
+    network.places[1][0, 2, 3] = 30.0
+    network.places[1][1, 4, 5] = -30.0
+    result = pipeline.quantize(network, vits.pixels(8, side), pipeline.Plan(Precision(8, 8)))
+    found = result.network.blocks[1].places
+    wanted = np.clip(network.places[1].numpy() / np.log(2) * 1024, -2**15, 2**15 - 1)
+    np.testing.assert_allclose(found, wanted, atol=0.51)
+    assert (found[0, 2, 3], found[1, 4, 5]) == (2**15 - 1, -2**15)
+
+
+def test_each_stage_has_a_stream_of_its_own():
+    _, network, side = read("merged twice")
+    images = vits.pixels(16, side)
+    merge = network.merges[1]["merge"]
+    merge.weight *= 40  # which the next LayerNorm takes back
+    merge.weight[:, 5] *= 30
+    result = pipeline.quantize(network, images, pipeline.Plan(Precision(8, 8)))
+    streams = result.network.streams
+    assert [stream.coarse is None for stream in streams] == [True, True, False]
+    assert np.flatnonzero(streams[2].coarse).tolist() == [5]
+    assert streams[2].point < streams[1].point - 2
+    twin = train.logits(result.twin, torch.from_numpy(images)).numpy()
+    assert relative(integer_logits(result, images), twin) < 0.25  # few levels of the others
+
+
+def test_channel_profiles_leave_the_float_network_as_it_is():
+    _, network, side = read("merged twice")
+    images = torch.from_numpy(vits.pixels(8, side))
+    folded = fold.fold(network, fold.observe(network, images), fold.Strength(1.0, 1.0, 1.0))
+    plain, made = (Twin(one, Precision(8, 8)) for one in (network, folded))
+    plain.active = made.active = False
+    torch.testing.assert_close(train.logits(made, images), train.logits(plain, images), atol=1e-4,
+                               rtol=1e-4)
+    site = network.shape.site(2, "merge")
+    after = fold.observe(folded, images)
+    assert after.middle(site).abs().max() < 1e-3
+    assert after.half(site).std() < 1e-3 * after.half(site).mean()
+
+
+def test_hidden_units_that_leave_16_bits_are_coarse_in_any_stage():
+    _, network, side = read("merged")
+    layers = network.blocks[3]
+    layers["fc1"].weight[:, 50] *= 200
+    layers["fc2"].weight[50] /= 10
+    images = vits.pixels(32, side)
+    result = pipeline.quantize(network, images, pipeline.Plan(Precision(8, 8)))
+    assert result.folded.coarse.nonzero().tolist() == [[3, 50]]
+    assert [block.coarse is None for block in result.network.blocks] == [True, True, True, False]
+    assert np.flatnonzero(result.network.blocks[3].coarse).tolist() == [50]
+    floating = Twin(network, Precision(8, 8))
+    floating.active = False
+    wanted = train.logits(floating, torch.from_numpy(images)).numpy()
+    assert relative(integer_logits(result, images), wanted) < 0.1
