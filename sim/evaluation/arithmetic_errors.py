@@ -19,7 +19,8 @@ function makes of golden's tensors before it, within the error that the unit's d
 Largest errors, in units of the last place, for an exponent ``x`` of a multiplier:
 
     site, 16 bits    acc * 2**x, bias and residual       1/2 + 9e-5 * abs(acc * 2**x)
-    LayerNorm        n * gamma + beta                    (0.75 + 0.14 * abs(n)) * abs(gamma)
+    LayerNorm        n * gamma + beta                    (0.75 + 0.14 * abs(n)) * abs(gamma),
+                                                         0.07 in long rows
     exponentials     255 * 2**-d                         0.55
     codes            d / step                            1/2
     row exponents    1024 * log2(sum(a))                 0.75
@@ -139,8 +140,10 @@ class _Comparison(Walk):
 
     def normalized(self, name, x, norm, coarse, epsilon):
         n, gamma = normalize(x, coarse, epsilon), real(norm.gamma)
-        bound = (NORM_ERROR + NORM_SLOPE * n.abs()) * gamma.abs() + _TIGHT * ACC.max
-        affine = n * layernorm.NORMALIZED.one * gamma + real(norm.beta)
+        unit = 2.0**layernorm.fraction_of(x.shape[-1])
+        slope = NORM_SLOPE * unit / layernorm.NORMALIZED.one
+        bound = (NORM_ERROR + slope * n.abs()) * gamma.abs() + _TIGHT * ACC.max
+        affine = n * unit * gamma + real(norm.beta)
         return self._beside.compare("layernorm", name, affine, bound, ACC)
 
     def stored(self, name, scores, step):

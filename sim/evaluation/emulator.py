@@ -18,10 +18,11 @@ import torch
 
 from golden.common import exp2, formats, log2
 from golden.common.formats import ACT16, LAMBDA, UINT8, IntFormat
-from golden.network.network import GELU_POINT, Linear, Network, Norm, parts_of
+from golden.network.network import GELU_POINT, Linear, Network, Norm, Stream, parts_of
 from golden.network.precision import HEAD
-from golden.network.shape import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED, POOL_SITE
 from golden.network.vit import patches, predict
+from golden.network.vit_blocks import mean_exponent
 from golden.results import gelu
 from golden.rows import layernorm, softmax
 
@@ -101,8 +102,8 @@ class Walk(ABC):
     def normalized(self, name: str, x, norm: Norm, coarse: np.ndarray | None, epsilon: int):
         """Return a LayerNorm with its affine."""
 
-    def _normalized(self, name: str, x, norm: Norm):
-        return self.normalized(name, x, norm, self.network.coarse, self.network.epsilon)
+    def _normalized(self, name: str, x, norm: Norm, stream: Stream):
+        return self.normalized(name, x, norm, stream.coarse, stream.epsilon)
 
     @abstractmethod
     def stored(self, name: str, scores, step: int):
@@ -132,19 +133,44 @@ class Walk(ABC):
                 if tap.after == index:
                     stream = _round(x).clamp(ACT16.min, ACT16.max).numpy().astype(np.int16)
                     self.lambdas[:, tap.sites] = torch.from_numpy(predict(stream, tap))
+            if index in shape.merges:
+                x = self._merge(index, x)
             if index < shape.depth:
                 x = self._block(index, x)
-        u = self._normalized("norm", x[:, :shape.classified], network.norm).flatten(1)[:, None]
-        a = self._site("head", u, shape.sites - 1, _point(network.norm))
-        return self._added("logits", a, network.head, self._scale(shape.sites - 1),
-                           shape.classified_parts)[:, 0]
+        return self._added("logits", self._classified(x), network.head,
+                           self._scale(shape.sites - 1), shape.classified_parts)[:, 0]
+
+    def _classified(self, x):
+        """Return what enters the head: the first tokens side by side, or the mean of all."""
+        network, shape, stream = self.network, self.network.shape, self.network.streams[-1]
+        site, point = shape.sites - 1, _point(network.norm)
+        if shape.classified:
+            u = self._normalized("norm", x[:, :shape.classified], network.norm, stream)
+            return self._site("head", u.flatten(1)[:, None], site, point)
+        u = self._normalized("norm", x, network.norm, stream)
+        total = self._site("pool", u, site - 1, point).sum(1, keepdim=True)
+        exponent = self._scale(site - 1) + mean_exponent(x.shape[1]) - self._scale(site)
+        return self.requantized("site", "head", total, exponent, HEAD.site(HEAD_SITE))
+
+    def _merge(self, index: int, x):
+        network, shape = self.network, self.network.shape
+        number, site = shape.merges.index(index), shape.site(index, MERGE_SITE)
+        merge, before = network.merges[number], network.streams[number]
+        grid = shape.blocks[index].grid
+        line = x.reshape(len(x), grid, 2, grid, 2, -1).permute(0, 1, 3, 2, 4, 5)
+        coarse = None if before.coarse is None else np.tile(before.coarse, MERGED)
+        u = self.normalized(f"{index}.merging", line.reshape(len(x), grid * grid, -1), merge.norm,
+                            coarse, merge.epsilon)
+        a = self._site(f"{index}.merge", u, site, _point(merge.norm))
+        return self._added(f"{index}.merged", a, merge.layer, self._scale(site),
+                           shape.blocks[index].merge_parts, real(0))
 
     def _scale(self, site: int) -> torch.Tensor:
         return self.lambdas[:, site].double()[:, None, None]
 
     def _site(self, name: str, tensor, site: int, point: int):
         kind = name.rpartition(".")[2]
-        fmt = HEAD.site(kind) if kind == "head" else self.network.precision.site(kind)
+        fmt = (HEAD if kind in {HEAD_SITE, POOL_SITE} else self.network.precision).site(kind)
         scale = self._scale(site).reshape(-1, *(1,) * (tensor.dim() - 1))
         return self.requantized("site", name, tensor, -scale - point * ONE, fmt)
 
@@ -162,60 +188,81 @@ class Walk(ABC):
 
     def _block(self, index: int, x):
         network, block = self.network, self.network.blocks[index]
+        stream = network.stream(index)
         site = {name: network.shape.site(index, name) for name in BLOCK_SITES}
-        u = self._normalized(f"{index}.norm1", x, block.norm1)
+        u = self._normalized(f"{index}.norm1", x, block.norm1, stream)
         a = self._site(f"{index}.qkv", u, site["qkv"], _point(block.norm1))
         y = self._linear("qkv", f"{index}.y", a, block.qkv, self._scale(site["qkv"]))
         a = self._attention(index, y, site)
         x = self._linear("residual", f"{index}.attended", a, block.proj, self._scale(site["proj"]),
                          x)
-        u = self._normalized(f"{index}.norm2", x, block.norm2)
+        u = self._normalized(f"{index}.norm2", x, block.norm2, stream)
         a = self._site(f"{index}.fc1", u, site["fc1"], _point(block.norm2))
         t = self._linear("hidden", f"{index}.t", a, block.fc1, self._scale(site["fc1"]))
         g = self.activated(f"{index}.gelu", t, block.coarse)
         a = self._site(f"{index}.fc2", g, site["fc2"], GELU_POINT)
         return self._added(f"{index}.x", a, block.fc2, self._scale(site["fc2"]),
-                           network.shape.hidden_parts, x)
+                           network.shape.blocks[index].hidden_parts, x)
 
     def _attention(self, index: int, y, site: dict[str, int]):
-        network, step = self.network, self.network.blocks[index].step
-        images, tokens, _ = y.shape
+        network, shape = self.network, self.network.shape.blocks[index]
         q, k, v = (self._site(f"{index}.{name}",
-                              part.reshape(images, tokens, network.shape.heads, -1).transpose(1, 2),
-                              site[name], network.qkv_point)
+                              part.unflatten(2, (shape.heads, -1)).transpose(1, 2), site[name],
+                              network.qkv_point)
                    for name, part in zip("qkv", y.chunk(3, 2), strict=True))
+        places = network.blocks[index].places
+        places = None if places is None else real(places)
+        if not shape.window:
+            acc, exponent = self._attended(index, "", q, k, v, places, site)
+            return self._mixed(index, acc, exponent, site)
+        mixed, exponents = torch.empty_like(v), torch.empty_like(v)
+        for number, window in enumerate(shape.windows):
+            tokens, within = (torch.from_numpy(one) for one in (shape.tokens_of(window),
+                                                                shape.places_in(window)))
+            own = None if places is None else places[:, within[:, None], within]
+            parts = [part[:, :, tokens] for part in (q, k, v)]
+            [mixed[:, :, tokens]], [exponents[:, :, tokens]] = self._attended(
+                index, f"/{number}", *parts, own, site)
+        return self._mixed(index, [mixed], [exponents], site)
+
+    def _attended(self, index: int, of: str, q, k, v, places, site: dict[str, int]):
+        """Return sums of values of the keys, part by part, and their exponents but for that of
+        what they are requantized to, both (images, heads, tokens, channels).
+        """
+        network, step = self.network, self.network.blocks[index].step
         scale = self._scale(site["q"]) + self._scale(site["k"]) + network.score_exponent
-        scores = self.requantized("scores", f"{index}.scores", q @ k.transpose(2, 3),
-                                  scale[..., None] + softmax.SCORE.frac * ONE, ACT16)
-        a = self.stored(f"{index}.probs", scores, step)
+        terms = () if places is None else (places,)
+        scores = self.requantized("scores", f"{index}.scores{of}", q @ k.transpose(2, 3),
+                                  scale[..., None] + softmax.SCORE.frac * ONE, ACT16, *terms)
+        a = self.stored(f"{index}.probs{of}", scores, step)
         if step:
             a = real(softmax.codebook(step))[a.long()]
-        row = self.row_exponent(f"{index}.row_scale", a.sum(-1))[..., None]
-        return self._mixed(index, a, v, row, site)
+        row = self.row_exponent(f"{index}.row_scale{of}", a.sum(-1))[..., None]
+        exponent = (self._scale(site["v"])[..., None] - row).expand(v.shape)
+        parts = [slice(None)] if of else network.shape.blocks[index].key_parts
+        return [a[..., part] @ v[..., part, :] for part in parts], [exponent] * len(parts)
 
-    def _mixed(self, index: int, a, v, row, site: dict[str, int]):
-        """Mix the values, and quantize them for the projection."""
-        network, parts = self.network, self.network.shape.key_parts
+    def _mixed(self, index: int, sums: list, exponents: list, site: dict[str, int]):
+        """Quantize the mixed values for the projection."""
+        network = self.network
         fmt, point = network.precision.site("proj"), network.qkv_point * ONE
 
         def joined(heads):
-            return heads.expand(v.shape).transpose(1, 2).flatten(2)
+            return heads.transpose(1, 2).flatten(2)
 
-        scale = self._scale(site["v"])[..., None] - row
-        if len(parts) == 1:
-            return self.requantized("site", f"{index}.proj", joined(a @ v),
-                                    joined(scale) - self._scale(site["proj"]), fmt)
+        if len(sums) == 1:
+            return self.requantized("site", f"{index}.proj", joined(sums[0]),
+                                    joined(exponents[0]) - self._scale(site["proj"]), fmt)
         mixed = ()
-        for number, part in enumerate(parts):
-            of = f".part{number}" if number < len(parts) - 1 else ""
-            acc = joined(a[..., part] @ v[..., part, :])
-            mixed = (self.requantized("qkv", f"{index}.mixed{of}", acc, joined(scale) + point,
-                                      ACT16, *mixed),)
+        for number, (acc, exponent) in enumerate(zip(sums, exponents, strict=True)):
+            of = f".part{number}" if number < len(sums) - 1 else ""
+            mixed = (self.requantized("qkv", f"{index}.mixed{of}", joined(acc),
+                                      joined(exponent) + point, ACT16, *mixed),)
         return self._site(f"{index}.proj", *mixed, site["proj"], network.qkv_point)
 
 
 def _point(norm: Norm) -> int:
-    return layernorm.NORMALIZED.frac + norm.point
+    return layernorm.fraction_of(len(norm.gamma)) + norm.point
 
 
 class Emulation(Walk):
@@ -250,8 +297,8 @@ class Emulation(Walk):
             made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta, epsilon,
                                         coarse)
             return real(made).reshape(x.shape)
-        return (normalize(x, coarse, epsilon) * layernorm.NORMALIZED.one * real(norm.gamma)
-                + real(norm.beta))
+        unit = 2.0**layernorm.fraction_of(x.shape[-1])
+        return normalize(x, coarse, epsilon) * unit * real(norm.gamma) + real(norm.beta)
 
     def stored(self, name, scores, step):
         if step:

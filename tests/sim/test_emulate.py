@@ -21,7 +21,16 @@ from sim.evaluation import arithmetic_errors, emulator
 from sim.inputs import quantized_model
 from sim.ptq import pipeline, source
 from tests.cases import vits
-from tests.cases.networks import LONG, PREFIXES, SHAPE, massive, network, pixels, with_norm_pre
+from tests.cases.networks import (
+    LONG,
+    PREFIXES,
+    SHAPE,
+    WINDOWS,
+    massive,
+    network,
+    pixels,
+    with_norm_pre,
+)
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
 UNITS = tuple(emulator.UNITS)
@@ -98,6 +107,28 @@ def test_other_prefixes_are_golden_with_every_unit_of_it_and_real_within_the_sta
     errors = arithmetic_errors.compare(made, images, scales, seen)
     assert {"residual", "logits", "site"} <= errors.keys()
     assert not any(error.beyond for error in errors.values())
+
+
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+@pytest.mark.parametrize("change", [{}, {"image": 48, "depth": 5, "merges": (2, 4)},
+                                    {"dim": 264, "merges": (1,), "depth": 2}],
+                         ids=["merged", "merged twice", "in parts"])
+def test_windows_are_golden_with_every_unit_of_it_and_real_within_the_stated_error(change, bits,
+                                                                                   step):
+    shape = dataclasses.replace(SHAPE, **WINDOWS | change)
+    made = with_norm_pre(network(Precision.parse(bits), step, shape=shape))
+    merge, coarse = made.merges[0], np.zeros(2 * shape.dim, np.uint8)
+    coarse[5] = 1
+    merge = dataclasses.replace(merge, stream=dataclasses.replace(merge.stream, coarse=coarse))
+    made = dataclasses.replace(made, merges=(merge, *made.merges[1:]))
+    images = pixels(3, shape)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert not any(error.beyond for error in errors.values())
+    logits, errors = arithmetic_errors.follow(made, images, scales, seen)
+    assert {"merge", "pool", "head", "probs", "q", "fc2"} <= errors.keys()
+    assert np.abs(logits - golden(made, images)[0]).max() < 3
 
 
 @pytest.mark.parametrize("unit", UNITS)
