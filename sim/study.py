@@ -88,7 +88,7 @@ def coefficients(options: predictor.Options, shape: VitShape) -> int:
     """Return how many numbers the predictors of some options hold, all sites predicted."""
     total = 0
     for after in options.taps:
-        statistics = 2 * (options.groups or shape.dim)
+        statistics = 2 * options.key(after, shape)[2]
         sites = len(options.sites_of(after, shape))
         projected = bool(options.rank) and options.rank < statistics
         size = PredictorShape(statistics, options.rank if projected else statistics, sites,
@@ -163,14 +163,14 @@ def main(argv: list[str] | None = None) -> int:
     result = bench.result(args.bits, "blocks")
     tried = candidates(shape.depth, shape.tokens)
     keys = sorted({options.key(after, shape) for options in tried for after in options.taps})
-    stream = export.residual_format(result.ranges.residual)
+    streams = export.residual_formats(result.ranges)
     given = torch.from_numpy(pixels)
-    observed = predictor.observe(result.twin, given, keys, stream, progress)
-    other = predictor.observe(result.twin, given.flip(2), (), stream, progress)
+    observed = predictor.observe(result.twin, given, keys, streams, progress)
+    other = predictor.observe(result.twin, given.flip(2), (), streams, progress)
     rows = [explained(observed, options, shape) | {
         "options": asdict(options), "numbers": coefficients(options, shape)}
         for options in progress(tried, "Cross-validating")]
-    first = len(BLOCK_SITES) * min(predictor.Options().placed(shape.depth).taps)
+    first = shape.first_site(min(predictor.Options().placed(shape.depth).taps))
     rows.append(mirrored(observed.oracle, other.oracle, first, shape)
                 | {"options": None, "numbers": 0})
     if args.json:

@@ -280,6 +280,10 @@ class VitShape:
         before = len(BLOCK_SITES) * block
         return before + sum(merge < block for merge in self.merges)
 
+    def behind(self, block: int) -> BlockShape:
+        """Return the sizes of the residual stream behind so many blocks, before a merge there."""
+        return self.blocks[max(block - 1, 0)]
+
     def kind(self, site: int) -> str:
         """Name of a site without its block, by its index in a row of scales."""
         return self.site_names()[site].rpartition(".")[2]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from golden.common.formats import LAMBDA
-from golden.network.shape import BLOCK_SITES
+from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, POOL_SITE
 
 from ..cli import whole_file
 from .comparison import ORACLE, Row
@@ -69,7 +69,8 @@ def scales(row: Row, mine: Answers, oracle: Answers, site_names: Sequence[str]) 
     for index, name in enumerate(site_names):
         if name in names:
             chosen.setdefault(_split(name)[1], []).append((_split(name)[0], index))
-    chosen = {kind: chosen[kind] for kind in (*BLOCK_SITES, "head") if kind in chosen}
+    kinds = (*BLOCK_SITES, MERGE_SITE, POOL_SITE, HEAD_SITE)
+    chosen = {kind: chosen[kind] for kind in kinds if kind in chosen}
     images = np.linspace(0, len(mine.top) - 1, min(POINTS, len(mine.top))).round().astype(int)
     columns = min(4, len(chosen))
     lines = -(-len(chosen) // columns)

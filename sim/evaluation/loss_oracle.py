@@ -20,7 +20,7 @@ import torch
 
 from golden.common.formats import LAMBDA
 from golden.network.network import Network
-from golden.network.shape import BLOCK_SITES, VitShape
+from golden.network.shape import VitShape
 from golden.network.vit import Vit
 
 from .contender import Outcome, mirror, real_logits
@@ -38,14 +38,11 @@ change first, a smaller scale before a larger one.
 PASSES = 1
 """Times that each group of sites is gone through."""
 
-KINDS = (*BLOCK_SITES, "head")
-"""Kinds of sites, in the order in which they are gone through."""
-
 
 def by_kind(shape: VitShape) -> tuple[np.ndarray, ...]:
-    """Return the indexes of the sites of each of :data:`KINDS`."""
+    """Return the indexes of the sites of each kind, in the order of their first ones."""
     kinds = np.array([shape.kind(site) for site in range(shape.sites)])
-    return tuple(np.flatnonzero(kinds == kind) for kind in KINDS)
+    return tuple(np.flatnonzero(kinds == kind) for kind in dict.fromkeys(kinds.tolist()))
 
 
 def divergence(logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -119,7 +116,7 @@ class LossOracle:
     reference
         The float network: from ``uint8 (images, side, side, 3)`` to logits.
     kinds
-        Choose for each of :data:`KINDS` beside what is chosen for all sites.
+        Choose for each kind of sites beside what is chosen for all sites.
     mirrored
         Give each image the scales that are chosen for its mirror image: what is gained by the luck
         of a rounding must vanish, and what the image is worth must stay.

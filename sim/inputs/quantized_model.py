@@ -125,7 +125,8 @@ def load(path: Path | str) -> QuantizedModel:
         if arrays:
             raise ValueError(f"a network has no {min(arrays)}")
         for tap in network.taps:  # the range unit and the scale unit check their own numbers
-            vit.predict(np.zeros((1, network.shape.tokens, network.shape.dim), np.int16), tap)
+            watched = network.shape.behind(tap.after)
+            vit.predict(np.zeros((1, watched.tokens, watched.dim), np.int16), tap)
         return QuantizedModel(network, about["about"])
     except KeyError as error:
         raise UserError(f"{path} is damaged: {error} is missing, or of a type unknown") from None
@@ -178,7 +179,8 @@ def _optional(kind):
     return None
 
 
-_MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre"}
+_MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre", "window", "merges",
+             "places"}
 """What a network, its sizes and a block may do without, and files of older versions do: it has the
 value that it has by default."""
 

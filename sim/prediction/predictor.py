@@ -44,7 +44,7 @@ class Options:
     degree
         Of the polynomials, 1 to 3.
     sites
-        Names of the sites that may be predicted.
+        Names of the sites of blocks that may be predicted; those between and behind them may, too.
     least
         Only sites are predicted whose variance is explained to this share at least, on held-out
         calibration images.
@@ -66,15 +66,14 @@ class Options:
 
     def key(self, after: int, shape: VitShape) -> tuple[int, int, int]:
         """Return what names the statistics of a tap in :class:`Observed`."""
-        return after, self.chunk_tokens, self.groups or shape.dim
+        return after, self.chunk_tokens, self.groups or shape.behind(after).dim
 
     def sites_of(self, after: int, shape: VitShape) -> list[int]:
         """Return the sites that a tap may predict."""
-        later = min((tap for tap in self.taps if tap > after), default=shape.depth + 1)
-        names = shape.site_names()
-        per_block = len(BLOCK_SITES)
-        return [site for site in range(after * per_block, min(later * per_block, shape.sites))
-                if names[site].split(".")[-1] in self.sites or names[site] == "head"]
+        later = min((tap for tap in self.taps if tap > after), default=None)
+        end = shape.sites if later is None else shape.first_site(later)
+        return [site for site in range(shape.first_site(after), end)
+                if shape.kind(site) in self.sites or shape.kind(site) not in BLOCK_SITES]
 
 
 @dataclass
@@ -99,7 +98,7 @@ class Observed:
 
 @torch.inference_mode()
 def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int]],
-            stream: ResidualFormat,
+            streams: Sequence[ResidualFormat],
             progress: Callable = lambda steps, what: steps, batch: int = 20) -> Observed:
     """Run a quantized network at static scales and collect what a predictor is fitted to.
 
@@ -107,8 +106,8 @@ def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int
     ----------
     keys
         ``(after, chunk_tokens, groups)`` of the wanted statistics.
-    stream
-        Format of the residual stream, as for :class:`sim.ptq.tap.Tap`.
+    streams
+        Formats of the residual stream, as :func:`sim.ptq.export.residual_formats` gives them.
     """
     shape = twin.shape
     formats = [dynamic.site_format(shape, twin.precision, site) for site in range(shape.sites)]
@@ -124,6 +123,7 @@ def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int
         for index in range(shape.depth + 1):
             for key in keys:
                 if key[0] == index:
+                    stream = streams[shape.stage(index - 1)]
                     logs[key].append(statistics(stream.stored(x), key[1], key[2], stream.unit))
             if index < shape.depth:
                 x = twin.block(index, x, scales, best)
@@ -236,7 +236,7 @@ def choose(observed: Observed, options: Options, shape: VitShape) -> dict[int, C
 
 
 def taps(observed: Observed, options: Options, twin: Twin,
-         stream: ResidualFormat) -> list[Tap]:
+         streams: Sequence[ResidualFormat]) -> list[Tap]:
     """Return fitted taps for a twin; its static scales become the polynomials' constants.
 
     The constants of predicted sites are moved so that the mean over the images stays.
@@ -251,7 +251,8 @@ def taps(observed: Observed, options: Options, twin: Twin,
         logs, oracle = observed.logs[options.key(after, shape)], observed.oracle[:, sites]
         found = fit(logs, oracle, options, choice.penalty)
         zero = None if found.projection is None else torch.zeros(len(found.projection))
-        tap = Tap(after, options.chunk_tokens, options.groups or shape.dim, stream, found.mean,
+        _, chunk_tokens, groups = options.key(after, shape)
+        tap = Tap(after, chunk_tokens, groups, streams[shape.stage(after - 1)], found.mean,
                   found.gain, found.projection, zero, options.degree, sites)
         with torch.no_grad():
             tap.coefficients.copy_(found.coefficients)

@@ -14,7 +14,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.cycles import memory_model, timing
 from golden.network.network import Network, Tap
 from golden.network.precision import Precision
-from golden.network.shape import BLOCK_SITES, VitShape
+from golden.network.shape import BLOCK_SITES, MERGED, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 
 from ..compiler import DoesNotFit, compile_with_room
@@ -50,8 +50,14 @@ class Cost:
 
 def site_elements(shape: VitShape) -> list[int]:
     """Return the values of each site of an image."""
-    widths = [shape.hidden if name == "fc2" else shape.dim for name in BLOCK_SITES]
-    return [shape.tokens * width for width in widths] * shape.depth + [shape.classified_dim]
+    elements = []
+    for index, block in enumerate(shape.blocks):
+        if index in shape.merges:  # as many as before, of MERGED times the channels
+            elements.append(block.tokens * MERGED * block.dim // 2)
+        elements += [block.tokens * (block.hidden if name == "fc2" else block.dim)
+                     for name in BLOCK_SITES]
+    pooled = [] if shape.classified else [shape.blocks[-1].tokens * shape.last_dim]
+    return [*elements, *pooled, shape.classified_dim]
 
 
 @lru_cache
@@ -88,8 +94,11 @@ def predicted(network: Network, core: AcceleratorConfig = CORE) -> Cost:
     taps, shape = network.taps, network.shape
     if not taps:
         return Cost()
-    compared = 2 * shape.tokens * shape.dim  # with the maximum and with the minimum
-    operations = sum(multiply_accumulates(tap.predictor) + compared for tap in taps)
+    operations = 0
+    for tap in taps:
+        watched = shape.behind(tap.after)
+        compared = 2 * watched.tokens * watched.dim  # with the maximum and with the minimum
+        operations += multiply_accumulates(tap.predictor) + compared
     return Cost(sum(map(_parameters, taps)), operations, _added(network, core, taps))
 
 

@@ -147,13 +147,13 @@ def quantize(source: FloatVit, pixels: np.ndarray, plan: Plan,
         reconstruct(made.twin, folded, images, plan.reconstruction, progress,
                     resume=stages.get("reconstruction"), save=keep("reconstruction"))
     if plan.predictor is not None:
-        stream = export.residual_format(made.ranges.residual)
+        streams = export.residual_formats(made.ranges)
         options = plan.predictor.placed(source.shape.depth)
         if "observed" not in stages:
             keys = [options.key(after, source.shape) for after in options.taps]
-            keep("observed")(prediction.observe(made.twin, images, keys, stream, progress).state())
+            keep("observed")(prediction.observe(made.twin, images, keys, streams, progress).state())
         observed = prediction.Observed(**stages["observed"])
-        made.twin.taps.extend(prediction.taps(observed, options, made.twin, stream))
+        made.twin.taps.extend(prediction.taps(observed, options, made.twin, streams))
     if plan.budget.epochs:
         reference = Twin(source, HEAD)
         reference.active = False

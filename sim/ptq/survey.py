@@ -11,7 +11,8 @@ from golden.common.formats import ACT16
 from golden.network.network import GELU_POINT
 from golden.results import gelu
 
-from .export import Ranges, point, residual_format
+from .export import Ranges, point, residual_formats
+from .float_vit import coarse_units
 from .twin import Twin
 
 LOUD = 1e-4
@@ -101,13 +102,14 @@ class _Formats:
 
     def __init__(self, twin: Twin, ranges: Ranges):
         self.twin, self.ranges = twin, ranges
-        self.residual = torch.as_tensor(2.0**-residual_format(ranges.residual).points)
+        self.residual = [torch.as_tensor(2.0**-stream.points)
+                         for stream in residual_formats(ranges)]
 
     def steps(self, name: str, channels: int) -> torch.Tensor:
         index, _, layer = name.removeprefix("blocks.").partition(".")
         if layer == "fc1":
-            coarse = self.twin.coarse
-            fewer = 0 if coarse is None else gelu.COARSE * coarse[int(index)].double()
+            coarse = coarse_units(self.twin.coarse, self.twin.shape, int(index))
+            fewer = 0 if coarse is None else gelu.COARSE * coarse.double()
             return torch.exp2(torch.zeros(channels).double() - GELU_POINT + fewer)
         if layer == "qkv":
             return torch.full((channels,), 2.0**-point(self.ranges.qkv))
@@ -115,7 +117,8 @@ class _Formats:
             return torch.full((channels,), 2.0**-point(self.ranges.logits))
         if name == "embedding" and "norm_pre" in self.twin.weights:
             return torch.full((channels,), 2.0**-point(self.ranges.embedding))
-        return self.residual.expand(channels)
+        stage = self.twin.shape.stage(int(index)) if index.isdecimal() else 0
+        return self.residual[stage].expand(channels)
 
 
 @torch.inference_mode()
@@ -134,8 +137,9 @@ def survey(twin: Twin, ranges: Ranges, pixels: torch.Tensor, batch: int = 16,
     Returns
     -------
     list
-        For ``embedding``, ``blocks.I.qkv``, ``blocks.I.fc1``, ``blocks.I`` (the residual stream
-        behind the block) and ``head``, in order; coarse channels apart, where there are some.
+        For ``embedding``, ``blocks.I.merged`` (the residual stream behind a merge before the
+        block), ``blocks.I.qkv``, ``blocks.I.fc1``, ``blocks.I`` (that behind the block) and
+        ``head``, in order; coarse channels apart, where there are some.
     """
     formats, seen = _Formats(twin, ranges), {}
 
@@ -154,11 +158,13 @@ def survey(twin: Twin, ranges: Ranges, pixels: torch.Tensor, batch: int = 16,
     twin.linear = linear
     twin.embedded = lambda pixels: tell("embedding", Twin.embedded(twin, pixels))
     twin.block = lambda index, *rest: tell(f"blocks.{index}", Twin.block(twin, index, *rest))
+    twin.merge = lambda index, *rest: tell(f"blocks.{index}.merged",
+                                           Twin.merge(twin, index, *rest))
     try:
         for part in progress(list(pixels.split(batch)), "Surveying formats"):
             twin(part)
     finally:
-        del twin.linear, twin.embedded, twin.block
+        del twin.linear, twin.embedded, twin.block, twin.merge
     found = []
     for name, one in seen.items():
         steps = formats.steps(name, len(one.largest))

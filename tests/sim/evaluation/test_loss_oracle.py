@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from golden.common.formats import LAMBDA
 from golden.network.precision import Precision
+from golden.network.shape import BLOCK_SITES
 from golden.network.vit import Vit
 from sim.evaluation import loss_oracle, preparation
 from sim.evaluation.loss_oracle import GRID, LossOracle, by_kind, choose, divergence
@@ -80,8 +81,12 @@ def test_grid_is_symmetric_and_prefers_small_changes_and_then_smaller_scales():
 def test_kinds_hold_each_site_once():
     groups = by_kind(SHAPE)
     assert [[SHAPE.site_names()[site] for site in group] for group in groups] == [
-        [f"{block}.{kind}" for block in range(SHAPE.depth)] for kind in loss_oracle.KINDS[:-1]
+        [f"{block}.{kind}" for block in range(SHAPE.depth)] for kind in BLOCK_SITES
     ] + [["head"]]
+    windows = replace(SHAPE, **networks.WINDOWS)
+    kinds = [{windows.kind(site) for site in group} for group in by_kind(windows)]
+    assert kinds == [{kind} for kind in (*BLOCK_SITES, "merge", "pool", "head")]
+    assert sorted(np.concatenate(by_kind(windows))) == list(range(windows.sites))
 
 
 @pytest.mark.parametrize(("best", "delta"), [

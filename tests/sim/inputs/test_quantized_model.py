@@ -130,6 +130,24 @@ def test_a_prefix_survives_and_may_lack(tmp_path, kind):
     assert not {"prefix", "classified"} & parts(path)[0]["network"]["shape"].keys()
 
 
+def test_windows_and_merges_survive_and_may_lack(tmp_path):
+    path, shape = tmp_path / "m.safetensors", dataclasses.replace(networks.SHAPE, **networks.WINDOWS)
+    network = networks.network(Precision(8, 8), shape=shape)
+    draw, dim = np.random.default_rng(5), 2 * shape.dim
+    tap = Tap(3, 4, dim, draw.integers(-500, 500, 2 * dim),
+              draw.integers(0, 5000, 2 * dim, dtype=np.int32),
+              random_predictor(draw, sites=2, variables=3, statistics=2 * dim, degree=2),
+              np.array([shape.sites - 2, shape.sites - 1], np.int16))
+    network = dataclasses.replace(network, taps=(tap,))
+    save(QuantizedModel(network, ABOUT), path)
+    assert_same(load(path).network, network)
+    save(QuantizedModel(networks.network(Precision(8, 8)), ABOUT), path)
+    stored = parts(path)[0]["network"]
+    assert not {"window", "merges"} & stored["shape"].keys()
+    assert "merges" not in stored
+    assert "places" not in stored["blocks"][0]
+
+
 def test_reloaded_network_gives_the_same_logits(path):
     pixels = networks.pixels(2)
     found, wanted = (vit.Vit(network).run(pixels) for network in (load(path).network, small()))

@@ -1,5 +1,7 @@
 """Fitting a scale predictor."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -49,6 +51,21 @@ def test_each_site_is_predicted_by_the_last_tap_before_it():
     assert second == list(range(SHAPE.site(3, "qkv"), SHAPE.sites))
     some = Options(taps=(1,), sites=("fc1",)).sites_of(1, SHAPE)
     assert some == [SHAPE.site(block, "fc1") for block in (1, 2, 3)] + [SHAPE.sites - 1]
+
+
+def test_taps_of_a_network_that_merges_see_the_stream_of_their_stage():
+    shape = dataclasses.replace(SHAPE, image=32, prefix=0, classified=0, window=4, merges=(2, 3))
+    options = Options(taps=(1, 2, 4))
+    assert [options.key(after, shape) for after in (0, 1, 2, 3, 4)] == [
+        (0, 16, 32), (1, 16, 32), (2, 16, 32), (3, 16, 64), (4, 16, 128)]
+    names = shape.site_names()
+    first, second, last = ([names[site] for site in options.sites_of(after, shape)]
+                           for after in options.taps)
+    assert (first[0], first[-1]) == ("1.qkv", "1.fc2")
+    assert (second[0], second[-1]) == ("2.merge", "3.fc2")
+    assert last == ["pool", "head"]
+    some = dataclasses.replace(options, sites=("fc1",)).sites_of(2, shape)
+    assert [names[site] for site in some] == ["2.merge", "2.fc1", "3.merge", "3.fc1"]
 
 
 def test_r_squared_leaves_offsets_aside():

@@ -9,6 +9,7 @@ from golden.cycles.timing import timing
 from golden.network.network import Tap
 from golden.network.precision import Precision
 from golden.network.shape import VitShape
+from golden.network.vit import Vit
 from golden.prediction.scale_cycles import multiply_accumulates
 from sim.compiler import compile_with_room
 from sim.evaluation import preparation
@@ -74,6 +75,18 @@ def test_static_scales_cost_nothing_and_just_in_time_every_site():
     assert not cost.least
     assert preparation._cost(Integer(made, "mse")).least
     assert preparation._predicted(Integer(made, "mse")) == list(range(made.shape.sites))
+
+
+def test_values_of_a_network_that_merges_are_those_that_golden_quantizes():
+    shape = replace(networks.SHAPE, **networks.WINDOWS)
+    sizes = {}
+
+    def choose(site, tensor, unit):
+        sizes[site] = tensor[0].size
+
+    Vit(networks.network(Precision(8, 8), shape=shape)).run(networks.pixels(1, shape),
+                                                            choose=choose)
+    assert scale_costs.site_elements(shape) == [sizes[site] for site in range(shape.sites)]
 
 
 def test_a_stored_cost_that_other_code_counted_is_counted_again(tapped, tmp_path, monkeypatch):

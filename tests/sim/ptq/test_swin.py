@@ -1,13 +1,18 @@
 """Swin Transformers, from timm's float weights to integers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from golden.common.formats import ACT16, LAMBDA
 from golden.network import vit
 from golden.network.precision import Precision
 from golden.rows import layernorm
-from sim.ptq import fold, pipeline, source, train
+from sim.prediction import predictor
+from sim.ptq import fold, pipeline, source, survey, train
+from sim.ptq.reconstruct import Reconstruction
 from sim.ptq.twin import Twin
 from tests.cases import vits
 
@@ -111,3 +116,76 @@ def test_hidden_units_that_leave_16_bits_are_coarse_in_any_stage():
     floating.active = False
     wanted = train.logits(floating, torch.from_numpy(images)).numpy()
     assert relative(integer_logits(result, images), wanted) < 0.1
+
+
+def test_taps_of_every_stage_predict_what_the_twin_predicts():
+    _, network, side = read("merged twice")
+    images = vits.pixels(40, side)
+    options = predictor.Options(taps=(0, 2, 3, 6), chunk_tokens=4, rank=3, least=-9.0)
+    result = pipeline.quantize(network, images, pipeline.Plan(
+        Precision(8, 8), predictor=options, budget=train.Budget(epochs=1, batch=10)))
+    assert [tap.groups for tap in result.network.taps] == [16, 16, 32, 64]
+    assert [tap.stream.point for tap in result.twin.taps] == [
+        result.network.streams[stage].point for stage in (0, 0, 1, 2)]
+    found = vit.Vit(result.network).run(images).scales
+    rows = []
+    result.twin.taps[-1].register_forward_hook(lambda module, args, output: rows.append(output))
+    train.logits(result.twin, torch.from_numpy(images))
+    error = np.abs(found - torch.cat(rows).numpy() * LAMBDA.one)
+    first, *others = (error[:, tap.sites] for tap in result.network.taps)
+    assert first.max() < 20  # the first tap sees 16 bits of a LayerNorm
+    for one in others:  # which are what blocks rounded
+        assert np.quantile(one, 0.95) < 60
+    assert {*np.concatenate([tap.sites for tap in result.network.taps]).tolist()} == {
+        *range(network.shape.sites)}
+
+
+def test_what_16_bit_tensors_hold_is_told_of_every_stage():
+    _, network, side = read("merged")
+    images = torch.from_numpy(vits.pixels(16, side))
+    result = pipeline.quantize(network, images.numpy(), pipeline.Plan(Precision(8, 8)))
+    found = {one.title: one for one in survey.survey(result.twin, result.ranges, images)}
+    assert list(found) == [
+        "embedding", "blocks.0.qkv", "blocks.0.fc1", "blocks.0", "blocks.1.qkv", "blocks.1.fc1",
+        "blocks.1", "blocks.2.merged", "blocks.2.qkv", "blocks.2.fc1", "blocks.2", "blocks.3.qkv",
+        "blocks.3.fc1", "blocks.3", "head"]
+    assert not any(one.complaint() for one in found.values())
+    first, second = result.network.streams
+    assert found["blocks.1"].step == 2.0**-first.point
+    assert found["blocks.2.merged"].step == found["blocks.3"].step == 2.0**-second.point
+    assert found["blocks.2.merged"].channels == 32
+    assert found["blocks.2.merged"].largest < ACT16.max * 2.0**-second.point
+
+
+def test_all_of_it_is_trained_and_goes_on_where_it_was():
+    _, network, side = read("merged")
+    images = vits.pixels(16, side)
+    plan = pipeline.Plan(Precision(4, 4), budget=train.Budget(
+        epochs=2, batch=8, affine_rate=3e-3, weight_rate=0.03))
+    kept = []
+    whole = pipeline.quantize(network, images, plan,
+                              save=lambda stages: kept.append(copy.deepcopy(stages)))
+    places = network.places[0].float()
+    assert 0 < (whole.twin.places["0"] - places).abs().max() < 0.1
+    for stages in (kept[2], kept[-2]):  # amid the blocks, after an epoch
+        again = pipeline.quantize(network, images, plan, stages=stages)
+        assert (vit.Vit(again.network).run(images).logits
+                == vit.Vit(whole.network).run(images).logits).all()
+
+
+def test_merges_are_reconstructed_with_the_blocks_behind_them():
+    _, network, side = read("merged")
+    images = vits.pixels(64, side)
+    plans = [pipeline.Plan(Precision(4, 4), reconstruction=learned)
+             for learned in (None, Reconstruction.paced(200, device="cpu"))]
+    plain, learned = (pipeline.quantize(network, images, plan) for plan in plans)
+    before, after = (pipeline.weights(made.twin)["2.merge"].integers.int()
+                     for made in (plain, learned))
+    assert 0.01 < (before != after).float().mean() < 0.5
+    assert (before - after).abs().max() == 1
+    assert plain.twin.scales[14] != learned.twin.scales[14]
+    floating = Twin(network, Precision(8, 8))
+    floating.active = False
+    wanted = train.logits(floating, torch.from_numpy(images)).numpy()
+    found = [relative(integer_logits(made, images), wanted) for made in (plain, learned)]
+    assert found[1] < found[0]
