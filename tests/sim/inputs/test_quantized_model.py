@@ -131,7 +131,8 @@ def test_a_prefix_survives_and_may_lack(tmp_path, kind):
 
 
 def test_windows_and_merges_survive_and_may_lack(tmp_path):
-    path, shape = tmp_path / "m.safetensors", dataclasses.replace(networks.SHAPE, **networks.WINDOWS)
+    path = tmp_path / "m.safetensors"
+    shape = dataclasses.replace(networks.SHAPE, **networks.WINDOWS)
     network = networks.network(Precision(8, 8), shape=shape)
     draw, dim = np.random.default_rng(5), 2 * shape.dim
     tap = Tap(3, 4, dim, draw.integers(-500, 500, 2 * dim),
