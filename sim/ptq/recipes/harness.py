@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from golden.network.precision import HEAD, Precision
+from golden.network.shape import VitShape
 
 from ..float_vit import LAYERS, FloatVit
 from ..twin import Twin
@@ -34,6 +35,12 @@ def plain(steps, what: str):
     return steps
 
 
+def check(shape: VitShape) -> None:
+    """Raise a ValueError for networks that no recipe is for."""
+    if shape.window or shape.merges or not shape.classified:
+        raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
+
+
 class Harness(Twin):
     """A float network with a quantizer at any of its points.
 
@@ -44,8 +51,7 @@ class Harness(Twin):
     """
 
     def __init__(self, source: FloatVit, precision: Precision):
-        if source.shape.window or source.shape.merges or not source.shape.classified:
-            raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
+        check(source.shape)
         super().__init__(source, precision)
         self.requires_grad_(False)
         self.quantizers = nn.ModuleDict()

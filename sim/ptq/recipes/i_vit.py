@@ -18,7 +18,7 @@ from golden.network.shape import BLOCK_SITES
 from .. import blockwise, export, fold, observers
 from ..float_vit import FloatVit
 from ..twin import OFFSET
-from .harness import Harness, plain
+from .harness import Harness, check, plain
 from .quantizers import Uniform, nearest
 
 LIMIT = 2**31 - 1
@@ -118,6 +118,7 @@ class ChooseInputs:
 def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
          progress: Callable = plain, some: int = 32) -> IVit:
     """Quantize a network; `some` of the images are for the scales of scores and GELU's input."""
+    check(source.shape)
     folded = fold.fold(source, fold.observe(source, pixels, progress=progress))
     made = blockwise.calibrate(folded, precision, pixels, progress=progress)
     net = IVit(made.twin.source(), precision, 2.0**-export.point(float(made.ranges.residual.max())))

@@ -46,6 +46,13 @@ def test_eight_bits_are_near_the_float_network_and_four_less_so(name, network, p
     assert all(torch.equal(value, before[key]) for key, value in network.tensors().items())
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_recipe_is_for_windows(name):
+    network = source.read(vits.swin(), vits.preprocessing(48))
+    with pytest.raises(ValueError, match="recipes know neither windows nor merges nor the mean"):
+        RECIPES[name].make(network, Precision(8, 8), torch.from_numpy(vits.pixels(2, 48)))
+
+
 PREFIXES = {"registers": lambda: vits.model(seed=2, reg_tokens=4),
             "distilled": lambda: vits.distilled(seed=2)}
 
