@@ -4,7 +4,7 @@ What the matrices of the scratchpad add to that, and the sizes of a predictor, i
 :mod:`golden.core.rules`.
 """
 
-from ..common.formats import ACT16, Mode
+from ..common.formats import ACT16, LOG2, Mode
 from ..prediction.range_shape import RangeShape
 from ..product.mac_array import Activation
 from ..rows.layernorm import HIGHEST_CHANNELS
@@ -141,7 +141,13 @@ def _check_softmax(op, config, memory_size):
                          f"{op.step}, not {(op.factor, op.shift)}")
 
 
+def _check_exit(op, config, memory_size):
+    if not 0 <= op.exponent <= LOG2.max:
+        raise ValueError(f"exponent must be within 0..{LOG2.max}, not {op.exponent}")
+
+
 _CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
            Opcode.STORE: _check_transfer, Opcode.PATCHES: _check_patches,
            Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
-           Opcode.MEASURE: _check_measure, Opcode.QUANTIZE: _check_quantize}
+           Opcode.MEASURE: _check_measure, Opcode.QUANTIZE: _check_quantize,
+           Opcode.EXIT: _check_exit}
