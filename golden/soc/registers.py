@@ -15,7 +15,7 @@ from .system import System
 WORD_BYTES = 4
 WORD_BITS = 8 * WORD_BYTES
 IDENTITY = int.from_bytes(b"VRNR", "little")
-VERSION = 3
+VERSION = 4
 """Of this table; a host refuses another."""
 PAGE_BITS = 12
 """Memory of a core begins at a multiple of 4 KiB of its bus, which no burst of AXI4 crosses."""
@@ -149,6 +149,8 @@ def _table() -> dict[str, Register]:
           ("IMAGES", Access.WRITE, "images of the next start, one after the other",
            Field("count", 0, IMAGES_BITS, "so many; 0 is 1")),
           ("IMAGES_DONE", Access.READ, "images of the present or last start whose logits are there",
+           Field("count", 0, IMAGES_BITS, "so many")),
+          ("IMAGES_EXITED", Access.READ, "those of them whose run has ended at an EXIT",
            Field("count", 0, IMAGES_BITS, "so many")))
     block(_COUNTERS, *(
         row for name, doc in COUNTERS.items() for row in (
@@ -207,6 +209,7 @@ class CoreState:
     error_source: int = ErrorSource.NONE
     error_address: int = 0
     images_done: int = 0
+    images_exited: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 
@@ -298,6 +301,7 @@ class RegisterFile:
             "ERROR_SOURCE": core.error_source,
             "ERROR_ADDRESS": core.error_address,
             "IMAGES_DONE": core.images_done,
+            "IMAGES_EXITED": core.images_exited,
             **self.written,
         }
         for name, count in core.counters.items():

@@ -82,6 +82,7 @@ private:
         check((said == 2) == (core_.read(VERNIER_ERROR_SOURCE) != 0), "an error of memory, unsaid");
         const uint32_t done = core_.read(VERNIER_IMAGES_DONE);
         check(said == 0 ? done == images_ : done < images_, "an image is missing, or one too much");
+        check(core_.read(VERNIER_IMAGES_EXITED) <= done, "more EXITs than images");
         ++seen_["images_" + std::to_string(done)];
         ++seen_["status_" + std::to_string(said)];
         return said;
