@@ -12,6 +12,7 @@ missing is said.
 from dataclasses import replace
 
 from golden.common.config import AcceleratorConfig
+from golden.core.isa import Opcode
 from golden.core.program import Program
 from golden.core.rules import verify
 from golden.cycles.memory_model import USUAL
@@ -157,9 +158,15 @@ def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: d
     regions = reserve(network, config, plan)
     build = LayerBuilder(network, config, jit, plan, made)
     lower(build, regions)
+    build.emit(Opcode.END)
     allocate(build.matrices, config)
-    scales = "jit" if jit else "predicted" if network.taps else "static"
-    program = link(build, network, regions,
+    scales = "jit" if jit else scales_of(network)
+    program = link(build, [(network, regions)],
                    {"bits": str(network.precision), "scales": scales, **about})
     verify(program)
     return program
+
+
+def scales_of(network: Network) -> str:
+    """Return what becomes of the scales of a network, in one word."""
+    return "predicted" if network.taps else "static"

@@ -24,8 +24,8 @@ from .payloads import numbers_of
 from .residual import Part, Residual, Stored, embed
 
 
-def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
-    """Emit the whole network, as the plan of `build` says.
+def lower(build: LayerBuilder, regions: dict[str, Region]) -> Matrix:
+    """Emit the whole network but for the end, as the plan of `build` says; return its logits.
 
     Parameters
     ----------
@@ -47,10 +47,11 @@ def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
     embed(x, regions, taps[0])
     for index, block in enumerate(network.blocks):
         _block(x, index, block, taps[index + 1], regions)
-    _classified(x, regions["logits"].address)
+    logits = _classified(x, regions["logits"].address)
     if build.free_slot > config.max_sites:
         raise DoesNotFit(f"the scale file must have {build.free_slot} slots or more for this "
                          f"network, but max_sites is {config.max_sites}")
+    return logits
 
 
 def _taps(build: LayerBuilder) -> list[list[Tap]]:
@@ -122,8 +123,8 @@ def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
     return made, (made, 0)
 
 
-def _classified(x: Residual, logits: int) -> None:
-    """Logits of the classified tokens, into external memory; the end."""
+def _classified(x: Residual, logits: int) -> Matrix:
+    """Logits of the classified tokens, into external memory."""
     build = x.build
     network, shape = build.network, build.network.shape
     last = shape.sites - 1
@@ -138,4 +139,4 @@ def _classified(x: Residual, logits: int) -> None:
                       {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
     build.emit(Opcode.STORE, reads={"source": (out, 0)}, address=logits, words=out.words,
                logits=1)
-    build.emit(Opcode.END)
+    return out
