@@ -177,8 +177,8 @@ uint32_t vernier_done(const struct vernier *core) {
 }
 
 uint32_t vernier_exited(const struct vernier *core) {
-    return field(get(core, VERNIER_IMAGES_EXITED), VERNIER_IMAGES_EXITED_COUNT_MASK,
-                 VERNIER_IMAGES_EXITED_COUNT_SHIFT);
+    return field(get(core, VERNIER_IMAGES_DONE), VERNIER_IMAGES_DONE_EXITED_MASK,
+                 VERNIER_IMAGES_DONE_EXITED_SHIFT);
 }
 
 enum vernier_result vernier_logits_of(const struct vernier *core, uint32_t place,

@@ -133,6 +133,7 @@ class Registers(wiring.Component):
         m.d.comb += ended.eq(was_busy & ~self.busy)
         m.d.sync += [was_busy.eq(self.busy), runs.eq(runs + ended)]
         fields = {"busy": self.busy, "done": self.done, "error": self.status}
+        images = {"count": self.images_done, "exited": self.images_exited}
         values = {
             **constants(self._system),
             "CONTROL": 0,
@@ -141,8 +142,8 @@ class Registers(wiring.Component):
             "RUNS": runs,
             "ERROR_SOURCE": self.error_source,
             "ERROR_ADDRESS": self.error_address,
-            "IMAGES_DONE": self.images_done,
-            "IMAGES_EXITED": self.images_exited,
+            "IMAGES_DONE": sum(images[one.name] << one.low
+                               for one in REGISTERS["IMAGES_DONE"].fields),
         }
         for name in COUNTERS:
             counter = getattr(self, f"counter_{name}")
