@@ -175,8 +175,9 @@ class Sequencer(wiring.Component):
 
     def _sure(self, op):
         """Return whether the answer is; a threshold is a row exponent."""
-        threshold = op.exponent[:LOG2.bits - 1]
-        return self.last_exponent[:LOG2.bits - 1] <= threshold
+        bits = LOG2.bits - 1  # neither is negative
+        left = op.exponent[:bits] - self.last_exponent[:bits]
+        return ~left[-1]  # takes fewer LUTs than a comparison
 
     def _predictor(self, m, op, asked):
         """Ask for both parts that PREDICT has, one after the other."""
