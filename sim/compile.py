@@ -2,10 +2,13 @@
 
     python -m sim.compile --model vit_cifar10:w4a4 --core 8x16 --out build/program
     python -m sim.compile --model deit_t_w8a8.safetensors --out build/deit_t --list
+    python -m sim.compile --model vit_cifar10:w4a4 --cascade vit_cifar10:w8a8 --threshold 8580 \\
+        --out build/cascade
 
 MODEL is a file of sim.calibrate, or a model of the package. The directory can be run by the golden
 machine, and by the RTL: ``python -m sim.simulate DIR --image IMAGE``. ``--c-header`` writes what
-the C driver of rtl.export has to know about it.
+the C driver of rtl.export has to know about it. With ``--cascade`` a second model runs on images of
+which the first one is in doubt (:mod:`golden.network.cascade`).
 """
 
 import json
@@ -18,16 +21,19 @@ from rich.console import Console
 from rich.text import Text
 
 from golden.common.config import CORES
+from golden.common.formats import LOG2
 from golden.core.program import Program
 from golden.core.program_header import c_header
 from golden.cycles.memory_model import USUAL
 from golden.cycles.timing import cycles
+from golden.network.cascade import Cascade
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_line, printable, whole_file
-from .compiler import DoesNotFit, compile_network
+from .cli import UserError, command, core, one_line, printable, up_to, whole_file
+from .compiler import DoesNotFit, compile_cascade, compile_network
 from .compiler.plan import plan_line
 from .inputs.model_lookup import open_model
+from .inputs.quantized_model import QuantizedModel
 from .tables import list_of, show
 
 PROG = "python -m sim.compile"
@@ -37,6 +43,11 @@ def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Compile a quantized model for a core.")
     parser.add_argument("--model", default="vit_cifar10", metavar="FILE|NAME",
                         help="quantized model (default: %(default)s)")
+    parser.add_argument("--cascade", metavar="FILE|NAME",
+                        help="second model, for images of which the first one is in doubt")
+    parser.add_argument("--threshold", type=up_to(LOG2.max), metavar="N",
+                        help="with --cascade: largest doubt with which the first one answers, "
+                             f"0 to {LOG2.max}; 8186 is none, 1024 more halves the probability")
     parser.add_argument("--core", type=core, default=CORES["8x16"], metavar="NAME|FILE",
                         help=f"one of {', '.join(CORES)}, or a TOML file (default: 8x16)")
     parser.add_argument("--sram", type=int, metavar="KIB", help="scratchpad of another size")
@@ -58,9 +69,18 @@ def summary(program: Program) -> dict:
         "memory_bytes": len(program.memory),
         "scratchpad_bytes": program.scratchpad_bytes,
         "scratchpad_limit": config.sram_kib * 1024,
+        **({"cascade": {**program.about["cascade"], "cycles": dict(zip(
+            ("early", "late"), _both(program), strict=True))}}
+           if "cascade" in program.about else {}),
         **({"plan": {**program.about["plan"], "cycles": sum(cycles(program, USUAL))}}
            if "plan" in program.about else {}),
     }
+
+
+def _both(program: Program) -> tuple[int, int]:
+    """Return the cycles of a cascade's program, if its first network answers and if not."""
+    exited = program.about["cascade"]["exit"]
+    return sum(cycles(program, USUAL, exited)), sum(cycles(program, USUAL))
 
 
 def _print(made: dict, program: Program, folder: Path) -> None:
@@ -77,15 +97,39 @@ def _print(made: dict, program: Program, folder: Path) -> None:
         ("external memory", f"{made['memory_bytes']:,} bytes"),
         ("scratchpad", f"{made['scratchpad_bytes'] / 1024:.1f} of {config.sram_kib} KiB"),
     ], console.width))
+    if "cascade" in made:
+        taken, where = made["cascade"]["cycles"], made["cascade"]
+        console.print(Text(f"EXIT at instruction {where['exit']}, threshold {where['threshold']}: "
+                           f"{taken['early']:,} cycles, or {taken['late']:,}"), soft_wrap=True)
     if "plan" in made:
         console.print(Text(f"plan: {plan_line(made['plan'])}; {made['plan']['cycles']:,} cycles"),
                       soft_wrap=True)
+
+
+def _cascade(args, model: QuantizedModel) -> Cascade:
+    """Return the cascade of a model and the second one.
+
+    Raises
+    ------
+    UserError
+        If they do not go together.
+    """
+    second = open_model(args.cascade)
+    for name in ("classes", "preprocessing"):
+        if model.metadata.get(name) != second.metadata.get(name):
+            raise UserError(f"--cascade: {name} of {args.cascade} must be those of {args.model}")
+    try:
+        return Cascade(model.network, second.network, args.threshold)
+    except ValueError as error:
+        raise UserError(f"--cascade: {one_line(error)}") from None
 
 
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
+    if (args.cascade is None) != (args.threshold is None):
+        raise UserError("--cascade and --threshold go together")
     config = args.core
     if args.sram is not None:
         try:
@@ -96,7 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     about = {name: model.metadata[name] for name in ("model", "classes", "preprocessing")
              if name in model.metadata}
     try:
-        program = compile_network(model.network, config, about)
+        program = (compile_network(model.network, config, about) if args.cascade is None else
+                   compile_cascade(_cascade(args, model), config, about))
     except DoesNotFit as error:
         raise UserError(f"{args.model} does not fit the core: {one_line(error)}") from None
     try:

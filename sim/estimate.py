@@ -27,9 +27,11 @@ from rich.console import Console
 from golden.common.config import CORES, AcceleratorConfig
 from golden.common.config_file import config_from_table, core_from_table
 from golden.common.formats import Mode
+from golden.core.isa import Opcode
 from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
+from golden.cycles.timing import timing
 from golden.network.precision import Precision
 from golden.soc.boards import BOARDS
 
@@ -104,7 +106,16 @@ def _write(args, document: dict, rows: list[dict], found: Found):
 
 
 def _timed(program: Program, args) -> ProgramEstimate:
-    return estimate_program(program, _memory(args), args.clock, args.tech)
+    memory = _memory(args)
+    exited = None
+    if args.exited:
+        exited = next((index for index, (_, op) in enumerate(program.instructions())
+                       if op.opcode is Opcode.EXIT), None)
+        if exited is None:
+            raise UserError(f"--exited needs the program of a cascade, and {args.program} has no "
+                            "EXIT")
+    return estimate_program(program, memory, args.clock, args.tech,
+                            timing(program, memory, exited))
 
 
 def _memory(args) -> MemoryModel | SdramMemory:

@@ -19,6 +19,7 @@ from rich.text import Text
 from golden.core.machine import Machine
 from golden.core.program import Program, ProgramError
 from golden.cycles.memory_model import IDEAL, MemoryModel
+from golden.cycles.timing import timing
 from rtl.cli import Parser
 
 from .cli import (
@@ -108,7 +109,8 @@ def summary(program: Program, result: Result, machine: Machine) -> dict:
         equal = not differing
     logits = result.memory[program.logits.address:][:program.logits.size].view("<i2")
     return {
-        "equal": equal, "outcome": result.outcome, "status": result.status,
+        "equal": equal, "exited": machine.exited, "outcome": result.outcome,
+        "status": result.status,
         "differs": differing, "trace": None if result.trace is None else str(result.trace),
         "cycles": result.cycles, "cycles_by_opcode": by_opcode,
         "instruction_cycles": result.instruction_cycles, "counters": result.counters,
@@ -135,6 +137,8 @@ def _print(made: dict, program: Program, where: Path) -> None:
         f"{config.rows}x{config.cols} core: {where}")), soft_wrap=True)
     rows = [(printable(guess["name"]), f"{100 * guess['probability']:.1f} %")
             for guess in made["classes"]]
+    if made["exited"] is not None:
+        rows.append(("EXIT", f"at instruction {made['exited']}"))
     rows.append(("cycles", f"{made['cycles']:,}"))
     rows += [(f"  {name}", f"{cycles:,}") for name, cycles in sorted(
         made["cycles_by_opcode"].items(), key=lambda item: -item[1])]
@@ -181,7 +185,9 @@ def main(argv: list[str] | None = None) -> int:
     made = summary(program, result, expected.machine)
     if args.trace_events is not None:
         memory = IDEAL if args.ideal else MemoryModel(args.latency, args.bandwidth)
-        write_trace(args.trace_events, estimate_program(program, memory), result.instruction_cycles)
+        timed = timing(program, memory, expected.machine.exited)
+        write_trace(args.trace_events, estimate_program(program, memory, timed=timed),
+                    result.instruction_cycles)
     if args.json:
         print(json.dumps(made, indent=2))
     else:

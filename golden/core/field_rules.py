@@ -4,13 +4,12 @@ What the matrices of the scratchpad add to that, and the sizes of a predictor, i
 :mod:`golden.core.rules`.
 """
 
-from ..common.formats import ACT16, Mode
+from ..common.formats import ACT16, LOG2, Mode
 from ..prediction.range_shape import RangeShape
 from ..product.mac_array import Activation
 from ..rows.layernorm import highest_channels
 from ..rows.softmax import reciprocal
 from ..rows.softmax_run import highest_keys
-from . import isa
 from .isa import Instruction, Layout, Opcode, Path, Source
 from .program import check_range, tile_column_words
 
@@ -138,7 +137,13 @@ def _check_softmax(op, config, memory_size):
                          f"{op.step}, not {(op.factor, op.shift)}")
 
 
+def _check_exit(op, config, memory_size):
+    if not 0 <= op.exponent <= LOG2.max:
+        raise ValueError(f"exponent must be within 0..{LOG2.max}, not {op.exponent}")
+
+
 _CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
            Opcode.STORE: _check_transfer, Opcode.PATCHES: _check_patches,
            Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
-           Opcode.MEASURE: _check_measure, Opcode.QUANTIZE: _check_quantize}
+           Opcode.MEASURE: _check_measure, Opcode.QUANTIZE: _check_quantize,
+           Opcode.EXIT: _check_exit}

@@ -2,9 +2,10 @@
 
 A program is one stream of bytes in external memory, read once from its beginning to its end: each
 instruction, and right behind it, in the order of use, the constants and weights that it takes
-(its payload). There are no jumps and no instruction pointer; :data:`Opcode.END` ends it. The
-stream passes through the weight buffer in words of ``cols`` bytes. An instruction has
-:data:`INSTRUCTION_BYTES`; it and every part of a payload begin with a new word.
+(its payload). There are no jumps and no instruction pointer; :data:`Opcode.END` ends it, or an
+:data:`Opcode.EXIT` before that: what is behind it is then left out. The stream passes through the
+weight buffer in words of ``cols`` bytes. An instruction has :data:`INSTRUCTION_BYTES`; it and every
+part of a payload begin with a new word.
 
 What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from bit 0 up:
 
@@ -56,6 +57,8 @@ MEASURE     ``file[scale_a] = clip(log2(largest) + exponent)``, with the largest
 QUANTIZE    A wide matrix as SITE of a product has it: GELU if `gelu`, then
             ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for MEASURE.
                                                              Payload, if `words` > 0: columns.
+EXIT        Ends the program if the answer is sure: if the last row exponent of the last SOFTMAX is
+            `exponent` or less (:mod:`golden.network.cascade`). Otherwise it goes on.
 END         Ends the program.
 ==========  ========================================================================================
 
@@ -95,6 +98,7 @@ class Opcode(enum.IntEnum):
     PREDICT = 9
     MEASURE = 10
     QUANTIZE = 11
+    EXIT = 12
 
 
 GOLDEN_ONLY = frozenset({Opcode.MEASURE, Opcode.QUANTIZE})
@@ -230,6 +234,7 @@ _HAS = {
     Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words"),
     Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "words", "exponent_out",
                       "scale_out", *_LIMITS),
+    Opcode.EXIT: ("exponent",),
 }
 
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(27), "coarse": _FLAG}

@@ -51,7 +51,9 @@ class Machine:
     index : int
         Of the next instruction.
     done : bool
-        END has been reached.
+        END has been reached, or an EXIT has ended the program.
+    exited : int or None
+        Index of the EXIT that has.
     """
 
     def __init__(self, program: Program, pixels=None, *, image_offset: int = 0,
@@ -74,9 +76,11 @@ class Machine:
         self.scales = np.zeros(self.config.max_sites, np.int16)
         self.row_exponents = np.zeros(self.config.max_tokens, np.int16)
         self.index, self.done = 0, False
+        self.exited: int | None = None
         self._cursor = program.stream.address
         self._tapped: tuple[np.ndarray, Instruction] | None = None
         self._codebook: np.ndarray | None = None
+        self._last_exponent: int | None = None
 
     @property
     def logits(self) -> np.ndarray:
@@ -87,7 +91,7 @@ class Machine:
         return self.memory[first:][:size].view("<i2").astype(np.int16)
 
     def run(self, stop_after: int | None = None) -> None:
-        """Execute up to END, or up to an instruction, it included."""
+        """Execute up to the end, or up to an instruction, it included."""
         while not self.done and (stop_after is None or self.index <= stop_after):
             self.step()
 
@@ -142,6 +146,12 @@ class Machine:
 
     def _end(self, op):
         self.done = True
+
+    def _exit(self, op):
+        if self._last_exponent is None:
+            raise ValueError("there has been no SOFTMAX")
+        if self._last_exponent <= op.exponent:
+            self.done, self.exited = True, self.index
 
     def _scales(self, op):
         values = [value for unit in self._units(*units_of(op, self.config), isa.SCALES)
@@ -260,6 +270,7 @@ class Machine:
         values, exponents = (softmax.softmax_codes(scores, op.step) if op.step
                              else softmax.softmax(scores))
         self.row_exponents[:op.m] = exponents
+        self._last_exponent = int(exponents[-1])
         scratchpad.write_operand(self.scratchpad, op.dest, op.dest_stride, values, Layout.OPERAND8)
 
     def _predict(self, op):

@@ -186,6 +186,23 @@ def transfer(state, arrived, freed, start, addresses, group, zeros):
     return done + 1
 
 
+@kernel
+def drained(state, arrived, freed, start):
+    """Return the cycle in which the stream is at rest, of which nothing more is requested from the
+    cycle after `start` on: its last response has come in the cycle before.
+    """
+    advance(state, arrived, freed, start - 1, NEVER)
+    stopped = start + (state[_BEAT] < state[_TOTAL])
+    advance(state, arrived, freed, start, NEVER)
+    last = (state[_BEAT] - 1) // state[_BEATS]
+    return max(stopped, arrived[last] + 1)
+
+
+def requested(state) -> int:
+    """Return the bytes of the stream that have been requested."""
+    return int(state[_BEAT] * state[_BUS])
+
+
 def cursor_of(word: int, config: AcceleratorConfig):
     """Return the state of a cursor at a word, without a command."""
     cursor = np.zeros(_PER_WORD + 1, np.int64)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..common.checks import integer
 from ..core.isa import (
     CODEBOOK_UNITS,
     FIELD_UNITS,
@@ -29,7 +30,7 @@ from ..rows import layernorm, softmax_run
 from .memory_model import IDEAL, MemoryModel, SdramMemory
 from .prediction_cycles import prediction_cycles
 from .product_cycles import EPILOGUE, PLACEMENT, READER, product_cycles
-from .stream import layout_of, stream_of, take, transfer
+from .stream import drained, layout_of, requested, stream_of, take, transfer
 
 START = 1
 """Cycle in which the first instruction is asked for; `start` is given in cycle 0."""
@@ -55,7 +56,8 @@ class Step:
         Cycles of a product in which the array takes operands, in which there are none for it, and
         in which it cannot take them; what is left of `run` is its beginning and its end.
     reads, writes
-        Bytes of external memory that it reads, itself and its payload included, and writes.
+        Bytes of external memory that it reads, itself and its payload included, and writes. An EXIT
+        that ends the program reads what has come of the stream behind it, too.
     results
         Cycles of a product from the first result that the epilogue takes to the end.
     words
@@ -87,8 +89,8 @@ class Timing:
     Attributes
     ----------
     steps
-        Of each instruction, END included. They follow each other without gaps, the first from the
-        cycle of `start` on.
+        Of each instruction, END or the EXIT included that ends the program. They follow each other
+        without gaps, the first from the cycle of `start` on.
     arrived : int64 array, shape (words,)
         The cycle in which each word of the stream has come, the last of its responses.
     """
@@ -106,15 +108,17 @@ class Timing:
         return self.sum("cycles")
 
 
-def cycles(program: Program, memory: MemoryModel | SdramMemory = IDEAL) -> list[int]:
-    """Return the cycles of every instruction, END included.
+def cycles(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
+           exited: int | None = None) -> list[int]:
+    """Return the cycles of every instruction, END or the EXIT included that ends the program.
 
     Their sum is that of a run, from the cycle with `start` to the first one with `done`.
     """
-    return [step.cycles for step in timing(program, memory).steps]
+    return [step.cycles for step in timing(program, memory, exited).steps]
 
 
-def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL) -> Timing:
+def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
+           exited: int | None = None) -> Timing:
     """Return what every instruction of a program takes.
 
     Parameters
@@ -123,42 +127,61 @@ def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL) -> Timin
         Verified, as :func:`golden.core.rules.verify` does.
     memory
         External memory.
+    exited
+        Index of the EXIT that ends the program; without one, it runs to its END.
 
     Raises
     ------
     ProgramError
-        If an instruction would never end: a prediction without a tap, or a second tap without one.
+        If an instruction would never end: a prediction without a tap, or a second tap without one;
+        or there is no such EXIT.
     """
-    return _Clock(program, memory).run()
+    return _Clock(program, memory, exited).run()
 
 
 class _Clock:
     """Goes through a program."""
 
-    def __init__(self, program: Program, memory: MemoryModel | SdramMemory):
+    def __init__(self, program: Program, memory: MemoryModel | SdramMemory, exited: int | None):
         self._program, self._config = program, program.config
         self._stream = stream_of(program, *memory.port(self._config))
         self._layout = layout_of(self._config)
         self._word = 0  # the next one of the stream
+        self._exited = exited
         self._tap: tuple[Instruction, int] | None = None
 
     def run(self) -> Timing:
         now, steps = START, []
-        for index, (_, op) in enumerate(self._program.instructions()):
+        for index, op in enumerate(self._carried_out()):
             begun, first = now, self._word
             fetched = self._fetch(now)
             try:
-                ready, end, product = self._execute(op, fetched)
+                ready, end, product = (
+                    (fetched, int(drained(*self._stream, fetched)), ())
+                    if index == self._exited else self._execute(op, fetched))
             except ValueError as error:
                 raise ProgramError(f"instruction {index}, {op.opcode.name}: {error}") from None
             now = end + 1
             reads, writes = self._bytes(op)
-            reads += (self._word - first) * self._config.cols
+            come = (requested(self._stream[0]) if index == self._exited
+                    else self._word * self._config.cols)
+            reads += come - first * self._config.cols
             product = product or (0, 0, 0)
             steps.append(Step(op, fetched - begun + (0 if index else START), ready - fetched,
                               now - ready, *product[:3], reads, writes, *product[3:],
                               words=self._word - first))
         return Timing(tuple(steps), self._stream[1])
+
+    def _carried_out(self) -> list[Instruction]:
+        """Return the instructions that are fetched."""
+        ops = [op for _, op in self._program.instructions()]
+        if self._exited is None:
+            return ops
+        last = integer("exited", self._exited, 0, len(ops) - 1)
+        if ops[last].opcode is not Opcode.EXIT:
+            raise ProgramError(f"exited must be the index of an EXIT, not {last}, of "
+                               f"{ops[last].opcode.name}")
+        return ops[:last + 1]
 
     def _units(self, count: int, start: int, interval: int = 1, mark: int = 0) -> tuple[int, int]:
         """Take units of the stream; return when `mark` and the last of them have been accepted."""
@@ -177,7 +200,7 @@ class _Clock:
         if opcode is Opcode.END:
             return start, start, ()
         begin = self._constants(op, start)
-        if opcode is Opcode.SCALES:
+        if opcode in (Opcode.SCALES, Opcode.EXIT):
             return begin, begin + 1, ()
         if opcode is Opcode.NORM:
             run = layernorm.cycles(op.m, op.n, config)

@@ -13,7 +13,6 @@ from ..results.requant import requant_kernel
 from ..rows.softmax import softmax_codes_kernel, softmax_kernel
 from .vit_layers import HIGH, LOW, SIGNED_MASK, UNSIGNED_MASK
 
-
 NO_PLACES = np.empty(0, np.int16)
 
 
@@ -45,10 +44,10 @@ def _score_row(acc, mantissa, shift, places, out):
 def attend(operands, mantissa, shift, places, step, factor, code_shift, table, codes, keep, ends,
            unit, mixed, before, row_scale, scores, probabilities):
     # Attention of each head of each image, or of each window of the images, which are one after
-    # the other. `places`, (heads, tokens, tokens), is added to scores unless it is empty. Values of the keys up to each of `ends` are mixed at
-    # once: if there is one, `mixed` has the sums; else the sum of all, requantized by `unit` of
-    # each image. What parts have made `before` others, `scores` and `probabilities` are filled if
-    # `keep`.
+    # the other. `places`, (heads, tokens, tokens), is added to scores unless it is empty. Values of
+    # the keys up to each of `ends` are mixed at once: if there is one, `mixed` has the sums; else
+    # the sum of all, requantized by `unit` of each image. What parts have made `before` others,
+    # `scores` and `probabilities` are filled if `keep`.
     _, images, heads, tokens, size = operands.shape
     wide_keys, wide_size = -(-tokens // COLS) * COLS, -(-size // COLS) * COLS
     zeros = np.zeros(max(wide_keys, wide_size), np.int32)

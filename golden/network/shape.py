@@ -1,6 +1,6 @@
 """Sizes of a Vision Transformer, and the order of its quantization sites."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np

@@ -30,10 +30,10 @@ patches, by row and column, in line, and does
 The patch embedding does the same with pixels (lambda 0) and the embedding in the place of bias and
 residual; where there is a LayerNorm before the blocks, ``x = requant(layer_norm(x), residual_point
 - (10 + g))`` of 16 bits. Sums of more than :data:`~.shape.LONGEST` products, which an MLP's second
-layer, a merge, the patch embedding and the head may have, are taken in parts, each requantized and added to
-what the parts before it have made, the bias with the first. Tokens of the prefix are those of the
-embedding; the head takes the normalised class token, beside it that of distillation where there is
-one, or the mean of all tokens, which are quantized, added and requantized:
+layer, a merge, the patch embedding and the head may have, are taken in parts, each requantized and
+added to what the parts before it have made, the bias with the first. Tokens of the prefix are those
+of the embedding; the head takes the normalised class token, beside it that of distillation where
+there is one, or the mean of all tokens, which are quantized, added and requantized:
 
     p    = requant(layer_norm(x), -lambda[pool] - (10 + g))       to the site's format
     head = requant(sum(p), lambda[pool] - log2(tokens) - lambda[head])

@@ -15,7 +15,7 @@ from .system import System
 WORD_BYTES = 4
 WORD_BITS = 8 * WORD_BYTES
 IDENTITY = int.from_bytes(b"VRNR", "little")
-VERSION = 3
+VERSION = 4
 """Of this table; a host refuses another."""
 PAGE_BITS = 12
 """Memory of a core begins at a multiple of 4 KiB of its bus, which no burst of AXI4 crosses."""
@@ -149,7 +149,8 @@ def _table() -> dict[str, Register]:
           ("IMAGES", Access.WRITE, "images of the next start, one after the other",
            Field("count", 0, IMAGES_BITS, "so many; 0 is 1")),
           ("IMAGES_DONE", Access.READ, "images of the present or last start whose logits are there",
-           Field("count", 0, IMAGES_BITS, "so many")))
+           Field("count", 0, IMAGES_BITS, "so many"),
+           Field("exited", 16, IMAGES_BITS, "those of them whose run has ended at an EXIT")))
     block(_COUNTERS, *(
         row for name, doc in COUNTERS.items() for row in (
             (f"{name.upper()}_LOW", Access.READ, f"{doc}, bits 0 to {WORD_BITS - 1}"),
@@ -207,6 +208,7 @@ class CoreState:
     error_source: int = ErrorSource.NONE
     error_address: int = 0
     images_done: int = 0
+    images_exited: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
 
@@ -289,6 +291,7 @@ class RegisterFile:
     def _values(self) -> dict[str, int]:
         core, values = self.core, dict(self._constants)
         status = {"busy": core.busy, "done": core.done, "error": core.status}
+        images = {"count": core.images_done, "exited": core.images_exited}
         values |= {
             "CONTROL": 0,
             "STATUS": sum(status[one.name] << one.low for one in REGISTERS["STATUS"].fields),
@@ -297,7 +300,8 @@ class RegisterFile:
             "INTERRUPT_PENDING": self.pending,
             "ERROR_SOURCE": core.error_source,
             "ERROR_ADDRESS": core.error_address,
-            "IMAGES_DONE": core.images_done,
+            "IMAGES_DONE": sum(images[one.name] << one.low
+                               for one in REGISTERS["IMAGES_DONE"].fields),
             **self.written,
         }
         for name, count in core.counters.items():

@@ -67,6 +67,8 @@ class Core(wiring.Component):
         `done` and `status` stay until the next `start`.
     index : ``Out(INDEX_BITS)``
         Instructions that have been carried out, all they write being written.
+    exited : ``Out(1)``
+        The run has ended at an EXIT; stays until the next `start`.
     request, response
         Memory port, :func:`.memory_port.memory_signature`.
     counter_NAME : ``Out(40)``
@@ -80,6 +82,7 @@ class Core(wiring.Component):
             "start": In(1), "stream": In(ADDRESS), "stream_bytes": In(ADDRESS),
             "image_offset": In(ADDRESS), "logits_offset": In(ADDRESS),
             "busy": Out(1), "done": Out(1), "status": Out(STATUS_BITS), "index": Out(INDEX_BITS),
+            "exited": Out(1),
             **memory_signature(config).members,
             **{f"counter_{name}": Out(COUNTER_BITS) for name in COUNTERS},
         })
@@ -108,7 +111,7 @@ class Core(wiring.Component):
             idle.eq(sequencer.idle),
             sequencer.start.eq(self.start),
             *(getattr(self, name).eq(getattr(sequencer, name))
-              for name in ("busy", "done", "status", "index")),
+              for name in ("busy", "done", "status", "index", "exited")),
         ]
         for part in _parts(m, "memory_side", "product_path", "result_path", "row_path"):
             m.d.comb += [part.instruction.eq(sequencer.instruction),
@@ -189,6 +192,7 @@ class Core(wiring.Component):
         connect(m, rows.residuals, results.residuals)
         m.d.comb += results.announced.eq(rows.announced)
         connect(m, results.row_exponents, rows.row_exponents)
+        m.d.comb += m.submodules.sequencer.last_exponent.eq(rows.last_exponent)
         for user, multiplier in zip(rows.multipliers, product.lent, strict=True):
             connect(m, user, multiplier)
 
@@ -213,7 +217,7 @@ class Core(wiring.Component):
             m, "sequencer", "memory_side", "product_path", "result_path", "row_path", "prediction")
         op = sequencer.instruction
         for opcodes, finished in (
-                ((Opcode.SCALES,), 1),
+                ((Opcode.SCALES, Opcode.EXIT), 1),
                 ((Opcode.LOAD, Opcode.STORE, Opcode.PATCHES), memory.done),
                 ((Opcode.NORM,), results.done),
                 ((Opcode.GEMM,), results.done & ~product.busy),

@@ -54,6 +54,8 @@ class RowPath(wiring.Component):
         Results of SOFTMAX, operands or codes, and where they go.
     codes_done : ``Out(1)``
         All results and all row exponents of SOFTMAX have been given; from the cycle after `start`.
+    last_exponent : ``Out(LOG2)``
+        That of the last row.
     row_exponents : ``In(row_exponents_signature)``
         Those of the last SOFTMAX.
     multipliers : ``Out(lent_signature).array(LayerNorm.MULTIPLIERS * lanes)``
@@ -73,7 +75,7 @@ class RowPath(wiring.Component):
             "announced": Out(1),
             "norms": Out(stream.Signature(affine_layout(config))),
             "codes": Out(stream.Signature(placed_layout(config), always_ready=True)),
-            "codes_done": Out(1),
+            "codes_done": Out(1), "last_exponent": Out(shape_of(formats.LOG2)),
             "row_exponents": In(row_exponents_signature),
             "multipliers": Out(lent_signature).array(LayerNorm.MULTIPLIERS * config.lanes),
         })
@@ -185,6 +187,7 @@ class RowPath(wiring.Component):
             with m.If(softmax.o.p.last):
                 m.d.sync += [word.eq(0), row.eq(row + 1)]
         with m.If(softmax.exponent.valid):
-            m.d.sync += done_rows.eq(done_rows + 1)
+            m.d.sync += [done_rows.eq(done_rows + 1),
+                         self.last_exponent.eq(softmax.exponent.payload)]
         with m.If(self.start):
             m.d.sync += [word.eq(0), row.eq(0), done_rows.eq(0)]

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.common.formats import LOG2
 from golden.core.isa import (
     CODEBOOK_UNITS,
     FIELD_UNITS,
@@ -17,13 +18,14 @@ from golden.core.isa import (
     Status,
 )
 
+from ..common.shapes import shape_of
 from ..common.unit_splitter import UNIT_BITS, units_for
 from ..memory.weight_buffer import take_layout
 from .instruction import Phase, instruction_layout
 
 __all__ = ["Phase", "Sequencer", "instruction_layout"]
 
-_OPCODES = set(Opcode) - GOLDEN_ONLY
+_OPCODES = sorted(set(Opcode) - GOLDEN_ONLY)
 
 
 class Sequencer(wiring.Component):
@@ -41,6 +43,10 @@ class Sequencer(wiring.Component):
         Not `busy`, out of a register.
     index : ``Out(INDEX_BITS)``
         Instructions that have been carried out.
+    exited : ``Out(1)``
+        The program has ended at an EXIT; stays until the next `start`.
+    last_exponent : ``In(LOG2)``
+        Row exponent of the last row of the last SOFTMAX.
     phase, instruction : ``Out(Phase)``, ``Out(instruction_layout)``
     take, units
         Units asked for of the weight buffer, whose words are to be freed at once, and those of an
@@ -65,6 +71,8 @@ class Sequencer(wiring.Component):
     done: Out(1)
     status: Out(STATUS_BITS)
     index: Out(INDEX_BITS)
+    exited: Out(1)
+    last_exponent: In(shape_of(LOG2))
     phase: Out(Phase)
     instruction: Out(instruction_layout)
     take: Out(stream.Signature(take_layout["units"].shape))
@@ -91,11 +99,14 @@ class Sequencer(wiring.Component):
         here = Signal()  # all of the instruction is, and its exponents have been added up
         carried_out = Signal()
         legal = self._legal(m, op, carried_out)
-        finish = here & (~legal | (op.opcode == Opcode.END))
+        exits = Signal()  # at this instruction, which has been there for a while
+        m.d.sync += exits.eq((op.opcode == Opcode.EXIT) & self._sure(op))
+        finish = here & (~legal | (op.opcode == Opcode.END) | exits)
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
                 m.d.sync += [self.phase.eq(Phase.FETCH), self.idle.eq(0), self.done.eq(0),
-                             self.index.eq(0), self.status.eq(Status.FINE), asked.eq(0)]
+                             self.index.eq(0), self.status.eq(Status.FINE), asked.eq(0),
+                             self.exited.eq(0)]
             with m.Case(Phase.FETCH):
                 m.d.comb += [self.take.valid.eq(~asked), self.take.payload.eq(INSTRUCTION_UNITS)]
                 with m.If(here):
@@ -123,7 +134,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0)]
             with m.Elif(finish):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0), self.status.eq(
-                    Mux(legal, Status.FINE, Status.ILLEGAL_INSTRUCTION))]
+                    Mux(legal, Status.FINE, Status.ILLEGAL_INSTRUCTION)), self.exited.eq(exits)]
             with m.Elif(self.starved):
                 m.d.sync += [self.phase.eq(Phase.DRAIN), self.run.eq(0),
                              self.status.eq(Status.ILLEGAL_INSTRUCTION)]
@@ -159,8 +170,14 @@ class Sequencer(wiring.Component):
             m.d.sync += tapped.eq(0)
         with m.Elif(carried_out):
             m.d.sync += tapped.eq((tapped | taps) & ~predicts)
-        return ((op.opcode >= min(_OPCODES)) & (op.opcode <= max(_OPCODES))
+        return (op.opcode.matches(*_OPCODES)
                 & ~(taps & tapped) & ~(predicts & ~tapped))
+
+    def _sure(self, op):
+        """Return whether the answer is; a threshold is a row exponent."""
+        bits = LOG2.bits - 1  # neither is negative
+        left = op.exponent[:bits] - self.last_exponent[:bits]
+        return ~left[-1]  # takes fewer LUTs than a comparison
 
     def _predictor(self, m, op, asked):
         """Ask for both parts that PREDICT has, one after the other."""

@@ -176,6 +176,11 @@ uint32_t vernier_done(const struct vernier *core) {
                  VERNIER_IMAGES_DONE_COUNT_SHIFT);
 }
 
+uint32_t vernier_exited(const struct vernier *core) {
+    return field(get(core, VERNIER_IMAGES_DONE), VERNIER_IMAGES_DONE_EXITED_MASK,
+                 VERNIER_IMAGES_DONE_EXITED_SHIFT);
+}
+
 enum vernier_result vernier_logits_of(const struct vernier *core, uint32_t place,
                                       int16_t *logits) {
     uint32_t offset;

@@ -89,6 +89,9 @@ enum vernier_result vernier_start_places(struct vernier *core, uint32_t first, u
 /* Images of the present or last start that are done. */
 uint32_t vernier_done(const struct vernier *core);
 
+/* Those of them whose answer was sure enough for the first network of a cascade. */
+uint32_t vernier_exited(const struct vernier *core);
+
 /* Read the logits of a place whose image is done. */
 enum vernier_result vernier_logits_of(const struct vernier *core, uint32_t place, int16_t *logits);
 

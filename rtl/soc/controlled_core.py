@@ -70,8 +70,10 @@ class ControlledCore(wiring.Component):
         m.d.comb += [
             begins.eq(asked | images.again),
             images.begins.eq(asked), images.done.eq(core.done), images.status.eq(core.status),
+            images.exited.eq(core.exited),
             *(getattr(images, name).eq(getattr(registers, name)) for name in ("images", *PLACES)),
             registers.images_done.eq(images.images_done),
+            registers.images_exited.eq(images.images_exited),
             core.image_offset.eq(images.image), core.logits_offset.eq(images.logits),
             core.start.eq(begins),
             core.stream.eq(registers.stream), core.stream_bytes.eq(registers.stream_bytes),

@@ -45,7 +45,7 @@ class Registers(wiring.Component):
     port : ``In(register_signature)``
     start, stream, stream_bytes
         To the core.
-    image_offset, logits_offset, image_stride, logits_stride, images, images_done
+    image_offset, logits_offset, image_stride, logits_stride, images, images_done, images_exited
         Of the images of a start, :class:`.images.Images`.
     busy, done, status, index, counter_NAME
         From the core.
@@ -65,6 +65,7 @@ class Registers(wiring.Component):
             "start": Out(1), "stream": Out(ADDRESS), "stream_bytes": Out(ADDRESS),
             **{name: Out(ADDRESS) for name in PLACES},
             "images": Out(IMAGES_BITS), "images_done": In(IMAGES_BITS),
+            "images_exited": In(IMAGES_BITS),
             "busy": In(1), "done": In(1), "status": In(STATUS_BITS), "index": In(INDEX_BITS),
             **{f"counter_{name}": In(COUNTER_BITS) for name in COUNTERS},
             "error_source": In(ERROR_SOURCE_BITS), "error_address": In(ADDRESS),
@@ -132,6 +133,7 @@ class Registers(wiring.Component):
         m.d.comb += ended.eq(was_busy & ~self.busy)
         m.d.sync += [was_busy.eq(self.busy), runs.eq(runs + ended)]
         fields = {"busy": self.busy, "done": self.done, "error": self.status}
+        images = {"count": self.images_done, "exited": self.images_exited}
         values = {
             **constants(self._system),
             "CONTROL": 0,
@@ -140,7 +142,8 @@ class Registers(wiring.Component):
             "RUNS": runs,
             "ERROR_SOURCE": self.error_source,
             "ERROR_ADDRESS": self.error_address,
-            "IMAGES_DONE": self.images_done,
+            "IMAGES_DONE": sum(images[one.name] << one.low
+                               for one in REGISTERS["IMAGES_DONE"].fields),
         }
         for name in COUNTERS:
             counter = getattr(self, f"counter_{name}")

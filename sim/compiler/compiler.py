@@ -12,6 +12,7 @@ missing is said.
 from dataclasses import replace
 
 from golden.common.config import AcceleratorConfig
+from golden.core.isa import Opcode
 from golden.core.program import Program
 from golden.core.rules import verify
 from golden.cycles.memory_model import USUAL
@@ -107,6 +108,7 @@ def _cut(network: Network, config: AcceleratorConfig, about: dict, made: dict) -
     plan = replace(plan, patches=cuts.patches)
     build = LayerBuilder(network, config, False, plan, made)
     lower_windows(build, regions, cuts)
+    build.emit(Opcode.END)
     program = _linked(build, network, regions, about)
     kept = [region for name, region in regions.items() if name.startswith("residual")]
     said = {**cuts.described(), **moved(program, kept)}
@@ -175,14 +177,20 @@ def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: d
     regions = reserve(network, config, plan)
     build = LayerBuilder(network, config, jit, plan, made)
     lower(build, regions)
+    build.emit(Opcode.END)
     return _linked(build, network, regions, about)
 
 
 def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -> Program:
     """Place matrices, and return the verified program."""
     allocate(build.matrices, build.config)
-    scales = "jit" if build.jit else "predicted" if network.taps else "static"
-    program = link(build, network, regions,
+    scales = "jit" if build.jit else scales_of(network)
+    program = link(build, [(network, regions)],
                    {"bits": str(network.precision), "scales": scales, **about})
     verify(program)
     return program
+
+
+def scales_of(network: Network) -> str:
+    """Return what becomes of the scales of a network, in one word."""
+    return "predicted" if network.taps else "static"

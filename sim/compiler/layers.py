@@ -57,15 +57,8 @@ class LayerBuilder(Builder):
         scales = [0, *self.network.scales.tolist()]
         self.emit(Opcode.SCALES, numbers_of(scales, isa.SCALES, self.config), n=len(scales))
 
-    def end(self) -> None:
-        """End the program.
-
-        Raises
-        ------
-        DoesNotFit
-            If the scale file is too small.
-        """
-        self.emit(Opcode.END)
+    def check_slots(self) -> None:
+        """Raise :exc:`DoesNotFit` if the scale file is too small."""
         if self.free_slot > self.config.max_sites:
             raise DoesNotFit(f"the scale file must have {self.free_slot} slots or more for this "
                              f"network, but max_sites is {self.config.max_sites}")
@@ -207,8 +200,8 @@ class LayerBuilder(Builder):
         if taps:
             self.predict(taps[0])
 
-    def classify(self, a: Matrix, address: int) -> None:
-        """Multiply by the head, and store the logits."""
+    def classify(self, a: Matrix, address: int) -> Matrix:
+        """Multiply by the head, store the logits, and return where they are."""
         network, shape = self.network, self.network.shape
         last, parts = shape.sites - 1, shape.classified_parts
         out = self.matrix("logits", Layout.WIDE, 1, shape.classes)
@@ -218,6 +211,7 @@ class LayerBuilder(Builder):
                          {"dest": (out, 0)}, path=Path.WIDE, residual=int(part.start > 0))
         self.emit(Opcode.STORE, reads={"source": (out, 0)}, address=address, words=out.words,
                   logits=1)
+        return out
 
     def watch(self, x: Matrix, name: str, tap: Tap) -> None:
         """Let a tap see the residual stream that has come about in blocks, and predict scales: it

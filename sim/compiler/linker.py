@@ -21,12 +21,17 @@ from .windows import constants, region_sizes
 _PAGE = 64  # parts of external memory begin at multiples of it
 
 
-def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str, Region]:
+def reserve(network: Network, config: AcceleratorConfig, plan: Plan,
+            beside: dict[str, Region] | None = None) -> dict[str, Region]:
     """Return the parts of external memory before the stream, by name: image, logits, embedding,
     what a plan stores, and what networks of patches alone have.
+
+    If they are `beside` those of another network, image and logits are the same, and the others
+    come behind.
     """
     shape, layout = network.shape, operand_layout(network.precision.mode)
-    regions, end = {}, 0
+    regions = {name: beside[name] for name in ("image", "logits")} if beside else {}
+    end = _end(beside or {})
     sizes = {"image": pixel_bytes(shape, config) * shape.image**2,
              "logits": -(-shape.classes // config.lanes) * config.word_bytes,
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
@@ -38,40 +43,47 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan) -> dict[str
     if not shape.prefix:
         sizes |= region_sizes(network, config)
     for name, size in sizes.items():
-        regions[name] = Region(end, size)
-        end += _paged(size)
+        if name not in regions:
+            regions[name] = Region(end, size)
+            end += _paged(size)
     return regions
 
 
-def link(build: Builder, network: Network, regions: dict[str, Region], about: dict) -> Program:
+def link(build: Builder, networks: list[tuple[Network, dict[str, Region]]],
+         about: dict) -> Program:
     """Return the program of steps whose matrices have their addresses.
 
     Parameters
     ----------
     build
         The steps and matrices.
-    network
-        Whose program it is.
-    regions
-        What :func:`reserve` returned.
+    networks
+        Whose program it is, with what :func:`reserve` returned for each.
     about
         JSON values that the program is to keep.
     """
-    config, shape = build.config, network.shape
+    config, (network, regions) = build.config, networks[0]
+    shape = network.shape
     stream = b"".join(_encoded(step, config) for step in build.steps)
-    end = sum(_paged(region.size) for region in regions.values())
+    end = max(_end(each) for _, each in networks)
     memory = bytearray(end)
-    place = regions["embedding"]
-    memory[place.address:place.address + place.size] = _embedding(network, config)
-    if not shape.prefix:
-        for name, data in constants(network, config).items():
-            place = regions[name]
-            memory[place.address:place.address + place.size] = data
+    for one, each in networks:
+        place = each["embedding"]
+        memory[place.address:place.address + place.size] = _embedding(one, config)
+        if not one.shape.prefix:
+            for name, data in constants(one, config).items():
+                place = each[name]
+                memory[place.address:place.address + place.size] = data
     memory += stream.ljust(_paged(len(stream)), b"\0")
     return Program(
         config=config, memory=bytes(memory), stream=Region(end, len(stream)),
         image=regions["image"], logits=regions["logits"], side=shape.image, classes=shape.classes,
         logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)), about=about)
+
+
+def _end(regions: dict[str, Region]) -> int:
+    """Return the first page behind regions."""
+    return max((region.address + _paged(region.size) for region in regions.values()), default=0)
 
 
 def _paged(size: int) -> int:

@@ -7,8 +7,6 @@ of a block of rows are named by the first of them, like ``3.fc2@64``.
 """
 
 from golden.common.formats import Mode
-from golden.core import isa
-from golden.core.isa import Layout, Opcode, Path
 from golden.core.program import Region
 from golden.core.rules import operand_layout
 from golden.network.network import GELU_POINT, Block, Tap
@@ -20,12 +18,11 @@ from .attention import attention
 from .builder import Matrix
 from .layers import LayerBuilder
 from .limits import DoesNotFit
-from .payloads import numbers_of
 from .residual import Part, Residual, Stored, embed
 
 
-def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
-    """Emit the whole network, as the plan of `build` says.
+def lower(build: LayerBuilder, regions: dict[str, Region]) -> Matrix:
+    """Emit the whole network but for the end, as the plan of `build` says; return its logits.
 
     Parameters
     ----------
@@ -46,8 +43,9 @@ def lower(build: LayerBuilder, regions: dict[str, Region]) -> None:
     embed(x, regions, taps[0])
     for index, block in enumerate(network.blocks):
         _block(x, index, block, taps[index + 1], regions)
-    _classified(x, regions["logits"].address)
-    build.end()
+    logits = _classified(x, regions["logits"].address)
+    build.check_slots()
+    return logits
 
 
 def taps_of(build: LayerBuilder) -> list[list[Tap]]:
@@ -119,7 +117,7 @@ def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
     return made, (made, 0)
 
 
-def _classified(x: Residual, logits: int) -> None:
+def _classified(x: Residual, logits: int) -> Matrix:
     """Logits of the classified tokens, into external memory."""
     build = x.build
     network, shape = build.network, build.network.shape
@@ -128,4 +126,4 @@ def _classified(x: Residual, logits: int) -> None:
     rows = x.beginning(shape.classified)
     a = build.norm("head", rows, network.norm, last, 1, HEAD.mode, shape.classified)
     rows.versions[-1].last = rows.last
-    build.classify(a, logits)
+    return build.classify(a, logits)

@@ -50,6 +50,12 @@ class Cuts:
     mlp: tuple[int, ...]
     merge: tuple[int, ...]
 
+    @classmethod
+    def of(cls, about: dict) -> "Cuts":
+        """Return what :meth:`described` gave."""
+        return cls(about["patches"], *(tuple(about[name]) for name in ("attention", "mlp",
+                                                                        "merge")))
+
     def described(self) -> dict:
         """Return JSON values, as :func:`.plan.described` has them."""
         return {"patches": self.patches, "attention": list(self.attention), "mlp": list(self.mlp),
@@ -106,8 +112,8 @@ def _wide_bytes(values: np.ndarray, config: AcceleratorConfig) -> bytes:
     return words.astype("<u2").tobytes()
 
 
-def lower_windows(build: LayerBuilder, regions: dict[str, Region], cuts: Cuts) -> None:
-    """Emit the whole network.
+def lower_windows(build: LayerBuilder, regions: dict[str, Region], cuts: Cuts) -> Matrix:
+    """Emit the whole network, but for the end; return its logits.
 
     Parameters
     ----------
@@ -132,8 +138,10 @@ def lower_windows(build: LayerBuilder, regions: dict[str, Region], cuts: Cuts) -
         _attend(stream, block, cuts.attention[stage])
         _mlp(stream, block, cuts.mlp[stage])
         stream.watch(taps[index + 1], f"{index}.x")
-    _mean(_Stream(build, shape.blocks[-1], regions, len(shape.merges), shape.depth - 1), regions)
-    build.end()
+    last = _Stream(build, shape.blocks[-1], regions, len(shape.merges), shape.depth - 1)
+    logits = _mean(last, regions)
+    build.check_slots()
+    return logits
 
 
 class _Stream:
@@ -271,7 +279,7 @@ def _merge(build: LayerBuilder, index: int, merge: Merge, after: BlockShape,
         build.store(made, merged.address(first))
 
 
-def _mean(stream: _Stream, regions: dict[str, Region]) -> None:
+def _mean(stream: _Stream, regions: dict[str, Region]) -> Matrix:
     """Logits of the mean of all patches, into external memory."""
     build, sizes = stream.build, stream.sizes
     network, tokens = build.network, stream.sizes.tokens
@@ -290,7 +298,7 @@ def _mean(stream: _Stream, regions: dict[str, Region]) -> None:
                activation=Activation.UNSIGNED, k=tokens, n=sizes.dim,
                exponent=mean_exponent(tokens), scale_a=build.slots[head - 1],
                scale_b=build.slots[head], subtract_b=1, low=fmt.min, high=fmt.max)
-    build.classify(a, regions["logits"].address)
+    return build.classify(a, regions["logits"].address)
 
 
 def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Region],

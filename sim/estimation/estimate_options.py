@@ -58,6 +58,8 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="images of N x N pixels (default: as the model takes them)")
     add("--program", type=Path, metavar="DIR",
         help="what sim.compile has written, instead of a model: cycles of the RTL")
+    add("--exited", action="store_true",
+        help="with --program of a cascade: the run of an image that its first network answers")
     add("--workload", type=Path, metavar="FILE",
         help="the products of a SCALE-Sim topology (.csv) or of a network in ONNX (.onnx) instead "
              "of a model: a generic mapping, static scales")
@@ -169,6 +171,8 @@ def resolve(argv: list[str] | None, prog: str, description: str) -> tuple[argpar
             raise UserError(f"--{given[0].replace('_', '-')} has no meaning with --compat")
     elif args.dataflow:
         raise UserError("--dataflow needs --compat scalesim")
+    if args.exited and not args.program:
+        raise UserError("--exited needs --program")
     if args.program:
         given = [name for name in _OF_MODELS if getattr(args, name)]
         if given or tables.get("accelerator"):

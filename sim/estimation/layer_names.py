@@ -8,6 +8,8 @@ import re
 
 from golden.core.isa import Opcode
 
+from ..compiler.cascade import SECOND
+
 _OF_BLOCK = {
     "qkv": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv", "scores": "attn",
     "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2",
@@ -15,7 +17,8 @@ _OF_BLOCK = {
 }
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
             "begun": "norm_pre", "head": "norm", "logits": "head"}
-_OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.END))
+_OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.EXIT,
+                                              Opcode.END))
 
 
 def whole_of(tensor: str) -> str:
@@ -32,7 +35,8 @@ def layer_of(kind: str, tensor: str) -> str:
         Of the instruction, like ``GEMM``.
     tensor
         What it makes, like ``3.fc2``: ``blocks.3.mlp.fc1``, whose result the second layer takes.
-        Without a number, like ``fc2``, it is that of all blocks: ``blocks.*.mlp.fc1``.
+        Without a number, like ``fc2``, it is that of all blocks: ``blocks.*.mlp.fc1``. Of the
+        second network of a cascade it is called the same.
 
     Returns
     -------
@@ -41,6 +45,7 @@ def layer_of(kind: str, tensor: str) -> str:
     """
     if kind in _OF_NONE:
         return ""
+    tensor = tensor.removeprefix(SECOND)
     block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.(?:part)?\d+)?",
                                whole_of(tensor)).groups()
     if role in _OF_BLOCK:

@@ -17,6 +17,7 @@ from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.cycles.timing import Step, Timing, timing
 from golden.prediction.scale_cycles import multiply_accumulates
 
+from ..compiler.cascade import SECOND
 from .energy import Energy, EnergyTable
 from .layer_names import layer_of, whole_of
 from .traffic import Traffic
@@ -155,8 +156,11 @@ class ProgramEstimate:
 
 
 def role_of(name: str) -> str:
-    """Return the name of a tensor without block, head and rows: ``q`` of ``3.q.0@64``."""
-    return re.sub(r"^\d+\.|\.\d+$", "", whole_of(name))
+    """Return the name of a tensor without block, head and rows: ``q`` of ``3.q.0@64``, and
+    ``second.q`` of ``second.3.q.0``.
+    """
+    second, rest = SECOND * name.startswith(SECOND), name.removeprefix(SECOND)
+    return second + re.sub(r"^\d+\.|\.\d+$", "", whole_of(rest))
 
 
 def estimate_program(program: Program, memory: MemoryModel | SdramMemory | None = None,
@@ -204,7 +208,8 @@ class _Counter:
         writes = spans(op, self._config)[1]
         if writes:
             self._name = self._tensor(index, op)
-        name = {Opcode.SCALES: "scales", Opcode.END: "end"}.get(op.opcode, self._name)
+        name = {Opcode.SCALES: "scales", Opcode.EXIT: "exit",
+                Opcode.END: "end"}.get(op.opcode, self._name)
         macs, ideal, mac_pj = self._macs(op)
         for span in writes:
             if self._patches in range(span.address, span.address + span.words(self._config)):

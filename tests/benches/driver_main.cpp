@@ -105,6 +105,7 @@ void several_runs(vernier& core, const Bytes& pixels) {
           "the end of one image is that of all");
     say("places_waited", vernier_wait(&core, 0));
     check(vernier_done(&core) == 2, "two images are not done");
+    check(vernier_exited(&core) == 0, "an image has ended early, and there is no cascade");
     check(vernier_start_places(&core, 2, 1) == VERNIER_OK && vernier_wait(&core, 0) == VERNIER_OK,
           "a third image does not run");
     for (uint32_t place = 0; place < 3; ++place) {

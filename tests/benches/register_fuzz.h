@@ -80,8 +80,10 @@ private:
         const uint32_t said = error();
         check(said <= 2, "a status that there is not");
         check((said == 2) == (core_.read(VERNIER_ERROR_SOURCE) != 0), "an error of memory, unsaid");
-        const uint32_t done = core_.read(VERNIER_IMAGES_DONE);
+        const uint32_t images = core_.read(VERNIER_IMAGES_DONE);
+        const uint32_t done = images & VERNIER_IMAGES_DONE_COUNT_MASK;
         check(said == 0 ? done == images_ : done < images_, "an image is missing, or one too much");
+        check(images >> VERNIER_IMAGES_DONE_EXITED_SHIFT <= done, "more EXITs than images");
         ++seen_["images_" + std::to_string(done)];
         ++seen_["status_" + std::to_string(said)];
         return said;

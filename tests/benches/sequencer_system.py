@@ -20,12 +20,15 @@ class System:
         Cycles in which exponents are added up.
     run
         Cycles of an instruction from the second one on.
+    exponent
+        Row exponent of the last SOFTMAX.
     """
 
-    def __init__(self, *, idle=0.0, resolve=RESOLVE, run=0, seed=1):
+    def __init__(self, *, idle=0.0, resolve=RESOLVE, run=0, exponent=9000, seed=1):
         self.dut = Sequencer()
         self.takes, self.runs, self.phases = [], [], []
         self.accepted = []  # cycles in which units of instructions were
+        self.exponent = exponent
         self.stop = {}  # signals to be given in the n-th cycle of a program
         self._idle, self._resolve, self._run, self._rng = idle, resolve, run, random.Random(seed)
 
@@ -60,6 +63,7 @@ class System:
             ctx.set(dut.resolved, self._steps == 0)
             ctx.set(dut.constants, constants if phase == Phase.CONSTANTS else rng.randrange(2))
             ctx.set(dut.finished, finished)
+            ctx.set(dut.last_exponent, self.exponent)
             for name in ("error", "starved", "drained"):
                 ctx.set(getattr(dut, name), self._given(name, phase))
             *_, start, asked, units, ready, resolve, runs, instruction = await ctx.tick().sample(

@@ -68,7 +68,8 @@ def _bins() -> dict[str, list[str]]:
         + ["step 1", "largest step", "longest rows"],
         "norm": ["zero variance", "no epsilon", "largest epsilon", "accumulator low",
                  "accumulator high", "one word", "most channels", "operand8", "operand4", "wide",
-                 "weight8", "weight4", "no coarse channels", "coarse channels", "all channels coarse"],
+                 "weight8", "weight4", "no coarse channels", "coarse channels",
+                 "all channels coarse"],
         "taps": [_name(*each) for each in product(
             ("whole", "groups", "channels"), ("one chunk", "chunks", "ragged chunk"))]
         + ["nothing above zero", "nothing below zero"],
@@ -80,6 +81,9 @@ def _bins() -> dict[str, list[str]]:
         "transfers": [_name(*each) for each in product(("LOAD", "STORE"),
                                                        ("1 word", "odd", "even"))],
         "scales": [f"n % 4 = {rest}" for rest in range(4)] + ["lowest", "highest"],
+        "exits": [_name(*each) for each in product(
+            ("ends", "goes on"), ("at the threshold or next to it", "far from it"))]
+        + ["ends with a full ring", "after several rows", "after codes"],
         "exponents": ["below the least", "above the most", "subtracted", "added"],
         "ring": ["wraps", "column longer than half of it", "column as long as it"],
         "latency": ["1", "2 to 9", "10 to 39", "40 or more"],
@@ -172,6 +176,8 @@ class _Observer:
 
     def run(self) -> None:
         for _, op in self.program.instructions():
+            if self.machine.done:
+                break
             with self._watching():
                 before = self._operands(op)
                 self.machine.step()
@@ -384,6 +390,7 @@ class _Observer:
         self._multiplier(op)
 
     def _softmax(self, op: Instruction, before: dict) -> None:
+        self.last_softmax = op
         x = before["source"]
         kind = "codes" if op.step else "exponentials"
         values = scratchpad.read_operand(self.machine.scratchpad, op.dest, op.dest_stride, op.m,
@@ -397,6 +404,17 @@ class _Observer:
         self.hit("softmax", "step 1", op.step == 1)
         self.hit("softmax", "largest step", op.step == 2047)
         self.hit("softmax", "longest rows", op.n > 100)
+
+    def _exit(self, op: Instruction, before: dict) -> None:
+        above = self.machine._last_exponent - op.exponent
+        ends = self.machine.exited is not None
+        self.hit("exits", f"{'ends' if ends else 'goes on'} "
+                 f"{'at the threshold or next to it' if above in (0, 1) else 'far from it'}")
+        left = self.program.stream.address + self.program.stream.size - self.machine._cursor
+        self.hit("exits", "ends with a full ring",
+                 ends and left >= self.config.stream_words * self.config.cols)
+        self.hit("exits", "after several rows", self.last_softmax.m > 1)
+        self.hit("exits", "after codes", self.last_softmax.step)
 
     def _patches(self, op: Instruction, before: dict) -> None:
         self.hit("patches", "class token only", op.m == 1)

@@ -59,6 +59,8 @@ INSTRUCTIONS = [
       "high": -22327, "exponent_out": -226257, "scale_out": 2377, "words": 985979},
      ("0bc0a88c0280e5fb97c2319b000000000000000000b1d33d567c719b8c0a00002f8c0c00009094000000"
      "00000000000000000000007b0b0f")),
+    (Opcode.EXIT, {"exponent": -419203},
+     "0c00000000000000000000000000000000000000000000000000000000d0a799"),
 ]
 """An instruction of each opcode: opcode, all of its fields, and its bytes.
 

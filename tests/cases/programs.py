@@ -7,7 +7,7 @@ import numpy as np
 
 from golden.common import formats
 from golden.common.config import AcceleratorConfig
-from golden.common.formats import LAMBDA, Mode
+from golden.common.formats import LAMBDA, LOG2, Mode
 from golden.core import isa
 from golden.core.isa import INSTRUCTION_BYTES, OPERANDS, UNIT_BYTES, Layout, Opcode, Path, Source
 from golden.core.machine import Machine
@@ -43,7 +43,7 @@ PRODUCTS = [(mode, activation, weights, path, layout) for mode, activation in KI
 
 _ONE = LAMBDA.one
 _CHANCES = {Opcode.GEMM: 50, Opcode.SOFTMAX: 9, Opcode.NORM: 9, Opcode.LOAD: 8, Opcode.STORE: 6,
-            Opcode.PATCHES: 6, Opcode.SCALES: 6, Opcode.PREDICT: 6}
+            Opcode.PATCHES: 6, Opcode.SCALES: 6, Opcode.PREDICT: 6, Opcode.EXIT: 4}
 
 OPCODES = (*_CHANCES, Opcode.END)
 """The opcodes of the RTL."""
@@ -53,12 +53,15 @@ def random_program(seed: int, config: AcceleratorConfig, instructions: int = 40)
     """Return a program of random instructions that the golden machine accepts.
 
     It first loads every kind of data and sets scales; then come as many `instructions`, each tried
-    on the golden machine and drawn anew if that refuses it, and a STORE.
+    on the golden machine and drawn anew if that refuses it, and a STORE. Some end at an EXIT before
+    that, and have more instructions behind it.
     """
     made = _Generator(seed, config)
     made.begin()
     while made.count < instructions:
         made.instruction()
+    if made.machine._last_exponent is not None and made.chance(0.3):
+        made.leave()
     return made.program()
 
 
@@ -145,6 +148,8 @@ class _Generator:
         """Add a random instruction, and what it needs before."""
         opcodes = [opcode for opcode in _CHANCES
                    if opcode is not Opcode.PREDICT or self.tap is not None]
+        if self.machine._last_exponent is None:
+            opcodes.remove(Opcode.EXIT)
         chances = np.array([_CHANCES[opcode] for opcode in opcodes])
         opcode = opcodes[self.draw.choice(len(opcodes), p=chances / chances.sum())]
         getattr(self, {Opcode.GEMM: "product"}.get(opcode, opcode.name.lower()))()
@@ -456,6 +461,18 @@ class _Generator:
         units = [dict(zip(isa.SCALES, values[at:at + 4], strict=False))
                  for at in range(0, count, 4)]
         self.emit(Opcode.SCALES, self.units(units, isa.SCALES), scale_a=slot, n=count)
+
+    def exit(self) -> None:
+        """An EXIT that does not end the program."""
+        doubt = self.machine._last_exponent
+        self.emit(Opcode.EXIT, exponent=self.pick((0, doubt - 1, self.within(0, doubt - 1))))
+
+    def leave(self) -> None:
+        """An EXIT that does, and some that is never carried out."""
+        doubt = self.machine._last_exponent
+        self.emit(Opcode.EXIT, exponent=self.pick((doubt, self.within(doubt, LOG2.max), LOG2.max)))
+        for _ in range(self.pick((0, 1, self.within(1, 200)))):
+            self.stream += self._code(isa.make(Opcode.LOAD, words=1))
 
     def predict(self) -> None:
         """Predict scales of the last tap."""

@@ -63,7 +63,7 @@ def test_codes_are_these_numbers():
 
     assert codes(Opcode) == {
         "END": 1, "SCALES": 2, "PATCHES": 3, "LOAD": 4, "STORE": 5, "NORM": 6, "GEMM": 7,
-        "SOFTMAX": 8, "PREDICT": 9, "MEASURE": 10, "QUANTIZE": 11}
+        "SOFTMAX": 8, "PREDICT": 9, "MEASURE": 10, "QUANTIZE": 11, "EXIT": 12}
     assert codes(Source) == {"STREAM": 0, "KEYS": 1, "VALUES": 2}
     assert codes(Path) == {"WIDE": 0, "SITE": 1, "DIRECT": 2}
     assert codes(Layout) == {"WIDE": 0, "OPERAND8": 1, "OPERAND4": 2, "WEIGHT8": 3, "WEIGHT4": 4}

@@ -72,8 +72,8 @@ def test_wrong_fields_are_refused(fields, message):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda word: 0, "opcode must be one of 1, .*, 11, not 0"),
-    (lambda word: word & ~15 | 12, "not 12"),
+    (lambda word: 0, "opcode must be one of 1, .*, 12, not 0"),
+    (lambda word: word & ~15 | 13, "not 13"),
     (lambda word: word | 2 << isa.POSITIONS["mode"], "mode must be one of w8a8, .* not code 2"),
     (lambda word: word | 7 << isa.POSITIONS["layout"], "layout must be one of wide, .* not code 7"),
     (lambda word: word | 1 << 1000, "GEMM has bits set behind its fields"),

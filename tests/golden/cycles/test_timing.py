@@ -254,3 +254,67 @@ def test_refuses_what_would_never_end():
     with pytest.raises(ProgramError, match="instruction 1, GEMM: .* that no PREDICT has asked"):
         cycles(program_of(tap, tap))
     assert np.all(np.array(cycles(program_of(tap, op))) > 0)
+
+
+# Programs that end at an EXIT.
+
+def exiting(*behind, config=SMALL):
+    return program_of(make(Opcode.SOFTMAX, m=1, n=4), make(Opcode.EXIT, exponent=9000), *behind,
+                      config=config)
+
+
+LOADS = [make(Opcode.LOAD, words=4)] * 200
+"""More than the ring has room for."""
+
+
+@configs
+def test_an_exit_that_goes_on_takes_two_cycles(config):
+    assert after(make(Opcode.EXIT, exponent=1), config=config) == 2
+
+
+@pytest.mark.parametrize("latency", [1, 5, 20, 200])
+def test_an_exit_waits_for_what_has_been_requested(latency):
+    """Requests of a word follow each other, the last of them in the first cycle of the end; it is
+    taken a cycle later, answered, and that is seen a cycle later."""
+    program = exiting(*LOADS)
+    whole = timing.timing(program, MemoryModel(latency))
+    found = timing.timing(program, MemoryModel(latency), 1)
+    *before, end = found.steps
+    assert before == list(whole.steps[:1])
+    assert [step.instruction.opcode for step in found.steps] == [Opcode.SOFTMAX, Opcode.EXIT]
+    assert (end.fetch, end.constants) == (whole.steps[1].fetch, 0)
+    begun = found.cycles - end.run
+    assert end.run == 1 + latency + 1 + 1
+    beats = begun - stream.FIRST + 1  # one in each cycle
+    assert found.sum("reads") == beats * program.config.bus_bytes
+
+
+def test_a_stream_that_has_come_to_its_end_is_not_waited_for():
+    program = exiting()
+    slow = replace(program, stream=Region(0, 2 * 128))  # END is never asked for
+    with pytest.raises(ProgramError, match="the stream has ended without END"):
+        timing.timing(slow, IDEAL, 1)
+    ops = [make(Opcode.SOFTMAX, m=500, n=4), make(Opcode.EXIT)]
+    found = timing.timing(program_of(*ops), MemoryModel(20), 1)
+    assert found.steps[-1].run == 1
+    assert found.sum("reads") == 3 * 128
+
+
+def test_a_full_ring_is_not_waited_for():
+    program = program_of(make(Opcode.SOFTMAX, m=5000, n=4), make(Opcode.EXIT), *LOADS, *LOADS)
+    found = timing.timing(program, MemoryModel(20), 1)
+    begun = found.cycles - found.steps[-1].run
+    # Where words are freed by the fetch of EXIT, as many are requested until it ends.
+    assert found.sum("reads") <= (SMALL.stream_words + 64) * SMALL.cols
+    assert found.sum("reads") > SMALL.stream_words * SMALL.cols
+    assert begun > 5000
+    assert found.steps[-1].run <= 1 + 20 + 2
+
+
+@pytest.mark.parametrize(("exited", "message"), [
+    (0, "exited must be the index of an EXIT, not 0, of SOFTMAX"),
+    (2, "exited must be the index of an EXIT, not 2, of END"),
+    (3, r"exited must be within 0\.\.2, not 3")])
+def test_a_program_ends_only_at_an_exit(exited, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        timing.timing(exiting(), IDEAL, exited)

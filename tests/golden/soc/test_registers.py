@@ -36,8 +36,8 @@ def test_addresses_are_those_that_hosts_know():
              "CONFIG_KEY_WORDS": 0x7c, "CONTROL": 0x100, "STATUS": 0x104, "INDEX": 0x108,
              "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114,
              "INTERRUPT_ENABLE": 0x118, "BASE_HIGH": 0x12c, "IMAGE_OFFSET": 0x130,
-             "IMAGES_DONE": 0x144, "CYCLES_LOW": 0x160, "CYCLES_HIGH": 0x164,
-             "WRITES_HIGH": 0x1b4}
+             "IMAGES_DONE": 0x144, "CYCLES_LOW": 0x160,
+             "CYCLES_HIGH": 0x164, "WRITES_HIGH": 0x1b4}
     assert {name: REGISTERS[name].address for name in known} == known
     assert len(BY_ADDRESS) == len(REGISTERS)
     assert list(BY_ADDRESS) == sorted(BY_ADDRESS)
@@ -102,6 +102,10 @@ def test_what_the_core_shows_is_read(file):
     file.core.done = 1
     status = read(file, "STATUS")
     assert [field.of(status) for field in REGISTERS["STATUS"].fields] == [1, 1, 2]
+    file.core.images_done, file.core.images_exited = 7, 5
+    assert read(file, "IMAGES_DONE") == 0x50007
+    images = REGISTERS["IMAGES_DONE"]
+    assert [images.field(name).of(0x50007) for name in ("count", "exited")] == [7, 5]
     assert read(file, "INDEX") == 300
     assert (read(file, "DRAIN_LOW"), read(file, "DRAIN_HIGH")) == (6, 5)
 

@@ -53,7 +53,7 @@ def test_counts_what_it_says_from_zero_on_in_each_run():
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
-            totals = await cycles(ctx, dut, rng, 1500)
+            totals = await cycles(ctx, dut, rng, 3000)
             assert all(totals.values())
             assert totals == {name: ctx.get(getattr(dut, f"counter_{name}")) for name in COUNTERS}
 

@@ -18,7 +18,8 @@ def test_ports_have_their_directions_and_widths(name):
     assert members == {
         "start": In(1), "stream": In(32), "stream_bytes": In(32), "image_offset": In(32),
         "logits_offset": In(32), "busy": Out(1), "done": Out(1),
-        "status": Out(4), "index": Out(16), **{f"counter_{one}": Out(40) for one in COUNTERS}}
+        "status": Out(4), "index": Out(16), "exited": Out(1),
+        **{f"counter_{one}": Out(40) for one in COUNTERS}}
     bus = 8 * CORES[name].bus_bytes
     widths = {port: member.signature.members["payload"].shape.size
               for port, member in memory.items()}

@@ -26,7 +26,7 @@ from tests.benches.sequencer_system import System
 from tests.benches.simulate import simulate
 from tests.benches.streams import held
 
-LEGAL = [Opcode(code) for code in range(1, 10)]
+LEGAL = [*map(Opcode, range(1, 10)), Opcode.EXIT]
 ILLEGAL = [code for code in range(16) if code not in LEGAL]
 
 
@@ -53,6 +53,8 @@ def random_program(rng, count):
         if opcode is Opcode.PREDICT and not tapped or opcode is Opcode.END:
             opcode = Opcode.GEMM
         chosen = {}
+        if opcode is Opcode.EXIT:
+            chosen["exponent"] = rng.randrange(9000)
         if opcode is Opcode.GEMM:
             chosen["tap"] = rng.randrange(2) if not tapped else 0
         program.append(random_instruction(opcode, rng, **chosen))
@@ -60,17 +62,21 @@ def random_program(rng, count):
     return [*program, word(Opcode.END)]
 
 
-def model(program):
-    """Return what a program should ask for, what it should run, and how it should end."""
+def model(program, exponent=9000):
+    """Return what a program should ask for, what it should run, and how it should end: with which
+    status, and whether at an EXIT.
+    """
     takes, runs, tapped = [], [], False
     for code in program:
         op = unpack(code, FIELDS)
         opcode, tap = op["opcode"], op["opcode"] == Opcode.GEMM and op["tap"]
         takes.append(INSTRUCTION_UNITS)
         if (opcode in ILLEGAL or tap and tapped or opcode == Opcode.PREDICT and not tapped):
-            return takes, runs, Status.ILLEGAL_INSTRUCTION
+            return takes, runs, Status.ILLEGAL_INSTRUCTION, 0
         if opcode == Opcode.END:
-            return takes, runs, Status.FINE
+            return takes, runs, Status.FINE, 0
+        if opcode == Opcode.EXIT and exponent <= op["exponent"]:
+            return takes, runs, Status.FINE, 1
         runs.append(code)
         if opcode == Opcode.SCALES:
             takes.append(-(-op["n"] // len(SCALES)))
@@ -100,12 +106,12 @@ def check(programs, **kinds):
                 assert not ctx.get(dut.busy)
                 assert ctx.get(dut.status) == status
                 await ctx.tick()
-            takes, runs, expected = model(program)
+            takes, runs, expected, exited = model(program, system.exponent)
             mask = (1 << sum(fmt.bits for fmt in FIELDS.values())) - 1
             assert system.takes == takes
             assert system.runs == [code & mask for code in runs]
             assert status == expected
-            assert ctx.get(dut.index) == len(runs)
+            assert (ctx.get(dut.index), ctx.get(dut.exited)) == (len(runs), exited)
 
     simulate(dut, control, monitors=[system.around, held(dut.take)], max_cycles=30_000)
     return system
@@ -127,6 +133,30 @@ def test_ends_at_an_illegal_opcode(code):
     rest = rng.getrandbits(8 * INSTRUCTION_BYTES - 4) << 4
     program = [random_instruction(Opcode.LOAD, rng), rest | code]
     check([program, random_program(rng, 9)])
+
+
+@pytest.mark.parametrize("exponent", [1, 8186, 9000, 20474, (1 << 15) - 1])
+def test_an_exit_ends_a_program_whose_answer_is_sure(exponent):
+    def program(threshold):
+        return [word(Opcode.STORE), word(Opcode.EXIT, exponent=threshold), word(Opcode.NORM, n=2),
+                word(Opcode.END)]
+
+    thresholds = sorted({0, exponent - 1, exponent, min(exponent + 1, (1 << 15) - 1),
+                         (1 << 15) - 1})
+    ends = [model(program(threshold), exponent)[3] for threshold in thresholds]
+    assert ends == sorted(ends)
+    assert set(ends) == {0, 1}
+    check([program(threshold) for threshold in thresholds], exponent=exponent)
+
+
+def test_the_first_of_several_exits_that_is_sure_ends_the_program():
+    check([[word(Opcode.EXIT, exponent=threshold) for threshold in (8999, 0, 9000, 9001)]
+           + [word(Opcode.END)]])
+
+
+def test_what_is_illegal_is_no_exit():
+    check([[word(Opcode.EXIT, exponent=9000)], [word(Opcode.GEMM, tap=1), word(15)],
+           [word(Opcode.EXIT, exponent=9001)], [word(Opcode.END)]])
 
 
 def tapping(tap=1):

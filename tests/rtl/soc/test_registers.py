@@ -32,7 +32,8 @@ def shown(rng, core):
     """Have a core show something else."""
     core.busy, core.done, core.status = (rng.randrange(2) for _ in range(3))
     core.index, core.error_source = rng.randrange(1 << 16), rng.choice(list(ErrorSource))
-    core.error_address, core.images_done = rng.getrandbits(32), rng.getrandbits(16)
+    core.error_address = rng.getrandbits(32)
+    core.images_done, core.images_exited = rng.getrandbits(16), rng.getrandbits(16)
     core.counters = {name: rng.randrange(1 << 40) for name in COUNTERS}
 
 
@@ -47,7 +48,7 @@ def test_all_accesses_are_as_in_golden(system):
             was_busy = core.busy
             shown(rng, core)
             for name in ("busy", "done", "status", "index", "error_source", "error_address",
-                         "images_done"):
+                         "images_done", "images_exited"):
                 ctx.set(getattr(dut, name), getattr(core, name))
             for name, value in core.counters.items():
                 ctx.set(getattr(dut, f"counter_{name}"), value)
@@ -91,7 +92,7 @@ def test_what_happens_as_it_is_cleared_stays():
 def test_they_fit_the_core():
     core, registers = Core(SYSTEM.config).signature.members, Registers(SYSTEM).signature.members
     shared = registers.keys() & core.keys()
-    assert shared == core.keys() - {"request", "response"}
+    assert shared == core.keys() - {"request", "response", "exited"}
     assert all(registers[name] == core[name].flip() for name in shared)
 
 

@@ -164,7 +164,7 @@ def test_a_status_that_there_is_not_is_told():
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("ID", 5, "what answers must be a Vernier board (0x524e5256), not 0x00000005"),
-    ("VERSION", 99, "the board's registers must have version 3, not 99"),
+    ("VERSION", 99, "the board's registers must have version 4, not 99"),
     ("CONFIG_ROWS", 0, "the board says what cannot be: rows must be within 1..256, not 0")])
 def test_another_board_is_told(name, value, message):
     board = Board()

@@ -13,6 +13,7 @@ from golden.core.isa import Opcode, make
 from golden.core.machine import Machine
 from golden.core.program import Program, Region, align, payload_bytes
 from golden.cycles.timing import timing
+from golden.network.cascade import Cascade, CascadeVit
 from golden.network.precision import Precision
 from golden.network.vit import Vit
 from golden.soc.link import BLOCK, Status
@@ -24,7 +25,7 @@ from sim.board.errors import LinkError, Refused, RunFailed, WrongCore
 from sim.board.link import Link
 from sim.board.simulated import MEMORY, SimulatedBoard
 from sim.cli import UserError
-from sim.compiler import compile_network
+from sim.compiler import compile_cascade, compile_network
 from sim.inference.backends import BACKENDS, CoreOptions
 from sim.inputs.model_lookup import open_model
 from tests.cases import shipped
@@ -64,12 +65,12 @@ def checked(board, simulated, program, image):
     return found
 
 
-def cycles_checked(simulated, before, program):
+def cycles_checked(simulated, before, program, exited=None):
     """Hold the cycles of each instruction of the one run since `before` against the estimator's;
     return what the core must have counted, from the cycle after its start on.
     """
     (run,) = simulated.runs()[before:]
-    *lengths, last, end = (step.cycles for step in timing(program, MEMORY).steps)
+    *lengths, last, end = (step.cycles for step in timing(program, MEMORY, exited).steps)
     assert run.instruction_cycles == [*lengths, last + end]
     return run.cycles - 1
 
@@ -115,6 +116,34 @@ def test_the_next_image_is_sent_while_one_runs(board, simulated, room, monkeypat
     # With room, the next image is sent between the start of one and its result.
     assert done == ([*first[:2], other[0], first[2], other[1], last[0], other[2], *last[1:]]
                     if room else first + other + last)
+
+
+def test_images_of_a_start_that_the_first_network_of_a_cascade_answers(board, simulated):
+    first, second = network(Precision(4, 4), shape=SHAPE), network(Precision(8, 8), seed=5,
+                                                                   shape=SHAPE)
+    images = pixels(5, SHAPE)
+    doubts = CascadeVit(Cascade(first, second, 0)).run(images).doubts
+    cascade = Cascade(first, second, int(np.median(doubts)))
+    wanted, program = CascadeVit(cascade).run(images), compile_cascade(cascade, CORE)
+    assert 0 < wanted.exited.sum() < len(images)
+    board.load(program)
+    before = len(simulated.runs())
+    stride = -(-len(program.memory) // 64) * 64
+    for number, image in enumerate(images, start=1):
+        board._send(program, image, number * stride)
+    for name, value in {"IMAGE_OFFSET": stride, "LOGITS_OFFSET": stride, "IMAGE_STRIDE": stride,
+                        "LOGITS_STRIDE": stride, "IMAGES": len(images)}.items():
+        board.link.poke(name, value)
+    board.link.poke("CONTROL", 1)
+    board._wait(program, None)
+    assert board.link.peek("IMAGES_DONE") == len(images) + (int(wanted.exited.sum()) << 16)
+    for number, logits in enumerate(wanted.logits, start=1):
+        place = program.logits.address + number * stride
+        found = np.frombuffer(board.link.read(place, 2 * program.classes), "<i2")
+        assert found.tolist() == logits.tolist()
+    counts = [len(run.instruction_cycles) for run in simulated.runs()[before:]]
+    left, whole = program.about["cascade"]["exit"], len(program.instructions()) - 1
+    assert counts == [left if exited else whole for exited in wanted.exited]
 
 
 def test_several_images_of_one_start(board, simulated):
@@ -172,9 +201,11 @@ def test_random_programs(board, simulated, seed):
     board.load(program)
     before = len(simulated.runs())
     board.execute(program)
-    assert board.link.peek("CYCLES_LOW") == cycles_checked(simulated, before, program)
     machine = Machine(program)
     machine.run()
+    assert board.link.peek("CYCLES_LOW") == cycles_checked(simulated, before, program,
+                                                           machine.exited)
+    assert board.link.peek("IMAGES_DONE") == 1 + ((machine.exited is not None) << 16)
     assert simulated.get(0, len(program.memory)) == machine.memory.tobytes()
 
 

@@ -60,7 +60,9 @@ def test_only_what_timm_has_not_is_without_a_layer(result):
     ("MEASURE", "0.k.wide.2", "blocks.0.attn.qkv"), ("QUANTIZE", "7.qkv.wide", "blocks.7.norm1"),
     ("SOFTMAX", "0.probs.1", "blocks.0.attn"), ("GEMM", "attended", "blocks.*.attn.proj"),
     ("NORM", "head", "norm"), ("GEMM", "logits", "head"), ("LOAD", "load", "pos_embed"),
-    ("PREDICT", "0.x", ""), ("GEMM", "something", ""), ("GEMM", "3.logits.wide.x", "")])
+    ("PREDICT", "0.x", ""), ("GEMM", "something", ""), ("GEMM", "3.logits.wide.x", ""),
+    ("GEMM", "second.3.fc2", "blocks.3.mlp.fc1"), ("NORM", "second.head", "norm"),
+    ("EXIT", "probs", "")])
 def test_names(kind, tensor, layer):
     assert layer_of(kind, tensor) == layer
 

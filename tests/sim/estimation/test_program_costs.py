@@ -97,6 +97,7 @@ def test_rows_have_the_names_of_tensors():
     assert block[:7] == [("NORM", "1.qkv"), *head, ("SOFTMAX", "1.probs.0"), ("GEMM", "1.proj")]
     assert role_of("1.scores.0") == "scores"
     assert role_of("11.fc1") == "fc1"
+    assert role_of("second.3.q.0") == "second.q"
     assert role_of("logits") == "logits"
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from functools import cache
+from itertools import count
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ MEMORIES = ({}, {"ideal": True}, {"latency": 60, "bandwidth": 1})
 pytestmark = pytest.mark.verilator
 networks = pytest.mark.parametrize("name", ["w8a8", "w4a4"])
 all_programs = pytest.mark.parametrize("name", ["w8a8", "w4a4", "transfers"])
+with_an_exit = pytest.mark.parametrize("name", ["w8a8", "w4a4", "transfers", "exit"])
 memories = pytest.mark.parametrize("index", range(len(MEMORIES)))
 
 
@@ -36,8 +38,10 @@ def made(name):
     """Return a program and what golden makes of it."""
     if name == "transfers":
         program = transfers()
+    elif name == "exit":
+        program = leaving()
     elif name == "random":
-        program = random_program(SEED, CONFIG, 20)
+        program = _to_the_end()
     else:
         program = compile_network(network(Precision.parse(name), shape=SHAPE), CONFIG)
         program = replace(program, memory=program.with_image(pixels(1, SHAPE)[0]).tobytes())
@@ -56,6 +60,61 @@ def transfers():
     data = np.random.default_rng(SEED).integers(0, 256, 1024, dtype=np.uint8).tobytes()
     return Program(CONFIG, data + stream, Region(1024, len(stream)), Region(0, 0),
                    Region(512, 40), 0, 20, 0, (), {})
+
+
+def _to_the_end():
+    """The first random program that ends at its END."""
+    for seed in count(SEED):
+        program = random_program(seed, CONFIG, 20)
+        if golden_run(program).machine.exited is None:
+            return program
+
+
+def leaving():
+    """An EXIT that goes on, one that ends the program, and more than the ring has room for."""
+    ops = [make(Opcode.LOAD, address=64, dest=3, words=5),
+           make(Opcode.SOFTMAX, m=1, n=7, source=3, source_stride=2, dest=64, dest_stride=4),
+           make(Opcode.EXIT, exponent=8185),
+           make(Opcode.STORE, address=512, source=3, words=6),
+           make(Opcode.EXIT, exponent=1 << 14),
+           *[make(Opcode.LOAD, dest=32, words=9)] * 100, make(Opcode.END)]
+    stream = b"".join(op.encode() for op in ops)
+    data = np.random.default_rng(SEED).integers(0, 256, 1024, dtype=np.uint8).tobytes()
+    return Program(CONFIG, data + stream, Region(1024, len(stream)), Region(0, 0),
+                   Region(512, 40), 0, 20, 0, (), {})
+
+
+def test_a_program_that_is_left_has_not_read_all_of_its_stream():
+    program, expected = made("exit")
+    once = reference("exit")
+    assert expected.machine.exited == 4
+    assert len(once.instruction_cycles) == 4
+    carried_out = 5 * INSTRUCTION_BYTES // CONFIG.bus_bytes
+    beats = once.reads - 5 * CONFIG.word_bytes // CONFIG.bus_bytes  # without those of LOAD
+    assert carried_out < beats < program.stream.size // CONFIG.bus_bytes
+
+
+@pytest.mark.parametrize("name", ["w4a4", "exit"])
+def test_a_program_runs_after_one_that_was_left(name):
+    program, left = made(name)[0], leaving()
+    start = align(len(program.memory), CONFIG)
+    # Without its store: what it reads is what the other one's memory has there.
+    code = b"".join(op.encode() for _, op in left.instructions() if op.opcode is not Opcode.STORE)
+    joined = replace(program, memory=program.memory.ljust(start, b"\0") + code)
+    result = verilator.run(joined, check=golden_run(joined), runs=2,
+                           first=Region(start, len(code)))
+    same(name, replace(result, memory=result.memory[:len(program.memory)]), reference(name))
+
+
+def test_what_is_cut_off_behind_an_exit_is_not_missed():
+    program, stream = made("exit")[0], made("exit")[0].stream
+    for instructions, status in ((4, ILLEGAL), (5, Status.FINE), (6, Status.FINE)):
+        for beats in (-1, 0):
+            size = instructions * INSTRUCTION_BYTES + beats * CONFIG.bus_bytes
+            result = verilator.run(replace(program, stream=Region(stream.address, size)))
+            whole = status if not beats or instructions == 6 else ILLEGAL
+            assert (result.outcome, result.status) == ("done", whole)
+            assert len(result.instruction_cycles) == min(4, size // INSTRUCTION_BYTES)
 
 
 def run(name, **options):
@@ -84,13 +143,13 @@ def ended(result, status):
     assert (result.outcome, result.status) == ("done", status), result.message
 
 
-def drawn(count, label, times=TIMES):
-    """Return some of the numbers below `count`, the first and the last ones among them."""
+def drawn(below, label, times=TIMES):
+    """Return some of the numbers below `below`, the first and the last ones among them."""
     draw = np.random.default_rng([SEED, label])
-    return [0, 1, count - 1, *map(int, draw.integers(0, count, times))]
+    return [0, 1, below - 1, *map(int, draw.integers(0, below, times))]
 
 
-@all_programs
+@with_an_exit
 def test_a_reset_in_any_cycle_and_a_new_start(name):
     once = reference(name)
     for cycle in drawn(once.cycles, 1, 2 * TIMES):
@@ -104,7 +163,7 @@ def test_a_reset_in_every_cycle():
         same("transfers", run("transfers", reset_at=cycle), once)
 
 
-@all_programs
+@with_an_exit
 def test_a_program_runs_again_without_a_reset(name):
     same(name, run(name, runs=3), reference(name))
 
@@ -127,7 +186,7 @@ def test_another_program_leaves_nothing_behind(name):
 
 
 @memories
-@all_programs
+@with_an_exit
 def test_a_bus_error_ends_the_run_and_the_next_one_is_right(name, index):
     once, memory = reference(name, index), MEMORIES[index]
     for request in drawn(once.reads + once.writes, 2):

@@ -68,7 +68,7 @@ def compare(program, *memories):
                    {"latency": memory.latency, "bandwidth": memory.bytes_per_cycle})
         result = verilator.run(program, check=expected, **options)
         assert result.ok, result.message
-        found = timing.timing(program, memory)
+        found = timing.timing(program, memory, expected.machine.exited)
         *cycles, last, end = (step.cycles for step in found.steps)
         assert [*cycles, last + end] == result.instruction_cycles
         assert found.cycles == result.cycles
