@@ -379,7 +379,7 @@ def test_config_file_gives_the_accelerator(run, config_file):
     (["--memory", "ulx3s", "--latency", "3"], "--latency has no meaning with --memory"),
     (["--memory", "ulx3s", "--mapping", "generic"], "--mapping generic has no meaning with"),
     (["--memory", "ulx3s", "--clock", "180"], "--clock with --memory ulx3s: clock must be within"),
-    (["--memory", "ulx3s", "--model", "swin_t"], "--memory needs a compiled program"),
+    (["--memory", "ulx3s", "--model", "mixer_s16_224"], "--memory needs a compiled program"),
     (["--config", "missing.toml"], "cannot read missing.toml: No such file"),
     (["--csv", "missing/x.csv"], "cannot write missing/x.csv: No such file"),
     (["--json", "missing/x.json"], "cannot write missing/x.json: No such file"),

@@ -68,12 +68,6 @@ def shipped():
     return ran(open_model("vit_cifar10:w4a4").network, CORES["4x4"])
 
 
-@pytest.fixture(params=["small", pytest.param("shipped", marks=pytest.mark.long)])
-def case(request):
-    """What is run."""
-    return request.getfixturevalue(request.param)
-
-
 def written(out, program):
     """Write the driver, and a program for it."""
     for name, text in {**drivers("axi4"), "vernier_registers.h": registers_header(),
@@ -126,11 +120,18 @@ def test_the_driver_compiles_as_it_is(options, small, tmp_path):
 
 @pytest.mark.verilator
 @pytest.mark.parametrize("bus", ["axi4", pytest.param("wishbone", marks=pytest.mark.long)])
-def test_the_driver_runs_a_network_and_no_access_does_harm(bus, case, tmp_path):
+def test_the_driver_runs_a_network_and_no_access_does_harm(bus, small, tmp_path):
     """Both in one test, as what takes long is to build the core."""
-    built = build(bus, case[0], tmp_path)
-    drives(built, *case, tmp_path)
-    fuzzed(built, *case, 1, 60, tmp_path)
+    built = build(bus, small[0], tmp_path)
+    drives(built, *small, tmp_path)
+    fuzzed(built, *small, 1, 60, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.verilator
+@pytest.mark.parametrize("bus", BUSES)
+def test_the_driver_runs_the_shipped_model(bus, shipped, tmp_path):
+    drives(build(bus, shipped[0], tmp_path), *shipped, tmp_path)
 
 
 @pytest.mark.long

@@ -170,7 +170,7 @@ def test_estimate_writes_a_trace(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["--model", "swin_t"], "--trace-events needs a compiled program: "),
+    (["--model", "mixer_s16_224"], "--trace-events needs a compiled program: "),
     (["--mapping", "generic"], "--trace-events has no meaning with --mapping generic"),
     (["--compat", "scalesim"], "--trace-events has no meaning with --compat"),
     (["--scales", "all"], "--trace-events has no meaning with --scales all")])

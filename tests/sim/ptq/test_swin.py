@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from golden.common.config import CORES
 from golden.common.formats import ACT16, LAMBDA
+from golden.core.machine import Machine
 from golden.network import vit
 from golden.network.precision import Precision
 from golden.rows import layernorm
+from sim.compiler import compile_network
 from sim.prediction import predictor
 from sim.ptq import fold, pipeline, source, survey, train
 from sim.ptq.reconstruct import Reconstruction
@@ -41,12 +44,15 @@ def relative(found, wanted):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_eight_bits_are_nearly_the_logits_of_timm(name):
+def test_eight_bits_are_nearly_the_logits_of_timm_and_those_of_a_program(name):
     model, network, side = read(name)
     images = vits.pixels(40, side)
     result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
-    wanted = timm_logits(model, images[32:])
-    assert relative(integer_logits(result, images[32:]), wanted) < 0.08
+    found, wanted = integer_logits(result, images[32:]), timm_logits(model, images[32:])
+    assert relative(found, wanted) < 0.08
+    machine = Machine(compile_network(result.network, CORES["4x4"]), images[32])
+    machine.run()
+    assert (machine.logits == found[0] * 2.0**result.network.logit_point).all()
 
 
 def test_rows_of_more_than_1024_channels_are_what_the_twin_computes():
