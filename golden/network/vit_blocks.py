@@ -206,7 +206,7 @@ class Blocks:
                 images, len(windows), heads, -1).transpose(0, 2, 1, 3)
             for name, tensor in found.items():
                 each = tensor.reshape(images, len(windows), *tensor.shape[1:])
-                seen |= {f"{name}/{number}": each[:, place]
+                seen |= {f"{name}@{number}": each[:, place]
                          for place, number in enumerate(numbers)}
         return mixed, row_scale, dict(sorted(seen.items()))
 

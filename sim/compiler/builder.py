@@ -75,6 +75,7 @@ class Builder:
         self.steps: list[Step] = []
         self.matrices: list[Matrix] = []
         self.phase = ""
+        self.needed: dict[int, int] = {}
 
     def matrix(self, name: str, layout: Layout, rows: int, cols: int, *, signed=True,
                unit: int = 1) -> Matrix:
@@ -103,6 +104,11 @@ class Builder:
         fields = {name: value for name, value in fields.items()
                   if name in allowed or not name.endswith(("_stride", "layout"))}
         self.steps.append(Step(opcode, fields, {**(reads or {}), **(writes or {})}, payload))
+
+    def need(self, rows: int, count: int = 1) -> None:
+        """Note that of each of the last instructions no more rows than these are needed."""
+        last = len(self.steps)
+        self.needed |= dict.fromkeys(range(last - count, last), rows)
 
     def version(self, x: Matrix, name: str) -> None:
         """Give what the residual stream is now a name; once more, where its rows are changed by

@@ -72,6 +72,8 @@ def compile_cascade(cascade: Cascade, config: AcceleratorConfig,
     kinds = dict.fromkeys(scales_of(network) for network in (first, second))
     program = link(joined, [(first, regions), (second, beside)], {
         "bits": f"{first.precision} then {second.precision}", "scales": " then ".join(kinds),
+        **({"needed": {str(at): rows for at, rows in joined.needed.items()}}
+           if joined.needed else {}),
         "cascade": {"threshold": cascade.threshold, "exit": count - 1}, **(about or {})})
     verify(program)
     return program
@@ -95,6 +97,7 @@ def joined_builder(first: Builder, second: Builder) -> Builder:
                 setattr(each, name, getattr(each, name) + count)
     made.steps = [*first.steps, *second.steps]
     made.matrices = [*first.matrices, *second.matrices]
+    made.needed = first.needed | {at + count: rows for at, rows in second.needed.items()}
     return made
 
 

@@ -50,7 +50,9 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     Program
         Verified (:func:`golden.core.rules.verify`). The golden machine gives it the logits of
         :class:`golden.network.vit.Vit`, unless scales are measured just in time. If it has a plan,
-        ``about["plan"]`` has what :func:`.plan.described` says of it.
+        ``about["plan"]`` has what :func:`.plan.described` says of it; where products have rows that
+        are of no use, ``about["needed"]`` says how many are, by index of the instruction; where
+        there are windows, ``about["stages"]`` has the first blocks of stages.
 
     Raises
     ------
@@ -185,8 +187,11 @@ def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -
     """Place matrices, and return the verified program."""
     allocate(build.matrices, build.config)
     scales = "jit" if build.jit else scales_of(network)
+    noted = {"needed": {str(at): rows for at, rows in build.needed.items()},
+             "stages": [0, *network.shape.merges] if network.shape.window else []}
     program = link(build, [(network, regions)],
-                   {"bits": str(network.precision), "scales": scales, **about})
+                   {"bits": str(network.precision), "scales": scales,
+                    **{name: value for name, value in noted.items() if value}, **about})
     verify(program)
     return program
 

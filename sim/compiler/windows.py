@@ -198,14 +198,16 @@ def _attend_some(stream: _Stream, block: Block, windows: list[tuple[int, Window]
         for token, row, count in _runs(sizes, window):
             build.load(x, stream.address(token), start + row, count)
     build.version(x, f"{index}.windows{at}")
+    own = sum(window.tokens for _, window in windows)
     a = build.norm(f"{index}.qkv{at}", x, block.norm1, site["qkv"], rows, mode)
     proj = build.matrix(f"{index}.proj{at}", operand_layout(mode), rows, sizes.dim)
     for head in range(sizes.heads):
         q, k, v = (head_part(build, index, head, part, name, block, a, site, at)
                    for part, name in enumerate(part_layouts(build.network.precision)))
+        build.need(own, 3)
         tables = {}
         for (number, window), start in zip(windows, starts, strict=False):
-            tokens, name = window.tokens, f"{index}.{{}}.{head}/{number}"
+            tokens, name = window.tokens, f"{index}.{{}}.{head}@{number}"
             places = tables.get((window.height, window.width))
             if places is None and block.places is not None:
                 places = tables[window.height, window.width] = _places(stream, window, head, name)
@@ -216,6 +218,7 @@ def _attend_some(stream: _Stream, block: Block, windows: list[tuple[int, Window]
                 (v, start * config.cols // config.word_bytes),
                 (place, offset + head * sizes.head_dim // 2), site, [slice(0, tokens)])
     build.onto(x, f"{index}.attended{at}", proj, block.proj, site["proj"], mode, [])
+    build.need(own)
     for (_, window), start in zip(windows, starts, strict=False):
         for token, row, count in _runs(sizes, window):
             build.store(x, stream.address(token), (start + row) * stream.stride,
@@ -298,6 +301,7 @@ def _mean(stream: _Stream, regions: dict[str, Region]) -> Matrix:
                activation=Activation.UNSIGNED, k=tokens, n=sizes.dim,
                exponent=mean_exponent(tokens), scale_a=build.slots[head - 1],
                scale_b=build.slots[head], subtract_b=1, low=fmt.min, high=fmt.max)
+    build.need(0)  # a mean, no product
     return build.classify(a, regions["logits"].address)
 
 

@@ -5,6 +5,8 @@ named like the attention they belong to, as :mod:`sim.estimation.tracing` names 
 """
 
 import re
+from bisect import bisect
+from collections.abc import Sequence
 
 from golden.core.isa import Opcode
 
@@ -13,20 +15,26 @@ from ..compiler.cascade import SECOND
 _OF_BLOCK = {
     "qkv": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv", "scores": "attn",
     "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2",
-    "fc2": "mlp.fc1", "x": "mlp.fc2",
+    "fc2": "mlp.fc1", "x": "mlp.fc2", "windows": "norm1", "places": "attn",
 }
+_OF_MERGE = {"line": "norm", "merge": "norm", "merged": "reduction"}
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
             "begun": "norm_pre", "head": "norm", "logits": "head"}
+_OUTSIDE_STAGES = _OUTSIDE | {"load": "patch_embed", "begun": "patch_embed.norm", "pool": "norm",
+                              "ones": "head.global_pool", "head": "head.global_pool",
+                              "logits": "head.fc"}
 _OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.EXIT,
                                               Opcode.END))
 
 
 def whole_of(tensor: str) -> str:
-    """Return the name of the tensor that a block of rows is of: ``3.fc2`` of ``3.fc2@64``."""
+    """Return the name of the tensor that a block of rows, or a window, is of: ``3.fc2`` of
+    ``3.fc2@64``.
+    """
     return tensor.partition("@")[0]
 
 
-def layer_of(kind: str, tensor: str) -> str:
+def layer_of(kind: str, tensor: str, stages: Sequence[int] = ()) -> str:
     """Return the name that timm has for the layer of an instruction.
 
     Parameters
@@ -37,6 +45,8 @@ def layer_of(kind: str, tensor: str) -> str:
         What it makes, like ``3.fc2``: ``blocks.3.mlp.fc1``, whose result the second layer takes.
         Without a number, like ``fc2``, it is that of all blocks: ``blocks.*.mlp.fc1``. Of the
         second network of a cascade it is called the same.
+    stages
+        First blocks of stages, where there are any: ``3.fc2`` is of ``layers.1.blocks.1`` then.
 
     Returns
     -------
@@ -48,6 +58,13 @@ def layer_of(kind: str, tensor: str) -> str:
     tensor = tensor.removeprefix(SECOND)
     block, role = re.fullmatch(r"(?:(\d+)\.)?(.*?)(?:\.wide)?(?:\.(?:part)?\d+)?",
                                whole_of(tensor)).groups()
+    stage = within = "*"
+    if block is not None:
+        number = bisect(stages, int(block)) - 1
+        stage, within = number, int(block) - stages[number] if stages else block
+    before = f"layers.{stage}." if stages else ""
     if role in _OF_BLOCK:
-        return f"blocks.{'*' if block is None else block}.{_OF_BLOCK[role]}"
-    return _OUTSIDE.get(role, "")
+        return f"{before}blocks.{within}.{_OF_BLOCK[role]}"
+    if stages and role in _OF_MERGE:
+        return f"{before}downsample.{_OF_MERGE[role]}"
+    return (_OUTSIDE_STAGES if stages else _OUTSIDE).get(role, "")

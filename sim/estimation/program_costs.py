@@ -46,6 +46,8 @@ class InstructionCost:
         not counted.
     ideal
         Cycles in which the array could have done these.
+    stages
+        First blocks of stages, where there are any.
     """
 
     kind: str
@@ -59,11 +61,12 @@ class InstructionCost:
     ideal: float
     traffic: Traffic
     energy: Energy
+    stages: tuple[int, ...] = ()
 
     @property
     def layer(self) -> str:
         """Layer that it is a part of, as timm names it, like ``blocks.3.norm1``; may be empty."""
-        return layer_of(self.kind, self.name)
+        return layer_of(self.kind, self.name, self.stages)
 
     def __add__(self, other: "InstructionCost") -> "InstructionCost":
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in (
@@ -199,6 +202,7 @@ class _Counter:
     def __init__(self, program: Program, energies: EnergyTable):
         self._program, self._config, self._energies = program, program.config, energies
         self._name = ""
+        self._stages = tuple(program.about.get("stages", ()))
         self._ends = [tensor.address + tensor.words(program.config) for tensor in program.tensors]
         self._patches: int | None = None  # where those of an image lie, while they do
 
@@ -210,7 +214,7 @@ class _Counter:
             self._name = self._tensor(index, op)
         name = {Opcode.SCALES: "scales", Opcode.EXIT: "exit",
                 Opcode.END: "end"}.get(op.opcode, self._name)
-        macs, ideal, mac_pj = self._macs(op)
+        macs, ideal, mac_pj = self._macs(index, op)
         for span in writes:
             if self._patches in range(span.address, span.address + span.words(self._config)):
                 self._patches = None
@@ -227,7 +231,7 @@ class _Counter:
             pj, vector = {"scale": sum(pj.values()) + vector}, 0.0
         energy = Energy(mac=mac_pj, vector=vector, **pj)
         return InstructionCost(op.opcode.name, name, 1, step.cycles, step.array, step.weights,
-                               step.drain, macs, ideal, traffic, energy)
+                               step.drain, macs, ideal, traffic, energy, self._stages)
 
     def _tensor(self, index: int, op: Instruction) -> str:
         """Return the name of what an instruction makes."""
@@ -236,12 +240,13 @@ class _Counter:
                 return tensor.name
         return op.opcode.name.lower()
 
-    def _macs(self, op: Instruction) -> tuple[int, float, float]:
+    def _macs(self, index: int, op: Instruction) -> tuple[int, float, float]:
         """Return the multiply-accumulates of a product, their cycles and their energy."""
         if op.opcode is not Opcode.GEMM:
             return 0, 0.0, 0.0
         mode, computed = op.mode_of, op.m * op.k * op.n
-        macs = 0 if op.tap and op.k == 1 else computed  # only there for a tap to watch
+        rows = self._program.about.get("needed", {}).get(str(index), op.m)
+        macs = 0 if op.tap and op.k == 1 else rows * op.k * op.n  # that is for a tap to watch
         if op.source == self._patches:
             macs = (op.m - 1) * (op.k // self._program.pixel_bytes * 3) * op.n
         return (macs, macs / mode.macs / self._config.multipliers,

@@ -222,7 +222,7 @@ class Walk(ABC):
             own = None if places is None else places[:, within[:, None], within]
             parts = [part[:, :, tokens] for part in (q, k, v)]
             [mixed[:, :, tokens]], [exponents[:, :, tokens]] = self._attended(
-                index, f"/{number}", *parts, own, site)
+                index, f"@{number}", *parts, own, site)
         return self._mixed(index, [mixed], [exponents], site)
 
     def _attended(self, index: int, of: str, q, k, v, places, site: dict[str, int]):

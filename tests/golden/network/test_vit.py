@@ -172,7 +172,7 @@ class Definition:
                 within = (at - least) @ (self.shape.window, 1)
                 mixed[tokens] = self.attended(index, parts, tokens,
                                               block.places[:, within[:, None], within],
-                                              f"/{number}")
+                                              f"@{number}")
         else:
             places = [0] * heads if block.places is None else block.places
             mixed = self.attended(index, parts, slice(None), places)

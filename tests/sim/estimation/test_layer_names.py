@@ -74,3 +74,28 @@ def test_rows_of_documents_have_layers(static):
     rows = list(csv.DictReader(as_csv(document["layers"]).splitlines()))
     fc1 = [row for row in rows if row["layer"] == "blocks.3.mlp.fc1"]
     assert [(row["name"], row["instruction"]) for row in fc1] == [("3.fc2", "GEMM")]
+
+
+@pytest.mark.parametrize(("kind", "tensor", "layer"), [
+    ("GEMM", "3.fc2@64", "layers.1.blocks.1.mlp.fc1"), ("NORM", "0.qkv", "layers.0.blocks.0.norm1"),
+    ("LOAD", "11.windows@3", "layers.3.blocks.1.norm1"),
+    ("GEMM", "fc2", "layers.*.blocks.*.mlp.fc1"),
+    ("LOAD", "4.line@8", "layers.2.downsample.norm"), ("NORM", "merge", "layers.*.downsample.norm"),
+    ("GEMM", "10.merged.part0", "layers.3.downsample.reduction"), ("GEMM", "logits", "head.fc"),
+    ("LOAD", "9.places.2@3", "layers.2.blocks.5.attn"), ("NORM", "begun@49", "patch_embed.norm")])
+def test_names_of_stages(kind, tensor, layer):
+    assert layer_of(kind, tensor, (0, 2, 4, 10)) == layer
+
+
+def test_windows_take_the_multiply_accumulates_of_the_traced_layers():
+    """Of layers with weights: torch multiplies what it masks, too."""
+    shape = shape_of("swin_t")
+    program = compile_network(blank_network(shape, Precision(8, 8), norm_pre=True), CONFIG)
+    found = Counter()
+    for row in estimate_program(program).costs:
+        found[row.layer] += row.macs
+    weighted = [op for op in traced("swin_t").operations
+                if getattr(op, "macs", 0) and not op.name.endswith(".attn")]
+    assert len(weighted) == 4 * shape.depth + len(shape.merges) + 2
+    for op in weighted:
+        assert found[op.name] == op.macs, op.name
