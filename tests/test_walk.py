@@ -13,11 +13,13 @@ from golden.common.config import CORES
 from golden.common.formats import GAIN
 from golden.core.isa import GOLDEN_ONLY, Opcode
 from golden.core.machine import Machine
+from golden.network.cascade import Cascade
 from golden.network.network import Tap
 from golden.network.precision import Precision
 from golden.network.shape import VitShape
 from golden.prediction.scale_predictor import ScalePredictor
 from rtl.core.core import Core
+from sim.compiler.cascade import compile_cascade
 from sim.compiler.compiler import compile_network
 from sim.inputs.model_lookup import open_model
 from tests.benches.files_at_work import executed, inside, parts_of, priced
@@ -37,12 +39,12 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def tapped():
-    """A program with PREDICT, which the shipped one has not."""
+    """A program with PREDICT and EXIT, which the shipped one has not."""
     made = network(Precision(8, 8), shape=SMALL)
     sites = np.arange(SMALL.site(1, "qkv"), SMALL.sites)
     predictor = ScalePredictor(made.scales[sites], [np.full((len(sites), 4), 100)])
     tap = Tap(1, 4, 2, np.zeros(4, int), np.full(4, 4 * GAIN.one), predictor, sites)
-    return compile_network(replace(made, taps=(tap,)), CORES["4x4"])
+    return compile_cascade(Cascade(replace(made, taps=(tap,)), made, 0), CORES["4x4"])
 
 
 def sections():

@@ -259,7 +259,8 @@ class _Generator:
             stored = ((key_layout(mode), n, k) if weights is Source.KEYS
                       else (weight_layout(mode), k, n))
             fields |= self.matrix("weights", *stored, safe=mode is not Mode.W8A8)
-            fields["rows"] = int(self.chance(0.5))
+            # Row exponents that no SOFTMAX has set are whatever a run before has left.
+            fields["rows"] = int(self.chance(0.5) and self.machine.row_exponents[:m].all())
         fields |= self.matrix("source", operand_layout(mode), m, k)
         fields |= self.matrix("dest", layout, m, n)
         first = 15 if path is not Path.DIRECT else layout.bits - 1

@@ -10,7 +10,7 @@ from golden.network.cascade import Cascade, CascadeVit
 from golden.network.precision import Precision
 from golden.network.vit import Vit
 from sim.compiler import compile_cascade
-from sim.evaluation.cascade import (
+from sim.inference.cascade import (
     Answers,
     Cycles,
     Point,
