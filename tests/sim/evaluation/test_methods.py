@@ -6,10 +6,11 @@ import torch
 
 from golden.network.precision import Precision
 from golden.network.vit import Vit
+from sim.evaluation import preparation
 from sim.evaluation.float_reference import FloatReference
 from sim.evaluation.loss_oracle import LossOracle
 from sim.evaluation.methods import METHODS, Bench
-from sim.prediction import predictor
+from sim.prediction import predictor, scale_costs
 from sim.ptq import source, train
 from sim.ptq.twin import Twin
 from tests.cases import vits
@@ -86,3 +87,26 @@ def test_scales_of_the_loss_are_held_against_the_float_network(bench, name):
     found = contender.run(images)
     np.testing.assert_array_equal(found.scales, scales)
     assert (found.scales != static).any()
+
+
+@pytest.fixture(scope="module")
+def swin(tmp_path_factory):
+    network = source.read(vits.swin(img_size=24), vits.preprocessing(24))
+    budget = train.Budget(epochs=1)
+    return Bench(network, vits.pixels(24, 24), predictor.Options(least=-9.0), budget, budget,
+                 tmp_path_factory.mktemp("swin"), {"of": "swin"})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_near_the_float_network_where_patches_are_merged(swin, name):
+    contender, images = METHODS[name].make(swin, Precision(8, 8)), vits.pixels(6, 24)
+    reference = Twin(swin.source, Precision(8, 8))
+    reference.active = False
+    wanted = train.logits(reference, torch.from_numpy(images)).numpy()
+    error = contender.run(images).logits - wanted
+    assert np.sqrt((error**2).mean()) < 0.15 * (wanted - wanted.mean(0)).std()
+    cost = preparation._cost(contender)
+    if name == "ridge":
+        assert cost.cycles > 0
+    elif name == "jit-minmax":
+        assert cost.operations == 2 * sum(scale_costs.site_elements(swin.source.shape))
