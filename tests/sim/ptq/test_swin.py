@@ -13,6 +13,8 @@ from golden.network import vit
 from golden.network.precision import Precision
 from golden.rows import layernorm
 from sim.compiler import compile_network
+from sim.evaluation import emulator
+from sim.inputs import models
 from sim.prediction import predictor
 from sim.ptq import fold, pipeline, source, survey, train
 from sim.ptq.reconstruct import Reconstruction
@@ -195,3 +197,19 @@ def test_merges_are_reconstructed_with_the_blocks_behind_them():
     wanted = train.logits(floating, torch.from_numpy(images)).numpy()
     found = [relative(integer_logits(made, images), wanted) for made in (plain, learned)]
     assert found[1] < found[0]
+
+
+@pytest.mark.long
+def test_swin_tiny_of_random_weights_is_nearly_the_logits_of_timm():
+    torch.manual_seed(1)
+    model = models.create("swin_t")
+    steps, images = models.preprocessing(model), vits.pixels(10, 224)
+    network = source.read(model, steps)
+    result = pipeline.quantize(network, images[:6], pipeline.Plan(Precision(8, 8)))
+    with torch.inference_mode():
+        wanted = torch.cat([model(steps.tensor(image)) for image in images[6:]]).double().numpy()
+    found = integer_logits(result, images[6:])
+    assert relative(found, wanted) < 0.06
+    assert (found.argmax(1) == wanted.argmax(1)).all()
+    emulated = emulator.emulate(result.network, images[6:7], integer=emulator.UNITS)
+    assert (emulated == found[:1] * 2.0**result.network.logit_point).all()
