@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..common.checks import integer
-from ..rows import layernorm, softmax
+from ..rows import softmax
 
 BLOCK_SITES = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
 """Sites of a block that have a scale, in the order of their indexes."""
@@ -206,8 +206,7 @@ class VitShape:
             if rest or (block.window and block.grid % block.window):
                 raise ValueError("the grid must be a multiple of what is merged and of windows, "
                                  f"but has {self.grid} patches along a side")
-            merged = MERGED // 2 if index in self.merges else 1  # of twice the channels before
-            integer("dim", merged * block.dim, 1, layernorm.HIGHEST_CHANNELS)
+            integer("dim", block.dim, 1, LONGEST)  # merged, twice as many
             integer("tokens of a window" if block.window else "tokens", block.keys, 1,
                     LONGEST_KEYS if block.window else softmax.HIGHEST_KEYS)
 

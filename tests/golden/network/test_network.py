@@ -46,7 +46,7 @@ def test_sites_are_named_block_by_block_and_the_head_comes_last():
     ({"image": 10}, "image must be a multiple of patch"),
     ({"heads": 5}, "dim must be a multiple of heads"),
     ({"depth": 0}, "depth must be 1 or more"),
-    ({"dim": 2100}, "dim must be within 1..2048"),
+    ({"dim": 1200}, "dim must be within 1..1024"),
     ({"classified": 2}, "classified must be within 0..1, not 2"),
     ({"window": 2}, "there must be no tokens before patches that have windows or are merged"),
     ({**WINDOWS, "image": 28}, "and of windows, but has 7 patches along a side"),
@@ -54,7 +54,7 @@ def test_sites_are_named_block_by_block_and_the_head_comes_last():
     ({**WINDOWS, "image": 4 * 40, "window": 20}, r"tokens of a window must be within 1\.\.256"),
     ({**WINDOWS, "merges": (2, 2)}, r"merges\[1\] must be within 3\.\.2"),
     ({**WINDOWS, "merges": (3,)}, r"merges\[0\] must be within 1\.\.2, not 3"),
-    ({**WINDOWS, "dim": 516}, "dim must be within 1..2048, not 2064"),
+    ({**WINDOWS, "dim": 516}, "dim must be within 1..1024, not 1032"),
 ])
 def test_shapes_that_do_not_fit_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
