@@ -73,7 +73,7 @@ def test_shape_refuses_nonsense(choices, message):
 @pytest.mark.parametrize(("shape", "message"), [
     (RangeShape(0, 8, 1), "tokens must be within 1..2048, not 0"),
     (RangeShape(5000, 8, 100), "tokens must be within 1..2048, not 5000"),
-    (RangeShape(5, 4096, 1), "channels must be within 1..1024, not 4096"),
+    (RangeShape(5, 4096, 1), "channels must be within 1..2048, not 4096"),
     (RangeShape(9, 48, 3, 4), "a group must be one channel, a multiple of 8 channels or the whole"),
     (RangeShape(197, 192, 4, 192), "chunks x groups must be within 512 entries, not 50 x 24"),
     (RangeShape(9, 1024, 9, 1024), "statistics must be within 1024, not 2048"),
