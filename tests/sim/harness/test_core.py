@@ -19,6 +19,7 @@ from sim import calibrate
 from sim import run as run_command
 from sim.cli import UserError
 from sim.compiler import compile_network
+from sim.compiler.blank import begins_with_norm, shape_of
 from sim.harness import checked_run, verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
@@ -251,6 +252,26 @@ def test_a_network_of_the_size_of_deit_small():
     shape = replace(DEIT_T, dim=384, heads=6, hidden=1536)
     run(network(Precision(4, 4), shape=shape), replace(CORES["8x16"], sram_kib=640),
         pixels(1, shape)[0])
+
+
+LARGE = {
+    "swin_tiny_patch4_window7_224": (("w8a8", 0), ("w4a4", 512)),
+    "deit_base_patch16_224": (("w4a4", 512),),
+    "vit_small_patch14_dinov2": (("w4a4", 512),),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("model", "bits", "step"), [
+    (model, *each) for model, those in LARGE.items() for each in those])
+def test_a_whole_model_that_is_larger_than_the_scratchpad(model, bits, step):
+    """With random weights."""
+    made = network(Precision.parse(bits), step, shape=shape_of(model))
+    if begins_with_norm(model):
+        made = with_norm_pre(made)
+    result = run(made, CORES["8x16"], pixels(1, made.shape)[0])
+    program = compile_network(made, CORES["8x16"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 
 @pytest.mark.long
