@@ -167,10 +167,12 @@ CORES = {
                              max_tokens=1024, max_channels=256, range_entries=256,
                              max_statistics=256, max_projected=16, max_monomials=64,
                              max_sites=128, key_words=128),
+    "8x8": AcceleratorConfig(8, 8, sram_kib=304, max_k=1024, max_tokens=2048, max_channels=2048),
     "8x16": AcceleratorConfig(8, 16, sram_kib=304, max_k=1024, max_tokens=2048,
                               max_channels=2048),
     "16x16": AcceleratorConfig.for_array(16, 16),
     "16x32": AcceleratorConfig.for_array(16, 32, lanes=16),
 }
 """Named configurations, all of them of whole cores; ``8x16`` is the default: it fits an LFE5U-85F,
-and its scratchpad DeiT-Tiny."""
+and its scratchpad DeiT-Tiny. ``8x8`` has as much room, and is routed there with all that a board has
+besides the core."""

@@ -6,10 +6,8 @@ from ..sdram.sdram import CHIPS
 BAUD = 3_000_000
 """Of their serial lines."""
 
-CLOCK_HZ = 25_000_000
-"""Of core, controller and chip. The whole design was not routed yet: 33.3 MHz is what nextpnr
-estimates of it after placement, on an LFE5U-85F-6.
-"""
+CLOCK_HZ = 37_500_000
+"""Of core, controller and chip: docs/board.md says what was met by what was placed and routed."""
 
 PHASE = 90
 """Degrees by which the clock of the memory chip is later than the core's.

@@ -12,6 +12,7 @@ from .port import BAUD, open_port
 from .simulated import SimulatedBoard
 
 SIMULATED = "simulated"
+_CORE = "8x8"  # that of the ULX3S
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def open_board(port: str, baud: int = BAUD) -> Iterator[Board]:
         with contextlib.closing(open_port(port, baud)) as line:
             yield Board(Link(line))
         return
-    core = core or "8x16"
+    core = core or _CORE
     if core not in CORES:
         raise UserError(f"--port simulated must be one of the cores {', '.join(CORES)}, "
                         f"not {core!r}")

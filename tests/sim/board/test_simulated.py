@@ -312,7 +312,7 @@ def test_a_network_is_compiled_for_the_core_that_is_there(at):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--port", "simulated:5x5"], "--port simulated must be one of the cores 4x4, 8x16"),
+    (["--port", "simulated:5x5"], "--port simulated must be one of the cores 4x4, 8x8, 8x16"),
     (["--port", "/dev/nowhere"], "cannot open /dev/nowhere"),
 ])
 def test_ports_that_there_are_not_are_one_line(words, message, capsys):
