@@ -99,9 +99,10 @@ class Sequencer(wiring.Component):
         here = Signal()  # all of the instruction is, and its exponents have been added up
         carried_out = Signal()
         legal = self._legal(m, op, carried_out)
-        exits = Signal()  # at this instruction, which has been there for a while
-        m.d.sync += exits.eq((op.opcode == Opcode.EXIT) & self._sure(op))
-        finish = here & (~legal | (op.opcode == Opcode.END) | exits)
+        exits, ends = Signal(), Signal()  # at this instruction, which has been there for a while
+        sure = (op.opcode == Opcode.EXIT) & self._sure(op)
+        m.d.sync += [exits.eq(sure), ends.eq(sure | (op.opcode == Opcode.END))]
+        finish = here & (~legal | ends)
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
                 m.d.sync += [self.phase.eq(Phase.FETCH), self.idle.eq(0), self.done.eq(0),
