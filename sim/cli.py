@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from rtl.cli import UserError, command, one_line, printable
 from rtl.fpga.files import whole_file
 
 __all__ = ["TRACE", "UserError", "command", "core", "file_errors", "folder", "one_line", "one_of",
-           "positive", "positive_float", "precision", "printable", "progress", "up_to",
-           "whole_file"]
+           "positive", "positive_float", "precision", "printable", "progress",
+           "split_precisions", "up_to", "whole_file"]
 
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
@@ -48,15 +49,20 @@ def up_to(limit: int | None) -> Callable[[str], int]:
 
 
 def precision(text: str):
-    """Argument type: a :class:`golden.network.network.Precision`, like ``w4a4``."""
-    from golden.network.precision import (
-        Precision,  # numba's import, which other commands do without
-    )
+    """Argument type: what :func:`golden.network.precision.parse` reads, like ``w4a4``."""
+    from golden.network.precision import parse  # numba's import, which other commands do without
 
     try:
-        return Precision.parse(text)
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def split_precisions(text: str) -> list[str]:
+    """Return the texts of precisions with commas between, some of them with commas of their own:
+    each begins with its usual widths.
+    """
+    return re.split(r",(?=\s*w[0-9]+a[0-9]+\s*(?:,|$))", text)
 
 
 def core(text: str):

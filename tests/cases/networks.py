@@ -21,7 +21,7 @@ LONG = {"hidden": {"hidden": 1056}, "patch": {"image": 40, "patch": 20},
         "keys": {"image": 68, "patch": 4}, "head": {"prefix": 90, "classified": 90}}
 """Products in parts: of an MLP, of patches, of probabilities and values, of a head."""
 
-MIXED = ("w4a4,0=w8a8", "w8a8,0=w4a4", "w4a4,1=w4a8,0.proj=w8a8,0.fc2=w4a8,qkv=w6a6",
+MIXED = ("w4a4,0=w8a8", "w8a8,0=w4a4", "w4a4,1=w4a8,qkv=w6a6,0.fc2=w4a8,0.proj=w8a8",
          "w4a8,attention=w8a4,1.fc1=w8a8,1.fc2=w4a4")
 """Precisions of two blocks and their layers that differ."""
 

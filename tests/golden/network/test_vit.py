@@ -192,7 +192,8 @@ class Definition:
         g = seen[f"{index}.gelu"] = gelu.gelu(t.ravel(), flags).reshape(t.shape)
         a = self.site(f"{index}.fc2", g, -scale[f"{index}.fc2"] - 1024 * 10)
         x = seen[f"{index}.x"] = self.added(f"{index}.x", block.fc2, a, scale[f"{index}.fc2"],
-                                            self.widths(f"{index}.fc2").mode, x, self.shape.hidden_parts)
+                                            self.widths(f"{index}.fc2").mode, x,
+                                            self.shape.hidden_parts)
         return x
 
 
