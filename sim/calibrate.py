@@ -19,7 +19,7 @@ from rich.console import Console
 from golden.rows import softmax
 from rtl.cli import Parser
 
-from .cli import UserError, command, positive, precision, printable, progress, up_to
+from .cli import UserError, any_precision, command, positive, printable, progress, up_to
 from .code_digest import digest
 from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
@@ -106,8 +106,9 @@ def _parser() -> Parser:
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N of them, where there are folders in turn from each "
                              "(default: all)")
-    parser.add_argument("--bits", type=precision, required=True, metavar="WxAy",
-                        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8)")
+    parser.add_argument("--bits", type=any_precision, required=True, metavar="WxAy",
+                        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8), and what "
+                             "differs behind them, like w4a4,0=w8a8,10-11=w8a8,3.fc1=w4a8")
     parser.add_argument("--observer", default="mse", metavar="NAME",
                         help="how static scales are chosen: minmax, percentile, mse (default: "
                              "%(default)s)")
