@@ -24,6 +24,7 @@ from rtl.cli import Parser
 from .cli import (
     UserError,
     any_precision,
+    check_precision,
     command,
     core,
     one_line,
@@ -215,6 +216,7 @@ def _plan(args: argparse.Namespace, shape):
     reconstruction = (Reconstruction.paced(args.reconstruct, seed=args.seed) if args.reconstruct
                       else None)
     bits = PRECISIONS[-1] if isinstance(args.bits, Share) else args.bits
+    check_precision(bits, shape)
     return pipeline.Plan(bits,
                          options=blockwise.Options(observer=args.observer, step=args.step),
                          reconstruction=reconstruction, predictor=predictor,
@@ -244,6 +246,10 @@ def main(argv: list[str] | None = None) -> int:
         choice = _choose(floating, pixels, plan, args, chosen)
         plan = replace(plan, precision=choice.precision)
     made, held = calibrate(floating, pixels, plan, checkpoint, progress)
+    if choice is not None:
+        made.metadata["calibration"]["widths"] = {
+            "share": args.bits.value, "cycles": choice.cycles, "widest": choice.widest,
+            "options": [asdict(one) | {"precision": str(one.precision)} for one in choice.options]}
     save(made, args.out)
     for path in (checkpoint, chosen):
         path.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ from rich.progress import track
 from rtl.cli import UserError, command, one_line, printable
 from rtl.fpga.files import whole_file
 
-__all__ = ["TRACE", "UserError", "any_precision", "command", "core", "file_errors", "folder",
-           "one_line", "one_of", "positive", "positive_float", "precision", "printable", "progress",
-           "split_precisions", "up_to", "whole_file", "widths"]
+__all__ = ["TRACE", "UserError", "any_precision", "check_precision", "command", "core",
+           "file_errors", "folder", "one_line", "one_of", "positive", "positive_float", "precision",
+           "printable", "progress", "split_precisions", "up_to", "whole_file", "widths"]
 
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
@@ -69,6 +69,20 @@ def _parsed(parse: Callable, text: str):
         return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def check_precision(precision, shape) -> None:
+    """Refuse widths of blocks that a network has not.
+
+    Raises
+    ------
+    UserError
+        In one line, as what ``--bits`` says.
+    """
+    try:
+        precision.check(shape)
+    except ValueError as error:
+        raise UserError(f"--bits {precision}: {one_line(error)}") from None
 
 
 def widths(*names: str) -> Callable[[str], str]:

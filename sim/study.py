@@ -24,7 +24,7 @@ from golden.network.shape import BLOCK_SITES, VitShape
 from golden.prediction.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
-from .cli import UserError, any_precision, command, folder, positive, progress
+from .cli import UserError, any_precision, check_precision, command, folder, positive, progress
 from .prediction import predictor
 from .tables import show, table_of
 
@@ -157,6 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--images must be {2 * predictor.FOLDS} or more, not {len(pixels)}")
     source = floating.source()
     shape = source.shape
+    check_precision(args.bits, shape)
     nothing = train.Budget(epochs=0)
     bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing,
                           folder(args.work / "calibration"), floating.identify(pixels), progress)
