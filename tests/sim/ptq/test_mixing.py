@@ -9,6 +9,7 @@ import torch
 from golden.common.config import CORES
 from golden.network.precision import parse
 from sim.ptq import fold, mixing, pipeline, source, train
+from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.mixing import Option, Sensitivity, choose, precision_of
 from sim.ptq.mixing_costs import Costs
 from tests.cases import vits
@@ -120,12 +121,13 @@ def test_cycles_of_layers_add_up(network, costs):
     assert costs.least == costs.frame(NARROW)
 
 
-def test_a_network_of_mixed_precision_takes_its_share_of_the_cycles(network, costs):
-    images, kept = vits.pixels(32), {}
+def test_a_network_of_mixed_precision_takes_its_share_of_the_cycles(network, costs, tmp_path):
+    images, checkpoint = vits.pixels(32), Checkpoint(tmp_path / "checkpoint", {})
     share = (costs.least / costs.frame(WIDE) + 1) / 2
-    found = mixing.mixed(network, images, PLAN, share, costs, save=kept.update)
+    found = mixing.mixed(network, images, PLAN, share, costs, save=checkpoint.save)
     assert costs.least < found.cycles <= share * found.widest
     assert found.cycles == costs.frame(found.precision)
+    kept = checkpoint.load()
     again = mixing.mixed(network, images, PLAN, share, costs, stages=kept)
     assert again == found
     made = pipeline.quantize(network, images, pipeline.Plan(found.precision))
