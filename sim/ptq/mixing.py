@@ -219,13 +219,13 @@ class Sensitivity:
         if weighted:
             before = twin.weights[name].data, twin.biases[name].data, twin.weight_scales[name]
         operands = self._operands(block)
-        for kind in (layer,) if weighted else ("q", "k", "v"):
-            site = self.shape.site(block, kind)
-            self._rescale(site, precision.site(kind), operands[site])
-        if weighted:
-            site = self.shape.site(block, layer)
-            self._round(name, precision, operands[site], kept[0][site], kept[1][site], site)
         try:
+            for kind in (layer,) if weighted else ("q", "k", "v"):
+                site = self.shape.site(block, kind)
+                self._rescale(site, precision.site(kind), operands[site])
+            if weighted:
+                site = self.shape.site(block, layer)
+                self._round(name, precision, operands[site], kept[0][site], kept[1][site], site)
             yield
         finally:
             twin.scales.data, twin.formats = kept
