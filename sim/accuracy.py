@@ -27,7 +27,17 @@ from rich.console import Console
 
 from rtl.cli import Parser
 
-from .cli import UserError, command, folder, positive, precision, progress, up_to, whole_file
+from .cli import (
+    UserError,
+    any_precision,
+    command,
+    folder,
+    positive,
+    progress,
+    split_precisions,
+    up_to,
+    whole_file,
+)
 from .inputs.float_model import FloatModel
 from .inputs.labels import read_labels
 from .prediction import predictor_options
@@ -81,7 +91,7 @@ def _shifts(text: str) -> list:
 
 
 def _precisions(text: str) -> list:
-    return list(dict.fromkeys(map(precision, text.split(","))))
+    return list(dict.fromkeys(map(any_precision, split_precisions(text))))
 
 
 def _parser() -> Parser:

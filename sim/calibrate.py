@@ -3,14 +3,16 @@
     python -m sim.calibrate --model deit_t --weights deit_tiny_patch16_224.safetensors \
         --images calibration --bits w4a4 --out deit_t_w4a4.safetensors
 
-Needs no labels. An interrupted run goes on where it was when it is started again.
+Needs no labels. An interrupted run goes on where it was when it is started again. With ``--bits
+mixed:0.55`` each layer has widths of its own, chosen (:mod:`sim.ptq.mixing`) so that a frame takes
+0.55 of the cycles of w8a8.
 """
 
 import argparse
 import importlib.metadata
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,19 @@ from rich.console import Console
 from golden.rows import softmax
 from rtl.cli import Parser
 
-from .cli import UserError, command, positive, precision, printable, progress, up_to
+from .cli import (
+    UserError,
+    any_precision,
+    check_precision,
+    command,
+    core,
+    one_line,
+    positive,
+    positive_float,
+    printable,
+    progress,
+    up_to,
+)
 from .code_digest import digest
 from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
@@ -31,6 +45,13 @@ LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
 SURVEYED = 64
 """So many of the calibration images show what the 16-bit tensors hold."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the cycles of w8a8, for which widths are chosen."""
+
+    value: float
 
 
 def calibrate(floating: FloatModel, pixels: np.ndarray, plan, checkpoint: Path,
@@ -90,6 +111,52 @@ def _show(held: list, console: Console) -> None:
         console.print(printable(complaint), markup=False, soft_wrap=True)
 
 
+def _choose(floating: FloatModel, pixels: np.ndarray, plan, args: argparse.Namespace,
+            checkpoint: Path):
+    """Return the widths of layers for a share of the cycles, a :class:`sim.ptq.mixing.Choice`."""
+    from .ptq import mixing
+    from .ptq.checkpoint import Checkpoint
+    from .ptq.mixing_costs import Costs
+
+    source = floating.source()
+    stages = Checkpoint(checkpoint, floating.identify(pixels) | {
+        "plan": repr(plan), "code": digest("sim.ptq.mixing")})
+    try:
+        costs = Costs(source.shape, args.core, mixing.PRECISIONS[0],
+                      norm_pre=source.norm_pre is not None)
+        return mixing.mixed(source, pixels, plan, args.bits.value, costs, progress,
+                            stages=stages.load(), save=stages.save)
+    except ValueError as error:  # the core has no room for it, or the share is too small
+        raise UserError(f"--bits mixed:{args.bits.value:g}: {one_line(error)}") from None
+
+
+def _show_choice(choice, args: argparse.Namespace, console: Console) -> None:
+    """Print the widths of layers."""
+    from .ptq.mixing import LAYERS, MERGE_SITE
+
+    blocks = range(1 + max(option.block for option in choice.options))
+    merged = any(option.layer == MERGE_SITE for option in choice.options)
+    layers = [*([MERGE_SITE] if merged else []), *LAYERS]
+    rows = [[f"{block}", *(str(choice.precision.of(block, layer)) for layer in layers)]
+            for block in blocks]
+    show(console, table_of("Widths of layers", ["block", *layers], rows, console.width))
+    size = f"{args.core.rows}x{args.core.cols}"
+    console.print(printable(
+        f"{choice.cycles:,} cycles on the {size} core, {choice.cycles / choice.widest:.3f} of "
+        f"those of w8a8: --bits {choice.precision}"), markup=False, soft_wrap=True)
+
+
+def _bits(text: str):
+    """Argument type: widths, or a share of cycles that they are chosen for."""
+    kind, colon, share = text.partition(":")
+    if not colon or kind.lower() != "mixed":
+        return any_precision(text)
+    value = positive_float(share)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"a share of cycles must be 1 or less, not {share!r}")
+    return Share(value)
+
+
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Quantize a Vision Transformer to integers.")
     parser.add_argument("--model", required=True, metavar="NAME",
@@ -106,8 +173,14 @@ def _parser() -> Parser:
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N of them, where there are folders in turn from each "
                              "(default: all)")
-    parser.add_argument("--bits", type=precision, required=True, metavar="WxAy",
-                        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8)")
+    parser.add_argument("--bits", type=_bits, required=True, metavar="WxAy",
+                        help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8), and what "
+                             "differs behind them, like w4a4,0=w8a8,10-11=w8a8,3.fc1=w4a8; or "
+                             "mixed:0.55, chosen for each layer so that a frame takes 0.55 of the "
+                             "cycles of w8a8")
+    parser.add_argument("--core", type=core, default="8x16", metavar="NAME|FILE",
+                        help="whose cycles count with --bits mixed: a name, or a TOML file "
+                             "(default: %(default)s)")
     parser.add_argument("--observer", default="mse", metavar="NAME",
                         help="how static scales are chosen: minmax, percentile, mse (default: "
                              "%(default)s)")
@@ -133,6 +206,7 @@ def _parser() -> Parser:
 def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
     from .ptq import blockwise, observers, pipeline, train
+    from .ptq.mixing import PRECISIONS
     from .ptq.reconstruct import Reconstruction
 
     if args.observer not in observers.OBSERVERS:
@@ -141,7 +215,9 @@ def _plan(args: argparse.Namespace, shape):
     predictor = predictor_options.read(args, shape) if args.predict else None
     reconstruction = (Reconstruction.paced(args.reconstruct, seed=args.seed) if args.reconstruct
                       else None)
-    return pipeline.Plan(args.bits,
+    bits = PRECISIONS[-1] if isinstance(args.bits, Share) else args.bits
+    check_precision(bits, shape)
+    return pipeline.Plan(bits,
                          options=blockwise.Options(observer=args.observer, step=args.step),
                          reconstruction=reconstruction, predictor=predictor,
                          budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
@@ -165,11 +241,23 @@ def main(argv: list[str] | None = None) -> int:
     if checkpoint.exists():
         print(printable(f"Going on from {checkpoint}"), file=sys.stderr)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)
+    choice, chosen = None, args.out.with_suffix(".widths.checkpoint")
+    if isinstance(args.bits, Share):
+        choice = _choose(floating, pixels, plan, args, chosen)
+        plan = replace(plan, precision=choice.precision)
     made, held = calibrate(floating, pixels, plan, checkpoint, progress)
+    if choice is not None:
+        made.metadata["calibration"]["widths"] = {
+            "share": args.bits.value, "cycles": choice.cycles, "widest": choice.widest,
+            "options": [asdict(one) | {"precision": str(one.precision)} for one in choice.options]}
     save(made, args.out)
-    checkpoint.unlink(missing_ok=True)
-    _show(held, Console(highlight=False))
-    print(printable(f"{args.out}: {args.model} in {args.bits} from {len(pixels)} images, "
+    for path in (checkpoint, chosen):
+        path.unlink(missing_ok=True)
+    console = Console(highlight=False)
+    _show(held, console)
+    if choice is not None:
+        _show_choice(choice, args, console)
+    print(printable(f"{args.out}: {args.model} in {plan.precision} from {len(pixels)} images, "
                     f"{args.out.stat().st_size:,} bytes"))
     return 0
 

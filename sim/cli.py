@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from rich.progress import track
 from rtl.cli import UserError, command, one_line, printable
 from rtl.fpga.files import whole_file
 
-__all__ = ["TRACE", "UserError", "command", "core", "file_errors", "folder", "one_line", "one_of",
-           "positive", "positive_float", "precision", "printable", "progress", "up_to",
-           "whole_file"]
+__all__ = ["TRACE", "UserError", "any_precision", "check_precision", "command", "core",
+           "file_errors", "folder", "one_line", "one_of", "positive", "positive_float", "precision",
+           "printable", "progress", "split_precisions", "up_to", "whole_file", "widths"]
 
 TRACE = Path("build/core.vcd")
 """Where a run that is checked leaves a trace of what went wrong, unless told otherwise."""
@@ -48,15 +49,56 @@ def up_to(limit: int | None) -> Callable[[str], int]:
 
 
 def precision(text: str):
-    """Argument type: a :class:`golden.network.network.Precision`, like ``w4a4``."""
+    """Argument type: a :class:`golden.network.precision.Precision`, like ``w4a4``."""
     from golden.network.precision import (
         Precision,  # numba's import, which other commands do without
     )
 
+    return _parsed(Precision.parse, text)
+
+
+def any_precision(text: str):
+    """Argument type: what :func:`golden.network.precision.parse` reads, like ``w4a4,0=w8a8``."""
+    from golden.network.precision import parse  # numba's import, as above
+
+    return _parsed(parse, text)
+
+
+def _parsed(parse: Callable, text: str):
     try:
-        return Precision.parse(text)
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def check_precision(precision, shape) -> None:
+    """Refuse widths of blocks that a network has not.
+
+    Raises
+    ------
+    UserError
+        In one line, as what ``--bits`` says.
+    """
+    try:
+        precision.check(shape)
+    except ValueError as error:
+        raise UserError(f"--bits {precision}: {one_line(error)}") from None
+
+
+def widths(*names: str) -> Callable[[str], str]:
+    """Argument type: one of `names`, or widths of blocks and layers, as text; in either case."""
+    one = one_of(*names)
+
+    def parse(text: str) -> str:
+        return str(any_precision(text)) if "," in text else one(text)
+    return parse
+
+
+def split_precisions(text: str) -> list[str]:
+    """Return the texts of precisions with commas between, some of them with commas of their own:
+    each begins with its usual widths.
+    """
+    return re.split(r",(?=\s*w[0-9]+a[0-9]+\s*(?:,|$))", text)
 
 
 def core(text: str):

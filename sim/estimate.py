@@ -32,7 +32,7 @@ from golden.core.program import Program, ProgramError, load
 from golden.core.rules import verify
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.cycles.timing import timing
-from golden.network.precision import Precision
+from golden.network.precision import parse
 from golden.soc.boards import BOARDS
 
 from .cli import UserError, command, one_line, whole_file
@@ -148,7 +148,7 @@ def _compiled(args, table: dict) -> ProgramEstimate:
     try:
         core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
-        network = blank_network(shape, Precision.parse(args.bits), tap,
+        network = blank_network(shape, parse(args.bits), tap,
                                 norm_pre=begins_with_norm(args.model, args.image_size))
         if args.scales == "jit":
             program = compile_with_room(network, core, {"model": args.model}, jit=True)
@@ -222,6 +222,8 @@ def _mapped(args, config: AcceleratorConfig, reason: str) -> Answer:
         if getattr(args, name):
             raise UserError(f"--{name.replace('_', '-')} needs a compiled program"
                             f"{reason and f': {reason}'}")
+    if "," in args.bits:
+        raise UserError(f"--bits {args.bits} needs a compiled program{reason and f': {reason}'}")
     options = Options(Mode(args.bits), args.clock, args.dram_bandwidth, args.tech, args.scales)
     try:
         result = estimate(_workload(args), config, options)

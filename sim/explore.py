@@ -31,7 +31,18 @@ from rich.text import Text
 from golden.common.config import CORES
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_of, positive, positive_float, up_to, whole_file
+from .cli import (
+    UserError,
+    command,
+    core,
+    one_of,
+    positive,
+    positive_float,
+    split_precisions,
+    up_to,
+    whole_file,
+    widths,
+)
 from .compiler import DoesNotFit
 from .compiler.blank import begins_with_norm, shape_of
 from .estimation.costs import SCALES
@@ -52,6 +63,10 @@ OBJECTIVES = ["fps", "energy_mj", "luts"]
 _BITS = ("w8a8", "w4a8", "w4a4")
 
 
+def _bits(text: str) -> list[str]:
+    return list(dict.fromkeys(map(widths(*_BITS), map(str.strip, split_precisions(text)))))
+
+
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
     add = parser.add_argument
@@ -68,8 +83,9 @@ def _parser() -> Parser:
     add("--memory", type=several(memory), default=["20:4"], metavar="NAME,...",
         help="external memory: a board, or LATENCY:BYTES in cycles and bytes per cycle (default: "
              "20:4)")
-    add("--bits", type=several(one_of(*_BITS)), default=["w8a8"], metavar="BITS,...",
-        help=f"{', '.join(_BITS)} (default: w8a8)")
+    add("--bits", type=_bits, default=["w8a8"], metavar="BITS,...",
+        help=f"{', '.join(_BITS)}, each with what differs behind it, like "
+             "w4a4,0=w8a8,3-4.fc1=w4a8 (default: w8a8)")
     add("--scales", type=several(one_of(*SCALES)), default=["predicted"], metavar="KIND,...",
         help=f"{', '.join(SCALES)} (default: predicted)")
     add("--clock", type=positive_float, default=100.0, metavar="MHZ",

@@ -24,7 +24,7 @@ from golden.network.shape import BLOCK_SITES, VitShape
 from golden.prediction.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
-from .cli import UserError, command, folder, positive, precision, progress
+from .cli import UserError, any_precision, check_precision, command, folder, positive, progress
 from .prediction import predictor
 from .tables import show, table_of
 
@@ -134,7 +134,7 @@ def _parser() -> Parser:
                         help="calibration images")
     parser.add_argument("--count", type=positive, metavar="N",
                         help="use the first N of them (default: all)")
-    parser.add_argument("--bits", type=precision, default=Precision(4, 4), metavar="WxAy",
+    parser.add_argument("--bits", type=any_precision, default=Precision(4, 4), metavar="WxAy",
                         help="widths of weights and activations (default: w4a4)")
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"), metavar="DIR",
                         help="where intermediate results are kept (default: %(default)s)")
@@ -157,6 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--images must be {2 * predictor.FOLDS} or more, not {len(pixels)}")
     source = floating.source()
     shape = source.shape
+    check_precision(args.bits, shape)
     nothing = train.Budget(epochs=0)
     bench = methods.Bench(source, pixels, predictor.Options(), nothing, nothing,
                           folder(args.work / "calibration"), floating.identify(pixels), progress)

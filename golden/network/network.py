@@ -8,7 +8,9 @@ Quantization sites are the activations that enter a matrix product. Their scales
 (:meth:`.shape.VitShape.site_names`). Softmax probabilities need none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +21,8 @@ from ..prediction.scale_predictor import ScalePredictor
 from ..product.mac_array import Activation, start_limit
 from ..results import gelu
 from ..rows import layernorm, softmax
-from .precision import HEAD, Precision
-from .shape import MERGED, BlockShape, VitShape
+from .precision import ATTENTION, HEAD, AnyPrecision, Precision
+from .shape import MERGE_SITE, MERGED, BlockShape, VitShape
 
 POINT_LIMIT = 16
 """Binary points of a network lie within -16..16."""
@@ -185,7 +187,7 @@ class Network:
     Attributes
     ----------
     shape, precision
-        Sizes and widths.
+        Sizes and widths: those of all blocks, or of each and its layers.
     residual_point, qkv_point, logit_point
         Fractional bits of the 16-bit residual stream, of queries, keys and values before they
         are quantized, and of the logits.
@@ -225,7 +227,7 @@ class Network:
     """
 
     shape: VitShape
-    precision: Precision
+    precision: AnyPrecision
     residual_point: int
     qkv_point: int
     logit_point: int
@@ -260,6 +262,7 @@ class Network:
 
     def __post_init__(self):
         shape, precision = self.shape, self.precision
+        precision.check(shape)
         for name in ("residual_point", "qkv_point", "logit_point"):
             integer(name, getattr(self, name), -POINT_LIMIT, POINT_LIMIT)
         integer("epsilon", self.epsilon, layernorm.EPSILON.min, layernorm.EPSILON.max)
@@ -273,12 +276,13 @@ class Network:
             "embedding", self.embedding, formats.ACT16.min, formats.ACT16.max,
             shape=(shape.tokens, shape.dim), dtype=np.int16))
         put(self, "blocks", tuple(
-            _block(f"blocks[{index}]", block, sizes, precision)
+            _block(f"blocks[{index}]", block, sizes, partial(precision.of, index))
             for index, (block, sizes) in enumerate(zip(self.blocks, shape.blocks, strict=True))))
         if len(self.merges) != len(shape.merges):
             raise ValueError(f"there must be {len(shape.merges)} merges, not {len(self.merges)}")
         put(self, "merges", tuple(
-            _merge(f"merges[{index}]", merge, shape.blocks[block], precision)
+            _merge(f"merges[{index}]", merge, shape.blocks[block],
+                   precision.of(block, MERGE_SITE))
             for index, (merge, block) in enumerate(zip(self.merges, shape.merges, strict=True))))
         put(self, "norm", _norm("norm", self.norm, shape.last_dim))
         put(self, "head", _linear("head", self.head, shape.classified_dim, shape.classes, HEAD,
@@ -324,21 +328,22 @@ def _norm(name: str, norm: Norm, channels: int) -> Norm:
         integer(f"{name}.point", norm.point, -POINT_LIMIT, POINT_LIMIT))
 
 
-def _block(name: str, block: Block, shape: BlockShape, precision: Precision) -> Block:
-    dim, hidden = shape.dim, shape.hidden
-    start_limit(shape.head_dim, precision.score_mode, Activation.SIGNED, _LARGEST)
-    start_limit(shape.key_parts[0].stop, precision.value_mode, Activation.UNSIGNED, _LARGEST)
+def _block(name: str, block: Block, shape: BlockShape,
+           precision: Callable[[str], Precision]) -> Block:
+    dim, hidden, attention = shape.dim, shape.hidden, precision(ATTENTION)
+    start_limit(shape.head_dim, attention.score_mode, Activation.SIGNED, _LARGEST)
+    start_limit(shape.key_parts[0].stop, attention.value_mode, Activation.UNSIGNED, _LARGEST)
     places = block.places
     if places is not None:
         places = integers(f"{name}.places", places, softmax.SCORE.min, softmax.SCORE.max,
                           shape=(shape.heads, shape.keys, shape.keys), dtype=np.int16)
     return Block(
         _norm(f"{name}.norm1", block.norm1, dim),
-        _linear(f"{name}.qkv", block.qkv, dim, 3 * dim, precision),
-        _linear(f"{name}.proj", block.proj, dim, dim, precision),
+        _linear(f"{name}.qkv", block.qkv, dim, 3 * dim, precision("qkv")),
+        _linear(f"{name}.proj", block.proj, dim, dim, precision("proj")),
         _norm(f"{name}.norm2", block.norm2, dim),
-        _linear(f"{name}.fc1", block.fc1, dim, hidden, precision),
-        _linear(f"{name}.fc2", block.fc2, hidden, dim, precision, Activation.UNSIGNED,
+        _linear(f"{name}.fc1", block.fc1, dim, hidden, precision("fc1")),
+        _linear(f"{name}.fc2", block.fc2, hidden, dim, precision("fc2"), Activation.UNSIGNED,
                 shape.hidden_parts),
         integer(f"{name}.step", block.step, 0, softmax.STEP.max),
         _flags(f"{name}.coarse", block.coarse, hidden), places)

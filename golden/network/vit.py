@@ -55,12 +55,13 @@ import numpy as np
 
 from ..common import formats
 from ..common.checks import integers
+from ..common.formats import Mode
 from ..prediction import range_unit, scale_unit
 from ..results import gelu
 from ..rows import layernorm
 from .network import Network
-from .precision import HEAD
-from .shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, POOL_SITE
+from .precision import HEAD, site_format
+from .shape import MERGE_SITE
 from .vit_blocks import Blocks, Choose, Watch, ignore
 from .vit_layers import Product, added, patches, products_of
 
@@ -92,22 +93,27 @@ class Vit:
 
     def __init__(self, network: Network):
         self.network = network
-        precision = network.precision
+        mode = self._mode
         self._patch = products_of(network.patch, HEAD.mode, network.shape.patch_parts)
         self._head = products_of(network.head, HEAD.mode, network.shape.classified_parts)
         shapes = network.shape.blocks
-        self._products = [{"qkv": Product(block.qkv, precision.mode),
-                           "proj": [Product(block.proj, precision.mode)],
-                           "fc1": Product(block.fc1, precision.mode),
-                           "fc2": products_of(block.fc2, precision.mode, shape.hidden_parts)}
-                          for block, shape in zip(network.blocks, shapes, strict=True)]
-        self._merges = [products_of(merge.layer, precision.mode, shapes[block].merge_parts)
+        self._products = [{
+            "qkv": Product(block.qkv, mode(index, "qkv")),
+            "proj": [Product(block.proj, mode(index, "proj"))],
+            "fc1": Product(block.fc1, mode(index, "fc1")),
+            "fc2": products_of(block.fc2, mode(index, "fc2"), shape.hidden_parts)}
+            for index, (block, shape) in enumerate(zip(network.blocks, shapes, strict=True))]
+        self._merges = [products_of(merge.layer, mode(block, MERGE_SITE), shapes[block].merge_parts)
                         for merge, block in zip(network.merges, network.shape.merges, strict=True)]
-        self._formats = {name: precision.site(name)
-                         for name in (MERGE_SITE, *BLOCK_SITES, POOL_SITE, HEAD_SITE)}
+        self._formats = [site_format(network.shape, network.precision, site)
+                         for site in range(network.shape.sites)]
         self._gelu = gelu.gelu_table()
         self._shifts = [layernorm.shifts_of(stream.coarse, network.shape.dim << stage)
                         for stage, stream in enumerate(network.streams)]
+
+    def _mode(self, block: int, layer: str) -> Mode:
+        """How the array multiplies by the weights of a layer."""
+        return self.network.precision.of(block, layer).mode
 
     def run(self, pixels, *, scales=None, choose: Choose | None = None,
             watch: Watch | None = None) -> Inference:

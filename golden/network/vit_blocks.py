@@ -11,7 +11,7 @@ from ..results.gelu import gelu_table
 from ..rows import layernorm, softmax
 from .attention import attend, quantize_mixed, split
 from .network import GELU_POINT, Norm
-from .shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED, POOL_SITE
+from .shape import BLOCK_SITES, MERGE_SITE, MERGED, POOL_SITE
 from .vit_layers import (
     NO_TABLE,
     Product,
@@ -59,9 +59,9 @@ class Blocks:
                     shape=(len(tensor),))
         return self._lambdas[:, site]
 
-    def _quantized(self, site: int, name: str, tensor, point: int):
+    def _quantized(self, site: int, tensor, point: int):
         """Quantize a tensor with `point` fractional bits to a site."""
-        fmt = self._vit._formats[name]
+        fmt = self._vit._formats[site]
         lambdas = self._scale(site, tensor, -point * _ONE)
         mantissa, shift = multiplier(-lambdas - point * _ONE, np.zeros(1, np.int64))
         out = np.empty(tensor.shape, np.int8 if fmt.signed else np.uint8)
@@ -116,7 +116,7 @@ class Blocks:
         u = normalized(line, merge.norm, np.tile(self._vit._shifts[number], MERGED),
                        merge.epsilon)
         self._watch(f"{index}.merging", u)
-        a = self._quantized(site, MERGE_SITE, u, _point(merge.norm))
+        a = self._quantized(site, u, _point(merge.norm))
         self._watch(f"{index}.merge", a)
         zeros = np.zeros((1, u.shape[1], merge.layer.bias.size), np.int16)
         x = self._added(self._vit._merges[number], a, site, zeros,
@@ -135,20 +135,20 @@ class Blocks:
             return tensor
 
         u = watch("norm1", self._norm(x, block.norm1, index))
-        a = watch("qkv", self._quantized(sites["qkv"], "qkv", u, _point(block.norm1)))
+        a = watch("qkv", self._quantized(sites["qkv"], u, _point(block.norm1)))
         y = watch("y", self._linear(products["qkv"], a, sites["qkv"]))
         mixed, row_scale = self._attention(index, y, sites, watch)
         if len(shape.blocks[index].key_parts) > 1:
-            a = self._quantized(sites["proj"], "proj", mixed, self._network.qkv_point)
+            a = self._quantized(sites["proj"], mixed, self._network.qkv_point)
         else:
             a = self._mixed(mixed, row_scale, sites)
         watch("proj", a)
         x = watch("attended", self._added(products["proj"], a, sites["proj"], x))
         u = watch("norm2", self._norm(x, block.norm2, index))
-        a = watch("fc1", self._quantized(sites["fc1"], "fc1", u, _point(block.norm2)))
+        a = watch("fc1", self._quantized(sites["fc1"], u, _point(block.norm2)))
         t = watch("t", self._linear(products["fc1"], a, sites["fc1"]))
         g = watch("gelu", self._gelu(t, block.coarse))
-        a = watch("fc2", self._quantized(sites["fc2"], "fc2", g, GELU_POINT))
+        a = watch("fc2", self._quantized(sites["fc2"], g, GELU_POINT))
         return watch("x", self._added(products["fc2"], a, sites["fc2"], x,
                                       lambda part, made: watch(f"x.part{part}", made)))
 
@@ -165,7 +165,7 @@ class Blocks:
                 self._scale(sites[name], part, -point)
         scales = np.concatenate([lambdas[:, sites[name]] for name in names])
         mantissa, shift = multiplier(-scales - point, np.zeros(1, np.int64))
-        low, high = (np.array([getattr(self._vit._formats[name], end) for name in names])
+        low, high = (np.array([getattr(self._vit._formats[sites[name]], end) for name in names])
                      for end in ("min", "max"))
         operands = np.empty((3, images, shape.heads, tokens, shape.head_dim), np.int8)
         split(y, mantissa.reshape(3, images), shift.reshape(3, images), low, high, operands)
@@ -243,7 +243,7 @@ class Blocks:
 
     def _mixed(self, mixed, row_scale, sites):
         """Quantize the mixed values to the site before the projection."""
-        fmt, values = self._vit._formats["proj"], self._lambdas[:, sites["v"]]
+        fmt, values = self._vit._formats[sites["proj"]], self._lambdas[:, sites["v"]]
         if self._choose is not None:
             unit = values[:, None, None] - row_scale.transpose(0, 2, 1)
             self._scale(sites["proj"], mixed, np.repeat(unit, self._network.shape.head_dim, axis=2))
@@ -263,7 +263,7 @@ class Blocks:
         self._watch("norm", u)
         if shape.classified:
             u = u.reshape(len(u), 1, shape.classified_dim)
-            a = self._quantized(site, "head", u, _point(self._network.norm))
+            a = self._quantized(site, u, _point(self._network.norm))
         else:
             a = self._mean(u, site)
         self._watch("head", a)
@@ -273,14 +273,14 @@ class Blocks:
 
     def _mean(self, u, site: int):
         """Quantize tokens, and their mean to a site."""
-        p = self._quantized(site - 1, POOL_SITE, u, _point(self._network.norm))
+        p = self._quantized(site - 1, u, _point(self._network.norm))
         self._watch(POOL_SITE, p)
         total = p.sum(1, dtype=np.int32)[:, None]
         fewer = mean_exponent(u.shape[1])
         pool = self._lambdas[:, site - 1]
         lambdas = self._scale(site, total, (pool + fewer)[:, None, None])
         mantissa, shift = multiplier(pool + fewer - lambdas, np.zeros(1, np.int64))
-        fmt, out = self._vit._formats[HEAD_SITE], np.empty(total.shape, np.int8)
+        fmt, out = self._vit._formats[site], np.empty(total.shape, np.int8)
         quantize(total, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
         return out
 

@@ -9,7 +9,7 @@ from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.program import Region
 from golden.core.rules import operand_layout, weight_layout
 from golden.network.network import Block
-from golden.network.precision import Precision
+from golden.network.precision import ATTENTION
 from golden.product.mac_array import Activation
 from golden.rows import softmax
 
@@ -27,9 +27,9 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
     """Attention of a block, head after head, of each a block of queries after the other; return
     what the projection takes.
     """
-    shape, mode, plan = build.network.shape, build.network.precision.mode, build.plan
+    shape, plan = build.network.shape, build.plan
     sizes = shape.blocks[index]
-    name, layout = f"{index}.proj", operand_layout(mode)
+    name, layout = f"{index}.proj", operand_layout(build.widths(index, "proj").mode)
     if plan.heads:
         proj = Stored(name, layout, shape.tokens, shape.dim, regions["heads"].address)
     else:
@@ -41,18 +41,19 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
         for first, rows in bands:
             at = f"@{first}" if len(bands) > 1 else ""
             queries = _queries(build, index, head, block, a, sites, first, rows, parts)
-            probs = probabilities(build, f"{index}.{{}}.{head}{at}", block, (parts["k"], 0),
+            probs = probabilities(build, index, f"{index}.{{}}.{head}{at}", block, (parts["k"], 0),
                                   queries, sites, (rows, shape.tokens))
             mixed = f"{index}.mixing.{head}{at}"
             if plan.heads:
                 part = build.matrix(f"{name}.{head}{at}", layout, rows, shape.head_dim,
                                     unit=build.config.rows)
-                mix(build, mixed, block, probs, (parts["v"], 0), (part, 0), sites, sizes.key_parts)
+                mix(build, index, mixed, block, probs, (parts["v"], 0), (part, 0), sites,
+                    sizes.key_parts)
                 proj.keep(build, part, first, head * shape.head_dim)
             else:
                 column = head * shape.head_dim // (build.config.lanes if build.jit else 2)
                 offset = proj.row(first, build.config)[1] + column
-                mix(build, mixed, block, probs, (parts["v"], 0), (proj, offset), sites,
+                mix(build, index, mixed, block, probs, (parts["v"], 0), (proj, offset), sites,
                     sizes.key_parts)
     if build.jit:
         return build.measured(name, proj, sites["proj"], build.wide_point(sites["proj"]), layout)
@@ -63,17 +64,18 @@ def head_part(build: LayerBuilder, index: int, head: int, part: int, name: str, 
               a: Matrix, sites: dict, at: str = "",
               out: tuple[Matrix, int] | None = None) -> Matrix:
     """Queries, keys or values of a head: `part` 0, 1 or 2 of the product."""
-    network, precision = build.network, build.network.precision
+    network = build.network
     sizes = network.shape.blocks[index]
     first = part * sizes.dim + head * sizes.head_dim
     return build.linear(
-        f"{index}.{name}.{head}{at}", a, block.qkv, (sites["qkv"], sites[name]), precision.mode,
-        network.qkv_point, part_layouts(precision)[name], slice(first, first + sizes.head_dim),
-        out=out)
+        f"{index}.{name}.{head}{at}", a, block.qkv, (sites["qkv"], sites[name]),
+        build.widths(index, "qkv").mode, network.qkv_point, part_layouts(build, index)[name],
+        slice(first, first + sizes.head_dim), out=out)
 
 
-def part_layouts(precision: Precision) -> dict[str, Layout]:
-    """Return the layouts of queries, keys and values."""
+def part_layouts(build: LayerBuilder, index: int) -> dict[str, Layout]:
+    """Return the layouts of queries, keys and values of a block."""
+    precision = build.widths(index, ATTENTION)
     operands = operand_layout(precision.score_mode)
     return {"q": operands, "k": operands, "v": weight_layout(precision.value_mode)}
 
@@ -82,7 +84,7 @@ def _projected(build: LayerBuilder, index: int, head: int, block: Block, a: Matr
                sites: dict, bands: list[tuple[int, int]]) -> dict[str, Matrix]:
     """Queries, keys and values of a head; without queries, if what they are made of is stored."""
     shape, config = build.network.shape, build.config
-    layouts = part_layouts(build.network.precision)
+    layouts = part_layouts(build, index)
     if isinstance(a, Matrix):
         return {name: head_part(build, index, head, part, name, block, a, sites)
                 for part, name in enumerate(layouts)}
@@ -106,9 +108,9 @@ def _queries(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix
                  f"@{first}" if rows < a.rows else ""), 0
 
 
-def probabilities(build: LayerBuilder, name: str, block: Block, keys: tuple[Matrix, int],
-                  queries: tuple[Matrix, int], sites: dict, size: tuple[int, int],
-                  places: Matrix | None = None) -> Matrix:
+def probabilities(build: LayerBuilder, index: int, name: str, block: Block,
+                  keys: tuple[Matrix, int], queries: tuple[Matrix, int], sites: dict,
+                  size: tuple[int, int], places: Matrix | None = None) -> Matrix:
     """Scores of queries and keys of a head, as many as `size` says, and their softmax, as 8-bit
     exponentials or 4-bit codes; `places` are added to the scores.
     """
@@ -116,7 +118,7 @@ def probabilities(build: LayerBuilder, name: str, block: Block, keys: tuple[Matr
     scores = build.matrix(name.format("scores"), Layout.WIDE, rows, tokens)
     added = {} if places is None else {"residual_address": (places, 0)}
     build.emit(Opcode.GEMM, b"", {"source": queries, "weights_address": keys, **added},
-               {"dest": (scores, 0)}, mode=network.precision.score_mode,
+               {"dest": (scores, 0)}, mode=build.widths(index, ATTENTION).score_mode,
                activation=Activation.SIGNED, weights=Source.KEYS, path=Path.WIDE, m=rows,
                k=network.shape.head_dim, n=tokens, exponent=network.score_exponent + _SCORE,
                residual=len(added), scale_a=slots[sites["q"]], scale_b=slots[sites["k"]])
@@ -131,13 +133,14 @@ def probabilities(build: LayerBuilder, name: str, block: Block, keys: tuple[Matr
     return probs
 
 
-def mix(build: LayerBuilder, name: str, block: Block, probs: Matrix, values: tuple[Matrix, int],
-        place: tuple[Matrix, int], sites: dict, parts: list[slice]) -> None:
+def mix(build: LayerBuilder, index: int, name: str, block: Block, probs: Matrix,
+        values: tuple[Matrix, int], place: tuple[Matrix, int], sites: dict,
+        parts: list[slice]) -> None:
     """Probabilities times values of a head, to a place of what the projection takes: of several
     parts of the keys, all but the last to a matrix of that name.
     """
     network, shape, config = build.network, build.network.shape, build.config
-    fmt, slot = network.precision.site("proj"), build.slots[sites["proj"]]
+    fmt, slot = build.site_format(sites["proj"]), build.slots[sites["proj"]]
     limits = {"low": fmt.min, "high": fmt.max}
     point = (build.wide_point(sites["proj"]) if build.jit else network.qkv_point) * LAMBDA.one
     wide = {"path": Path.WIDE, "exponent": point}
@@ -156,7 +159,7 @@ def mix(build: LayerBuilder, name: str, block: Block, probs: Matrix, values: tup
         build.emit(
             Opcode.GEMM, b"",
             {"source": (probs, part.start // 2), **residual, "weights_address": (matrix, first)},
-            {"dest": place if last else sums}, mode=network.precision.value_mode,
+            {"dest": place if last else sums}, mode=build.widths(index, ATTENTION).value_mode,
             weights=Source.VALUES, rows=1, m=probs.rows, residual=int(part.start > 0),
             activation=Activation.CODE if block.step else Activation.UNSIGNED,
             k=part.stop - part.start, n=shape.head_dim, scale_a=build.slots[sites["v"]],

@@ -10,7 +10,7 @@ import numpy as np
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN
 from golden.network.network import Block, Linear, Merge, Network, Norm, Stream, Tap
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 from golden.network.shape import MERGED, VitShape
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 
@@ -50,7 +50,7 @@ def _model(model: str, image_size: int | None) -> tuple[VitShape, bool]:
     return sizes(made), has_norm_pre(made)
 
 
-def blank_network(shape: VitShape, precision: Precision, tap: Tap | None = None,
+def blank_network(shape: VitShape, precision: AnyPrecision, tap: Tap | None = None,
                   *, norm_pre: bool = False) -> Network:
     """Return a network of zeros; with `norm_pre`, one with a LayerNorm before its blocks."""
     def linear(inputs, outputs):

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import numpy as np
 
 from golden.common.config import AcceleratorConfig
-from golden.common.formats import ACT16, LAMBDA, Mode
+from golden.common.formats import ACT16, LAMBDA, IntFormat, Mode
 from golden.core import isa
 from golden.core.isa import Layout, Opcode, Path, Source
 from golden.core.rules import operand_layout, predictor_units
 from golden.network.network import Linear, Network, Norm, Tap, parts_of
-from golden.network.precision import HEAD
+from golden.network.precision import HEAD, Precision, site_format
 from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape
 from golden.product.mac_array import Activation
@@ -156,11 +156,13 @@ class LayerBuilder(Builder):
                      high=fmt.max)
         return made
 
-    def site_format(self, site: int):
+    def widths(self, block: int, layer: str) -> Precision:
+        """Return the widths of a layer of a block."""
+        return self.network.precision.of(block, layer)
+
+    def site_format(self, site: int) -> IntFormat:
         """Return the format of a site's values."""
-        shape = self.network.shape
-        kind = shape.kind(site)
-        return (HEAD if kind == "head" else self.network.precision).site(kind)
+        return site_format(self.network.shape, self.network.precision, site)
 
     def parts(self, layer: Linear, parts: list[slice]) -> list[Linear]:
         """Return the layers of some parts of a layer's inputs."""

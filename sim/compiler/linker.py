@@ -29,16 +29,15 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan,
     If they are `beside` those of another network, image and logits are the same, and the others
     come behind.
     """
-    shape, layout = network.shape, operand_layout(network.precision.mode)
+    shape = network.shape
     regions = {name: beside[name] for name in ("image", "logits")} if beside else {}
     end = _end(beside or {})
     sizes = {"image": pixel_bytes(shape, config) * shape.image**2,
              "logits": -(-shape.classes // config.lanes) * config.word_bytes,
              "embedding": shape.tokens * stride_of(Layout.WIDE, shape.tokens, shape.dim, config)
              * config.word_bytes}
-    stride = stride_of(layout, shape.tokens, shape.dim, config)
-    operand = words_of(layout, shape.tokens, shape.dim, stride, config) * config.word_bytes
-    stored = {"residual": sizes["embedding"], "heads": operand, "normed": operand}
+    stored = {"residual": sizes["embedding"], "heads": _operands(network, "proj", config),
+              "normed": _operands(network, "qkv", config)}
     sizes |= {name: stored[name] for name in plan.stored}
     if not shape.prefix:
         sizes |= region_sizes(network, config)
@@ -47,6 +46,16 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan,
             regions[name] = Region(end, size)
             end += _paged(size)
     return regions
+
+
+def _operands(network: Network, layer: str, config: AcceleratorConfig) -> int:
+    """Return the bytes of what enters a layer, of the block that has most."""
+    shape, sizes = network.shape, []
+    for layout in {operand_layout(network.precision.of(block, layer).mode)
+                   for block in range(shape.depth)}:
+        stride = stride_of(layout, shape.tokens, shape.dim, config)
+        sizes.append(words_of(layout, shape.tokens, shape.dim, stride, config))
+    return max(sizes) * config.word_bytes
 
 
 def link(build: Builder, networks: list[tuple[Network, dict[str, Region]]],

@@ -64,24 +64,25 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
            regions: dict[str, Region]) -> None:
     """Attention and MLP of a block, each onto the residual stream."""
     build = x.build
-    shape, mode = build.network.shape, build.network.precision.mode
+    shape = build.network.shape
+    qkv, proj_mode, fc1 = (build.widths(index, layer).mode for layer in ("qkv", "proj", "fc1"))
     site = {name: shape.site(index, name) for name in BLOCK_SITES}
     build.phase = "attention"
-    a = x.normalized(f"{index}.qkv", block.norm1, site["qkv"], mode)
+    a = x.normalized(f"{index}.qkv", block.norm1, site["qkv"], qkv)
     proj = attention(build, index, block, a, site, regions)
     if x.matrix is not None:
         build.phase = ""
         a, _ = _loaded(build, proj, 0, shape.tokens)
-        build.onto(x.matrix, f"{index}.attended", a, block.proj, site["proj"], mode, [])
+        build.onto(x.matrix, f"{index}.attended", a, block.proj, site["proj"], proj_mode, [])
     build.phase = "mlp"
     watched = taps if x.whole else []
     for part in x.parts():
         rows, at = part.rows, part.at
         if x.matrix is None:
             a, source = _loaded(build, proj, part.first, rows)
-            build.onto(part.matrix, f"{index}.attended{at}", a, block.proj, site["proj"], mode, [],
-                       source=source, rows=rows)
-        a = build.norm(f"{index}.fc1{at}", part.matrix, block.norm2, site["fc1"], rows, mode,
+            build.onto(part.matrix, f"{index}.attended{at}", a, block.proj, site["proj"],
+                       proj_mode, [], source=source, rows=rows)
+        a = build.norm(f"{index}.fc1{at}", part.matrix, block.norm2, site["fc1"], rows, fc1,
                        first=part.row)
         mlp(build, index, block, a, part, "" if x.matrix else at, site, watched)
         x.keep(part)
@@ -95,17 +96,18 @@ def mlp(build: LayerBuilder, index: int, block: Block, a: Matrix, part: Part, at
     """Both layers of an MLP, for each part of the channels inside after the other, onto rows of the
     residual stream.
     """
-    mode, parts = build.network.precision.mode, build.network.shape.blocks[index].hidden_parts
+    mode, behind = (build.widths(index, layer).mode for layer in ("fc1", "fc2"))
+    parts = build.network.shape.blocks[index].hidden_parts
     last = len(parts) - 1
     for number, (cols, layer) in enumerate(zip(parts, build.parts(block.fc2, parts), strict=True)):
         of = f".part{number}" if last else ""
         fc2 = build.linear(f"{index}.fc2{of}{part.at}", a, block.fc1, (site["fc1"], site["fc2"]),
-                           mode, GELU_POINT, operand_layout(mode), cols if last else slice(None),
-                           gelu=1, offset=int(mode is Mode.W4A4), coarse=block.coarse)
+                           mode, GELU_POINT, operand_layout(behind), cols if last else slice(None),
+                           gelu=1, offset=int(behind is Mode.W4A4), coarse=block.coarse)
         # Of some rows of a matrix it is nothing whole, and no name of its own.
         name = f"{index}.x{of if number < last and part.at == at else ''}{at}"
-        build.onto(part.matrix, name, fc2, layer, site["fc2"], mode, taps if number == last else [],
-                   Activation.UNSIGNED, first=part.row)
+        build.onto(part.matrix, name, fc2, layer, site["fc2"], behind,
+                   taps if number == last else [], Activation.UNSIGNED, first=part.row)
 
 
 def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,

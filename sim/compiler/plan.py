@@ -59,11 +59,11 @@ class Plan:
 
 
 def tile(network: Network, config: AcceleratorConfig) -> int:
-    """Return the tokens that blocks have a multiple of: those of the tallest tile of a block's
+    """Return the tokens that blocks have a multiple of: those of the tallest tile of the blocks'
     products."""
-    precision = network.precision
-    return max(config.tile_rows(mode) for mode in (precision.mode, precision.score_mode,
-                                                   precision.value_mode, HEAD.mode))
+    modes = [mode for one in network.precision.each
+             for mode in (one.mode, one.score_mode, one.value_mode)]
+    return max(config.tile_rows(mode) for mode in (*modes, HEAD.mode))
 
 
 def blocks(rows: int, count: int, unit: int) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,7 @@ from golden.core.program import Region
 from golden.core.rules import operand_layout, weight_layout
 from golden.memory.scratchpad import stride_of, words_of, write_operand, write_wide
 from golden.network.network import Block, Merge, Network
-from golden.network.precision import HEAD
+from golden.network.precision import HEAD, LAYERS
 from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED, BlockShape, Window
 from golden.network.vit_blocks import mean_exponent
 from golden.product.mac_array import Activation
@@ -189,7 +189,7 @@ def _attend(stream: _Stream, block: Block, count: int) -> None:
 
 def _attend_some(stream: _Stream, block: Block, windows: list[tuple[int, Window]], at: str) -> None:
     build, sizes, index, site = stream.build, stream.sizes, stream.index, stream.site
-    mode, config = build.network.precision.mode, build.config
+    config = build.config
     unit = tile(build.network, config)
     starts = np.cumsum([0, *(-(-window.tokens // unit) * unit for _, window in windows)]).tolist()
     rows = starts[-2] + windows[-1][1].tokens
@@ -199,11 +199,13 @@ def _attend_some(stream: _Stream, block: Block, windows: list[tuple[int, Window]
             build.load(x, stream.address(token), start + row, count)
     build.version(x, f"{index}.windows{at}")
     own = sum(window.tokens for _, window in windows)
-    a = build.norm(f"{index}.qkv{at}", x, block.norm1, site["qkv"], rows, mode)
+    a = build.norm(f"{index}.qkv{at}", x, block.norm1, site["qkv"], rows,
+                   build.widths(index, "qkv").mode)
+    mode = build.widths(index, "proj").mode
     proj = build.matrix(f"{index}.proj{at}", operand_layout(mode), rows, sizes.dim)
     for head in range(sizes.heads):
         q, k, v = (head_part(build, index, head, part, name, block, a, site, at)
-                   for part, name in enumerate(part_layouts(build.network.precision)))
+                   for part, name in enumerate(part_layouts(build, index)))
         build.need(own, 3)
         tables = {}
         for (number, window), start in zip(windows, starts, strict=False):
@@ -211,10 +213,10 @@ def _attend_some(stream: _Stream, block: Block, windows: list[tuple[int, Window]
             places = tables.get((window.height, window.width))
             if places is None and block.places is not None:
                 places = tables[window.height, window.width] = _places(stream, window, head, name)
-            probs = probabilities(build, name, block, k.row(start, config),
+            probs = probabilities(build, index, name, block, k.row(start, config),
                                   q.row(start, config), site, (tokens, tokens), places)
             place, offset = proj.row(start, config)
-            mix(build, name.format("mixing"), block, probs,
+            mix(build, index, name.format("mixing"), block, probs,
                 (v, start * config.cols // config.word_bytes),
                 (place, offset + head * sizes.head_dim // 2), site, [slice(0, tokens)])
     build.onto(x, f"{index}.attended{at}", proj, block.proj, site["proj"], mode, [])
@@ -237,7 +239,7 @@ def _places(stream: _Stream, window: Window, head: int, name: str) -> Matrix:
 def _mlp(stream: _Stream, block: Block, count: int) -> None:
     """The MLP of a block, for some of the patches after the other."""
     build, sizes, index = stream.build, stream.sizes, stream.index
-    mode = build.network.precision.mode
+    mode = build.widths(index, "fc1").mode
     for first, rows in blocks(sizes.tokens, count, tile(build.network, build.config)):
         at = f"@{first}" if count > 1 else ""
         x = stream.rows(f"x{at}", rows)
@@ -251,7 +253,7 @@ def _mlp(stream: _Stream, block: Block, count: int) -> None:
 def _merge(build: LayerBuilder, index: int, merge: Merge, after: BlockShape,
            regions: dict[str, Region], count: int) -> None:
     """Merge patches before a block."""
-    network, mode = build.network, build.network.precision.mode
+    network, mode = build.network, build.widths(index, MERGE_SITE).mode
     stage = network.shape.stage(index)
     before = _Stream(build, network.shape.blocks[index - 1], regions, stage - 1, index - 1)
     site = network.shape.site(index, MERGE_SITE)
@@ -326,7 +328,9 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
     attention, mlps, merges = [], [], []
     for stage in range(len(shape.merges) + 1):
         own = [index for index in range(shape.depth) if shape.stage(index) == stage]
-        kinds = {(shape.blocks[index], network.blocks[index].places is None): index
+        widths = {index: tuple(network.precision.of(index, layer) for layer in LAYERS)
+                  for index in own}
+        kinds = {(shape.blocks[index], network.blocks[index].places is None, widths[index]): index
                  for index in reversed(own)}
 
         def attend(count, stage=stage, kinds=kinds):
@@ -336,11 +340,12 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
                 _attend(stream, network.blocks[index], count)
                 allocate(build.matrices, config)
 
-        def transform(count, stage=stage, index=own[0]):
-            build = begin()
-            _mlp(_Stream(build, shape.blocks[index], regions, stage, index), network.blocks[index],
-                 count)
-            allocate(build.matrices, config)
+        def transform(count, stage=stage, kinds=kinds):
+            for index in kinds.values():
+                build = begin()
+                _mlp(_Stream(build, shape.blocks[index], regions, stage, index),
+                     network.blocks[index], count)
+                allocate(build.matrices, config)
 
         def merge(count, stage=stage, index=own[0]):
             build = begin()

@@ -8,9 +8,10 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.common.formats import Mode
 from golden.common.text import read_toml
 from golden.cycles.memory_model import USUAL
+from golden.network.precision import LAYERS
 from golden.soc.boards import BOARDS
 
-from ..cli import UserError, one_line, one_of, positive, positive_float
+from ..cli import UserError, one_line, one_of, positive, positive_float, widths
 from . import scalesim
 from .costs import SCALES
 from .energy import NODES
@@ -71,8 +72,9 @@ def _parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="generic: of layer shapes; auto: as compiled, where that is possible (default: auto)")
     add("--array", type=_array, metavar="RxC",
         help=f"multipliers, rows x columns, or one of {', '.join(CORES)} (default: 8x16)")
-    add("--bits", type=one_of(*(mode.value for mode in Mode)), metavar="BITS",
-        help="w8a8, w4a8 or w4a4 (default: w8a8)")
+    add("--bits", type=widths(*(mode.value for mode in Mode)), metavar="BITS",
+        help="w8a8, w4a8 or w4a4, and what differs behind it, like w4a4,0=w8a8,3-4.fc1=w4a8: "
+             "blocks, and layers among " + ", ".join(LAYERS) + " (default: w8a8)")
     add("--clock", type=positive_float, metavar="MHZ", help="clock in MHz (default: 100)")
     add("--dram-bandwidth", type=positive_float, metavar="GB/S",
         help="of the external memory, at most what the bus carries (default: as much)")

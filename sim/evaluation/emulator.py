@@ -19,8 +19,8 @@ import torch
 from golden.common import exp2, formats, log2
 from golden.common.formats import ACT16, LAMBDA, UINT8, IntFormat
 from golden.network.network import GELU_POINT, Linear, Network, Norm, Stream, parts_of
-from golden.network.precision import HEAD
-from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED, POOL_SITE
+from golden.network.precision import HEAD, site_format
+from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED
 from golden.network.vit import patches, predict
 from golden.network.vit_blocks import mean_exponent
 from golden.results import gelu
@@ -169,8 +169,7 @@ class Walk(ABC):
         return self.lambdas[:, site].double()[:, None, None]
 
     def _site(self, name: str, tensor, site: int, point: int):
-        kind = name.rpartition(".")[2]
-        fmt = (HEAD if kind in {HEAD_SITE, POOL_SITE} else self.network.precision).site(kind)
+        fmt = site_format(self.network.shape, self.network.precision, site)
         scale = self._scale(site).reshape(-1, *(1,) * (tensor.dim() - 1))
         return self.requantized("site", name, tensor, -scale - point * ONE, fmt)
 
@@ -245,7 +244,8 @@ class Walk(ABC):
     def _mixed(self, index: int, sums: list, exponents: list, site: dict[str, int]):
         """Quantize the mixed values for the projection."""
         network = self.network
-        fmt, point = network.precision.site("proj"), network.qkv_point * ONE
+        fmt = site_format(network.shape, network.precision, site["proj"])
+        point = network.qkv_point * ONE
 
         def joined(heads):
             return heads.transpose(1, 2).flatten(2)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 
 from ..code_digest import digest as code_digest
 from ..prediction import predictor
@@ -52,7 +52,7 @@ class Bench:
     run: dict
     progress: Callable = lambda steps, what: steps
 
-    def result(self, precision: Precision, name: str, **changes) -> pipeline.Result:
+    def result(self, precision: AnyPrecision, name: str, **changes) -> pipeline.Result:
         """Quantize by a plan; steps that plans share are done once."""
         plan = pipeline.Plan(precision, **changes)
         static = replace(plan, predictor=None, budget=train.Budget(epochs=0))
@@ -106,12 +106,12 @@ class Method:
     name: str
     title: str
     source: str
-    make: Callable[[Bench, Precision], Contender]
+    make: Callable[[Bench, AnyPrecision], Contender]
 
 
 def _observed(rule: str, gather: Callable) -> Callable:
     """Static scales gathered from those that a rule gives for each calibration image."""
-    def make(bench: Bench, precision: Precision) -> Contender:
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
         result = bench.result(precision, "blocks")
         lambdas = np.floor(gather(_scales(bench, result, rule), axis=0) + 0.5).astype(np.int64)
         return Integer(replace(result.network, scales=lambdas))
@@ -129,14 +129,14 @@ def _scales(bench: Bench, result: pipeline.Result, rule: str) -> np.ndarray:
 
             def see(site, values, row=rows[-1]):
                 flat = values.reshape(len(values), -1).contiguous().numpy()
-                row[:, site] = give(flat, dynamic.site_format(shape, twin.precision, site))
+                row[:, site] = give(flat, twin.formats[site])
 
             twin(part, observe=see)
     return np.concatenate(rows)
 
 
 def _trained(name: str, budget: str, *, predicted: bool, shuffled: bool = False) -> Callable:
-    def make(bench: Bench, precision: Precision) -> Contender:
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
         chosen = bench.options if predicted else None
         result = bench.result(precision, name, predictor=chosen, budget=getattr(bench, budget))
         return Integer(result.network, shuffled=shuffled)
@@ -144,41 +144,41 @@ def _trained(name: str, budget: str, *, predicted: bool, shuffled: bool = False)
 
 
 def _dynamic(rule: str, *, mirrored: bool = False) -> Callable:
-    def make(bench: Bench, precision: Precision) -> Contender:
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
         return Integer(bench.result(precision, "blocks").network, rule, mirrored=mirrored)
     return make
 
 
 def _of_loss(*, kinds: bool = False, mirrored: bool = False) -> Callable:
-    def make(bench: Bench, precision: Precision) -> Contender:
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
         reference = Twin(bench.source, precision)
         reference.active = False
         return LossOracle(bench.result(precision, "blocks").network, reference, kinds, mirrored)
     return make
 
 
-def _static(bench: Bench, precision: Precision) -> Contender:
+def _static(bench: Bench, precision: AnyPrecision) -> Contender:
     return Integer(bench.result(precision, "blocks").network)
 
 
-def _regressed(bench: Bench, precision: Precision) -> Contender:
+def _regressed(bench: Bench, precision: AnyPrecision) -> Contender:
     return Integer(bench.result(precision, "ridge", predictor=bench.options).network)
 
 
-def _weights(bench: Bench, precision: Precision) -> Contender:
+def _weights(bench: Bench, precision: AnyPrecision) -> Contender:
     twin = bench.result(precision, "blocks").twin
     twin.active = False
     return Emulated(twin)
 
 
-def _activations(bench: Bench, precision: Precision) -> Contender:
+def _activations(bench: Bench, precision: AnyPrecision) -> Contender:
     result = bench.result(precision, "blocks")
     twin = Twin(result.folded, precision, result.twin.step)
     twin.scales.data = result.twin.scales.data
     return Emulated(twin)
 
 
-def _qpp(bench: Bench, precision: Precision) -> Contender:
+def _qpp(bench: Bench, precision: AnyPrecision) -> Contender:
     options = predictor.Options(taps=(1,), chunk_tokens=0, groups=1, rank=0, degree=1,
                                 least=bench.options.least)
     result = bench.result(precision, "qpp", predictor=options, budget=bench.scales)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 
 from ..cli import UserError, one_line, whole_file
 from ..code_digest import digest
@@ -57,7 +57,7 @@ class Candidate:
     title: str
     source: str
     baseline: str | None
-    make: Callable[[Bench, Precision], Contender]
+    make: Callable[[Bench, AnyPrecision], Contender]
     module: str
 
 
@@ -70,8 +70,8 @@ def candidates() -> dict[str, Candidate]:
     return {one.name: one for one in (*ours, *theirs)}
 
 
-def _recipe(recipe) -> Callable[[Bench, Precision], Contender]:
-    def make(bench: Bench, precision: Precision) -> Contender:
+def _recipe(recipe) -> Callable[[Bench, AnyPrecision], Contender]:
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
         chosen = pipeline.spread(len(bench.pixels), recipe.images)
         images = torch.from_numpy(bench.pixels[chosen])
         return Emulated(recipe.make(bench.source, precision, images, bench.progress))
@@ -221,7 +221,7 @@ def reference(floating, run: dict, folder: Path) -> Prepared:
     return _read(path) or _write(path, FP32, FP32, Emulated(module))
 
 
-def prepare(bench: Bench, methods: list[Candidate], precisions: list[Precision], folder: Path,
+def prepare(bench: Bench, methods: list[Candidate], precisions: list[AnyPrecision], folder: Path,
             note: Callable[[str], None] = lambda text: None) -> Iterator[Prepared]:
     """Quantize by each method to each precision, or take what is there already.
 

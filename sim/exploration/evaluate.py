@@ -15,7 +15,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.config_file import core_from_table
 from golden.core.program import Program
 from golden.cycles.timing import Timing, timing
-from golden.network.precision import Precision
+from golden.network.precision import parse
 from golden.network.shape import VitShape
 
 from ..cli import UserError, one_line
@@ -112,7 +112,7 @@ def evaluate(setting: Setting, designs: list[Design], expected: str | None = Non
 def _compiled(setting: Setting, design: Design) -> Program:
     config = core_from_table(design.core, setting.base)
     tap = default_tap(setting.shape, config) if design.scales == "predicted" else None
-    network = blank_network(setting.shape, Precision.parse(design.bits), tap,
+    network = blank_network(setting.shape, parse(design.bits), tap,
                             norm_pre=setting.norm_pre)
     return compile_network(network, config, {"model": setting.model}, jit=design.scales == "jit",
                            whole=True)

@@ -5,7 +5,8 @@ it, like ``blocks.3.fc1.weight`` or ``taps.0.predictor.coefficients.1``, in the 
 there. The JSON object, under the key ``vernier`` of the file's metadata, has:
 
 * ``format`` and ``version``: what file this is.
-* ``network``: the fields of the network that are no arrays; where there is one, its name.
+* ``network``: the fields of the network that are no arrays; where there is one, its name. Widths
+  that differ from block to block are text (:func:`golden.network.precision.parse`).
 * ``about``: whatever else is known about the model. Used here are ``model``, the name of the
   float model; ``preprocessing``, what :func:`sim.inputs.model_lookup.preprocessing_for` takes; and
   ``classes``, the names of the classes.
@@ -26,6 +27,7 @@ import safetensors.numpy
 
 from golden.network import vit
 from golden.network.network import Network
+from golden.network.precision import AnyPrecision, Mixed, Precision, parse
 
 from ..cli import UserError, one_line, whole_file
 
@@ -198,6 +200,9 @@ def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
             raise TypeError(f"{name} must be an integer array, not {array.dtype}")
         arrays[name] = array
         return name
+    if kind == AnyPrecision:
+        return (str(value) if isinstance(value, Mixed)
+                else _take_apart(Precision, value, name, arrays))
     if is_dataclass(kind):
         usual = {field.name: field.default for field in fields(kind) if field.name in _MAY_LACK}
         return {key: _take_apart(part, getattr(value, key), full, arrays)
@@ -222,6 +227,8 @@ def _put_together(kind, tree, name: str, arrays: dict[str, np.ndarray]):
         if array.dtype.kind not in "iu":
             raise TypeError(f"{name} must be an integer array, not {array.dtype}")
         return array
+    if kind == AnyPrecision:
+        return parse(tree) if isinstance(tree, str) else _dataclass(Precision, tree, name, arrays)
     if is_dataclass(kind):
         return _dataclass(kind, tree, name, arrays)
     if type(tree) is not int:

@@ -110,14 +110,13 @@ def observe(twin: Twin, pixels: torch.Tensor, keys: Sequence[tuple[int, int, int
         Formats of the residual stream, as :func:`sim.ptq.export.residual_formats` gives them.
     """
     shape = twin.shape
-    formats = [dynamic.site_format(shape, twin.precision, site) for site in range(shape.sites)]
     logs, oracle = {key: [] for key in keys}, []
     for part in progress(list(pixels.split(batch)), "Observing"):
         found = torch.empty(len(part), shape.sites)
 
         def best(site, values, found=found):
             flat = values.reshape(len(values), -1).contiguous().numpy()
-            found[:, site] = torch.from_numpy(dynamic.mse(flat, formats[site])) / LAMBDA.one
+            found[:, site] = torch.from_numpy(dynamic.mse(flat, twin.formats[site])) / LAMBDA.one
 
         scales, x = twin.scales.expand(len(part), -1), twin.embed(part)
         for index in range(shape.depth + 1):

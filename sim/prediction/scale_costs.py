@@ -13,7 +13,7 @@ from functools import lru_cache
 from golden.common.config import CORES, AcceleratorConfig
 from golden.cycles import memory_model, timing
 from golden.network.network import Network, Tap
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 from golden.network.shape import BLOCK_SITES, MERGED, VitShape
 from golden.prediction.scale_cycles import multiply_accumulates
 
@@ -61,7 +61,7 @@ def site_elements(shape: VitShape) -> list[int]:
 
 
 @lru_cache
-def _static(shape: VitShape, precision: Precision, core: AcceleratorConfig) -> int:
+def _static(shape: VitShape, precision: AnyPrecision, core: AcceleratorConfig) -> int:
     return _frame(blank_network(shape, precision), core)
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from golden.common.formats import LAMBDA
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import AnyPrecision
 from golden.network.shape import MERGE_SITE
 
 from . import observers, rounding
@@ -103,9 +103,9 @@ class _Moments:
 
 
 class _Calibration:
-    def __init__(self, source: FloatVit, precision: Precision, pixels: torch.Tensor,
+    def __init__(self, source: FloatVit, precision: AnyPrecision, pixels: torch.Tensor,
                  options: Options):
-        self.options, self.precision, self.shape = options, precision, source.shape
+        self.options, self.shape = options, source.shape
         self.float = Twin(source, precision, options.step)
         self.float.active = False
         self.twin = Twin(source, precision, options.step)
@@ -123,7 +123,7 @@ class _Calibration:
         """Choose the scale of a site for a stream of what is to be quantized."""
         values = torch.cat([part.flatten() for part in stream[::max(1, len(stream) // 8)]])
         lam = observers.OBSERVERS[self.options.observer](
-            values, self.precision.site(self.shape.kind(site)))
+            values, self.twin.formats[site])
         self.twin.scales.data[site] = round(lam * LAMBDA.one) / LAMBDA.one
 
     def quantize(self, site: int, stream):
@@ -135,7 +135,7 @@ class _Calibration:
         residual stream, `stream`, weighs the tokens.
         """
         options, twin = self.options, self.twin
-        fmt = (HEAD if name in {"patch", "head"} else self.precision).weight
+        fmt = twin.weight_format(name)
         moments = _Moments()
         weights = [None] * len(inputs) if stream is None else self.map(_weights, stream)
         for x, y, weight in zip(inputs, targets, weights, strict=True):
@@ -296,7 +296,7 @@ def _reach(stream) -> float:
 
 
 @torch.no_grad()
-def calibrate(source: FloatVit, precision: Precision, pixels: torch.Tensor,
+def calibrate(source: FloatVit, precision: AnyPrecision, pixels: torch.Tensor,
               options: Options = DEFAULT, progress: Callable = lambda steps, what: steps, *,
               resume: dict | None = None, save: Callable = lambda state: None) -> Calibrated:
     """Choose static scales and round the weights of a network.
@@ -306,7 +306,7 @@ def calibrate(source: FloatVit, precision: Precision, pixels: torch.Tensor,
     source
         In the coordinates of its channel profiles (:mod:`sim.ptq.fold`).
     precision
-        Widths of weights and sites.
+        Widths of weights and sites, of all blocks or of each.
     pixels : uint8 tensor, shape (images, side, side, 3)
         Calibration images; their streams are held in memory.
     save, resume

@@ -15,19 +15,13 @@ import numpy as np
 from golden.common.formats import LAMBDA, IntFormat
 from golden.common.jit import kernel
 from golden.network.network import Network
-from golden.network.precision import Precision
-from golden.network.shape import VitShape
+from golden.network.precision import site_format
 
 BINS = 1024
 SHARE = 0.9999
 """Of the values that the percentile rule keeps on either side."""
 
 _TRIES = np.arange(0, 4 * LAMBDA.one, LAMBDA.one // 32)  # below the scale that covers all
-
-
-def site_format(shape: VitShape, precision: Precision, site: int) -> IntFormat:
-    """Return the format of a site by its index in a row of scales."""
-    return precision.site(shape.kind(site))
 
 
 def _covering(low: np.ndarray, high: np.ndarray, fmt: IntFormat) -> np.ndarray:

@@ -19,7 +19,7 @@ from golden.network.network import (
     Stream,
     Tap,
 )
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 from golden.network.shape import MERGED
 from golden.results import gelu
 from golden.rows import layernorm, softmax
@@ -136,7 +136,7 @@ def residual_formats(ranges: Ranges) -> tuple[ResidualFormat, ...]:
 
 
 def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scales: np.ndarray,
-          precision: Precision, step: int = 0, taps: tuple[Tap, ...] = ()) -> Network:
+          precision: AnyPrecision, step: int = 0, taps: tuple[Tap, ...] = ()) -> Network:
     """Return the integer network.
 
     Parameters

@@ -13,7 +13,7 @@ import torch
 
 from golden.common.formats import LAMBDA
 from golden.network.network import Network
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, AnyPrecision
 
 from ..prediction import predictor as prediction
 from . import blockwise, export, fold, train
@@ -31,7 +31,7 @@ class Plan:
     Attributes
     ----------
     precision
-        Widths.
+        Widths, of all blocks or of each.
     images
         How many of the images the block-wise calibration takes; reconstruction and training take
         all.
@@ -47,7 +47,7 @@ class Plan:
         Of the training; none of 0 epochs.
     """
 
-    precision: Precision
+    precision: AnyPrecision
     images: int = 256
     strength: fold.Strength = fold.DEFAULT
     options: blockwise.Options = blockwise.DEFAULT
@@ -85,7 +85,7 @@ def weights(twin: Twin) -> dict[str, Quantized]:
     """Return the integers of a twin's rounded layers, by the names that `export.build` takes."""
     made = {}
     for name, lambdas in twin.weight_scales.items():
-        fmt = (HEAD if name in {"patch", "head"} else twin.precision).weight
+        fmt = twin.weight_format(name)
         scaled = (twin.weights[name].detach() / torch.exp2(lambdas)).clamp(fmt.min, fmt.max)
         made[name.replace("_", ".")] = Quantized(
             torch.floor(scaled + 0.5).to(torch.int8),

@@ -238,7 +238,7 @@ class _Run:
         scale = torch.exp2(self.twin.weight_scales[name].detach())
         integers = torch.floor(self.twin.weights[name].detach() / scale + 0.5)
         return Rounding(integers, self.float.weights[name].detach() / scale,
-                        self.twin.precision.weight)
+                        self.twin.weight_format(name))
 
 
 def reconstruct(twin: Twin, source: FloatVit, pixels: torch.Tensor, options: Reconstruction,

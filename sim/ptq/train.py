@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from golden.common.formats import LAMBDA
-from golden.network.precision import Precision
+from golden.network.precision import AnyPrecision
 
 from .twin import Twin
 
@@ -65,11 +65,12 @@ as quantization to 8 bits does.
 """
 
 
-def _narrow(precision: Precision) -> bool:
+def _narrow(precision: AnyPrecision) -> bool:
     """Return whether products of bfloat16 are near enough, and the processor has them; others
     emulate them, tens of times slower than those of float32.
     """
-    return (max(precision.weights, precision.activations) <= _NARROW_BITS
+    widest = max(max(one.weights, one.activations) for one in precision.each)
+    return (widest <= _NARROW_BITS
             and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
@@ -100,7 +101,7 @@ class Training:
         if budget.affine_rate:
             norms = [value for name, value in twin.weights.items() if "norm" in name]
             affine = [twin.embedding, *norms, *twin.biases.values(), *twin.places.values()]
-            bits = min(twin.precision.weights, twin.precision.activations)
+            bits = min(min(one.weights, one.activations) for one in twin.precision.each)
             groups.append({"params": affine, "lr": budget.affine_rate * 2.0**(4 - bits)})
         if budget.weight_rate:
             groups += [{"params": [twin.weights[name]],

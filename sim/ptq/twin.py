@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from golden.common.formats import LAMBDA, UINT8, IntFormat
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, AnyPrecision, site_format
 from golden.network.shape import BLOCK_SITES, MERGE_SITE, MERGED
 from golden.results import gelu
 
@@ -86,12 +86,14 @@ class Twin(nn.Module):
     source
         Weights and everything else, in the coordinates that are to be quantized.
     precision
-        Widths of weights and sites.
+        Widths of weights and sites, of all blocks or of each.
     step
         Of 4-bit probability codes; 0 for 8-bit probabilities.
 
     Attributes
     ----------
+    formats
+        Of each site.
     scales
         Static log2 of each site's scale, ``(sites,)``.
     weight_scales
@@ -114,9 +116,12 @@ class Twin(nn.Module):
         them, and near enough to train.
     """
 
-    def __init__(self, source: FloatVit, precision: Precision, step: int = 0):
+    def __init__(self, source: FloatVit, precision: AnyPrecision, step: int = 0):
         super().__init__()
         self.shape, self.precision, self.step = source.shape, precision, step
+        precision.check(source.shape)
+        self.formats = [site_format(source.shape, precision, site)
+                        for site in range(source.shape.sites)]
         self.epsilon = source.epsilon
         self.embedding = nn.Parameter(source.embedding.float())
         self.register_buffer("coarse", source.coarse, persistent=False)
@@ -159,12 +164,16 @@ class Twin(nn.Module):
         weight = self.weights[name]
         if name not in self.weight_scales:
             return weight
-        precision = HEAD if name in {"patch", "head"} else self.precision
         scale = torch.exp2(self.weight_scales[name])
         if name in self.rounding:
             return self.rounding[name]() * scale
-        fmt = precision.weight
+        fmt = self.weight_format(name)
         return round_through((weight / scale).clamp(fmt.min, fmt.max)) * scale
+
+    def weight_format(self, name: str) -> IntFormat:
+        """Return the format of a layer's weights."""
+        block, _, layer = name.rpartition("_")
+        return (self.precision.of(int(block), layer) if block else HEAD).weight
 
     def product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Multiply matrices."""
@@ -188,7 +197,7 @@ class Twin(nn.Module):
             observe(site, x)
         if not self.active:
             return x
-        held = quantize(x, scales[:, site], self.precision.site(self.shape.kind(site)))
+        held = quantize(x, scales[:, site], self.formats[site])
         return held if self.drop is None else self.drop(x, held)
 
     def patches(self, pixels: torch.Tensor) -> torch.Tensor:

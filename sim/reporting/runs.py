@@ -1,5 +1,6 @@
 """What a report shows, out of the JSON that sim.estimate, sim.explore and sim.accuracy write."""
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -114,9 +115,14 @@ def _run(document: dict, source: str) -> dict:
 def _modes(bits: str) -> list[list]:
     """Return the modes that a precision runs products in, and multiply-accumulates of each."""
     from golden.common.formats import Mode
+    from golden.network.precision import HEAD, parse
 
-    used = {"w4a4": (Mode.W8A8, Mode.W4A8, Mode.W4A4), "w4a8": (Mode.W8A8, Mode.W4A8)}
-    return [[mode.value, mode.macs] for mode in used.get(bits, (Mode.W8A8,))]
+    used = {HEAD.mode}
+    for text in bits.split(" then "):  # of a cascade
+        with contextlib.suppress(ValueError):  # a program may say anything about itself
+            used |= {mode for one in parse(text).each
+                     for mode in (one.mode, one.score_mode, one.value_mode)}
+    return [[mode.value, mode.macs] for mode in Mode if mode in used]
 
 
 def _added(rows: list[dict], head: str, by: tuple[str, ...]) -> list[dict]:

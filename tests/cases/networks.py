@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from golden.network.network import Block, Linear, Merge, Network, Norm, Stream
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, AnyPrecision, layer_of
 from golden.network.shape import MERGED, VitShape
 from golden.results import gelu
 from golden.rows import layernorm
@@ -21,8 +21,13 @@ LONG = {"hidden": {"hidden": 1056}, "patch": {"image": 40, "patch": 20},
         "keys": {"image": 68, "patch": 4}, "head": {"prefix": 90, "classified": 90}}
 """Products in parts: of an MLP, of patches, of probabilities and values, of a head."""
 
+MIXED = ("w4a4,0=w8a8", "w8a8,0=w4a4", "w4a4,1=w4a8,qkv=w6a6,0.fc2=w4a8,0.proj=w8a8",
+         "w4a8,attention=w8a4,1.fc1=w8a8,1.fc2=w4a4")
+"""Precisions of two blocks and their layers that differ."""
 
-def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape = SHAPE) -> Network:
+
+def network(precision: AnyPrecision, step: int = 0, seed: int = 1,
+            shape: VitShape = SHAPE) -> Network:
     """Return a network of random weights whose tensors neither vanish nor saturate everywhere."""
     draw = np.random.default_rng(seed)
 
@@ -35,35 +40,44 @@ def network(precision: Precision, step: int = 0, seed: int = 1, shape: VitShape 
     def norm(channels=shape.last_dim):
         return Norm(draw.integers(2000, 6000, channels), draw.integers(-2**21, 2**21, channels), 12)
 
-    def block(sizes):
+    def weight(index, layer):
+        return precision.of(index, layer).weight
+
+    def block(index, sizes):
         dim, hidden = sizes.dim, sizes.hidden
-        made = Block(norm(dim), linear(dim, 3 * dim, 10, 1, weight), linear(dim, dim, 9, 1, weight),
-                     norm(dim), linear(dim, hidden, 10, 1, weight),
-                     linear(hidden, dim, 9, 1, weight), step)
+        made = Block(norm(dim), linear(dim, 3 * dim, 10, 1, weight(index, "qkv")),
+                     linear(dim, dim, 9, 1, weight(index, "proj")),
+                     norm(dim), linear(dim, hidden, 10, 1, weight(index, "fc1")),
+                     linear(hidden, dim, 9, 1, weight(index, "fc2")), step)
         if not shape.window:
             return made
         places = draw.integers(-2000, 2001, (sizes.heads, sizes.keys, sizes.keys))
         return replace(made, places=places)
 
-    def merge(sizes, points):
-        merged = MERGED * sizes.dim // 2
-        return Merge(norm(merged), linear(merged, sizes.dim, points, 1, weight), 9,
+    def merge(index, points):
+        dim = shape.blocks[index].dim
+        merged = MERGED * dim // 2
+        return Merge(norm(merged), linear(merged, dim, points, 1, weight(index, "merge")), 9,
                      Stream(points, 2))
 
-    weight, largest = precision.weight, precision.site("qkv").max
+    def largest_of(name):
+        index, _, kind = name.rpartition(".")
+        return (precision.of(int(index), layer_of(kind)) if index else HEAD).site("qkv").max
+
+    largest = np.array([largest_of(name) for name in shape.site_names()])
     lambdas = np.round(1024 * (np.log2(3 / largest) + draw.normal(0, 0.2, shape.sites)))
     fc2 = [shape.site(block, "fc2") for block in range(shape.depth)]
     lambdas[fc2] -= 1024
     lambdas[-1] = 1024 * np.log2(3 / 127)
     if not shape.classified:
         lambdas[-2:] = 1024 * np.log2(3 / 127), 1024 * np.log2(1 / 127)
-    blocks = tuple(map(block, shape.blocks))
+    blocks = tuple(block(index, sizes) for index, sizes in enumerate(shape.blocks))
     patch = linear(shape.patch_values, shape.dim, 9, 1 / 128, HEAD.weight)
     return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,
                    draw.integers(-1000, 1000, (shape.tokens, shape.dim)), blocks, norm(),
                    linear(shape.classified_dim, shape.classes, 10, 1, HEAD.weight),
                    lambdas.astype(int),
-                   merges=tuple(merge(shape.blocks[block], 10 - number)
+                   merges=tuple(merge(block, 10 - number)
                                 for number, block in enumerate(shape.merges)))
 
 
@@ -92,10 +106,11 @@ def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:
         """Only that hidden unit goes to the channel, and to no other."""
         weight, exponent = layer.weight.copy(), layer.exponent.copy()
         weight[:, channel] = weight[unit] = 0
-        weight[unit, channel] = made.precision.weight.max
-        exponent[channel] = round(1024 * np.log2(60 / made.precision.weight.max)) + 1024 * 9
+        weight[unit, channel] = largest
+        exponent[channel] = round(1024 * np.log2(60 / largest)) + 1024 * 9
         return replace(layer, weight=weight, exponent=exponent)
 
+    largest = made.precision.of(0, "fc2").weight.max
     embedding, scales = made.embedding.copy(), made.scales.copy()
     embedding[:, channel] >>= layernorm.COARSE
     scales[made.shape.site(0, "fc2")] += 2 * 1024

@@ -77,6 +77,36 @@ def test_quantized_model_is_nearly_the_float_one(finished):
     assert np.sqrt(((found - wanted)**2).mean() / (wanted - wanted.mean(0)).var()) < 0.1
 
 
+def test_widths_are_chosen_for_a_share_of_the_cycles(run, capsys):
+    status, path = run(bits="mixed:0.9", core="4x4")
+    assert status == 0
+    shown = capsys.readouterr().out
+    made = quantized_model.load(path)
+    bits = str(made.network.precision)
+    assert bits.startswith("w4a4,")
+    assert f"--bits {bits}\n" in shown
+    assert not list(path.parent.glob("*.checkpoint"))
+    about = made.metadata["calibration"]["widths"]
+    assert about["share"] == 0.9
+    assert about["cycles"] <= 0.9 * about["widest"]
+    assert {one["layer"] for one in about["options"]} == {"qkv", "attention", "proj", "fc1", "fc2"}
+    again = run("again.safetensors", bits=bits, core="4x4")[1]
+    assert quantized_model.load(again).network.precision == made.network.precision
+
+
+@pytest.mark.parametrize(("bits", "message"), [
+    ("mixed:0.01", "--bits mixed:0.01: the share of cycles must be 0."),
+    ("mixed:1.5", "argument --bits: a share of cycles must be 1 or less, not '1.5'"),
+    ("mixed:", "argument --bits: must be a positive number, not ''"),
+    ("w4a4,2=w8a8", "--bits w4a4,2=w8a8: blocks of a precision must be 0 to 1, not 2"),
+])
+def test_widths_that_cannot_be(run, bits, message, capsys):
+    status, path = run(bits=bits, core="4x4")
+    assert status == 2
+    assert error_of(capsys).startswith(message)
+    assert not path.exists()
+
+
 def test_file_says_how_it_was_made(finished, inputs):
     about = quantized_model.load(finished(epochs=2)).metadata
     made = about["calibration"]

@@ -4,12 +4,16 @@ import pytest
 
 from sim.cli import (
     UserError,
+    any_precision,
     command,
     one_line,
     one_of,
     positive,
     positive_float,
+    precision,
+    split_precisions,
     whole_file,
+    widths,
 )
 
 
@@ -31,6 +35,18 @@ def test_user_error_is_one_line_and_status_2(capsys):
 ], ids=ascii)
 def test_messages_cannot_steer_a_terminal(message, shown):
     assert one_line(UserError(message)) == shown
+
+
+def test_precisions_with_commas_of_their_own_are_told_apart():
+    texts = ["w8a8", "w4a4,0=w8a8,10-11=w8a8,3.fc1=w4a8", "w4a8"]
+    assert split_precisions(",".join(texts)) == texts
+    assert [str(any_precision(text)) for text in texts] == texts
+    assert widths("w8a8")("W8A8,FC2=w4a8") == "w8a8,fc2=w4a8"
+    for wrong in (widths("w8a8"), precision, any_precision):
+        with pytest.raises(argparse.ArgumentTypeError):
+            wrong("w4a4,")
+    with pytest.raises(argparse.ArgumentTypeError, match="written like w4a4"):
+        precision("w4a4,0=w8a8")
 
 
 def test_long_messages_lose_their_middle():

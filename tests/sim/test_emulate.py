@@ -12,7 +12,7 @@ from PIL import Image
 
 from golden.common.formats import GAIN
 from golden.network.network import Tap
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse
 from golden.network.vit import Vit
 from golden.prediction import range_unit
 from golden.prediction.scale_predictor import ScalePredictor
@@ -23,6 +23,7 @@ from sim.ptq import pipeline, source
 from tests.cases import vits
 from tests.cases.networks import (
     LONG,
+    MIXED,
     PREFIXES,
     SHAPE,
     WINDOWS,
@@ -59,6 +60,15 @@ def test_with_every_unit_of_golden_it_is_golden(bits, step):
     made, images = network(Precision.parse(bits), step), pixels(11)
     wanted = golden(made, images)[0]
     assert (emulator.emulate(made, images, integer=UNITS, batch=4) == wanted).all()
+
+
+@pytest.mark.parametrize("bits", MIXED)
+def test_mixed_precisions_are_golden_with_every_unit_of_it_and_real_within_the_stated_error(bits):
+    made, images = network(parse(bits), 512), pixels(3)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert all(error.beyond == 0 for error in errors.values())
 
 
 def test_with_every_unit_of_golden_it_is_golden_where_channels_are_coarse():

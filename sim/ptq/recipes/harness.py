@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, AnyPrecision, Precision
 from golden.network.shape import VitShape
 
 from ..float_vit import LAYERS, FloatVit
@@ -35,8 +35,10 @@ def plain(steps, what: str):
     return steps
 
 
-def check(shape: VitShape) -> None:
-    """Raise a ValueError for networks that no recipe is for."""
+def check(shape: VitShape, precision: AnyPrecision) -> None:
+    """Raise a ValueError for networks and widths that no recipe is for."""
+    if not isinstance(precision, Precision):
+        raise ValueError("recipes know one precision for all blocks")
     if shape.window or shape.merges or not shape.classified:
         raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
 
@@ -50,8 +52,8 @@ class Harness(Twin):
         By the name of the point.
     """
 
-    def __init__(self, source: FloatVit, precision: Precision):
-        check(source.shape)
+    def __init__(self, source: FloatVit, precision: AnyPrecision):
+        check(source.shape, precision)
         super().__init__(source, precision)
         self.requires_grad_(False)
         self.quantizers = nn.ModuleDict()

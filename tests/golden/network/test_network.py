@@ -7,7 +7,7 @@ import pytest
 
 from golden.common.config import CORES
 from golden.common.formats import Mode
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse, site_format
 from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
 from tests.cases.networks import SHAPE, WINDOWS, network
 
@@ -33,6 +33,55 @@ def test_a_precision_gives_the_modes_of_the_products_and_the_formats_of_the_site
 def test_other_precisions_are_refused(text):
     with pytest.raises(ValueError, match="w4a4|bits"):
         Precision.parse(text)
+
+
+W4A4, W4A8, W8A8 = (Precision.parse(text) for text in ("w4a4", "w4a8", "w8a8"))
+
+
+def test_blocks_and_layers_have_widths_of_their_own():
+    mixed = parse("w4a4,10=w8a8,0=w8a8,11=w8a8,fc2=w4a8,0.fc1=w4a4,4.fc2=w4a4")
+    assert str(mixed) == "w4a4,0=w8a8,10-11=w8a8,fc2=w4a8,0.fc1=w4a4,4.fc2=w4a4"
+    assert parse(str(mixed)) == mixed
+    assert [mixed.of(block, "fc2") for block in (0, 3, 4, 10)] == [W8A8, W4A8, W4A4, W8A8]
+    assert [mixed.of(0, layer) for layer in ("qkv", "attention", "fc1")] == [W8A8, W8A8, W4A4]
+    assert mixed.each == (W4A4, W8A8, W4A8)
+    assert parse("w4a8") == W4A8
+    assert W4A8.of(3, "proj") == W4A8
+    assert W4A8.each == (W4A8,)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("w4a4,", "written like"), ("w4a4,0", "written like"), ("w4a4,=w8a8", "written like"),
+    ("w4a4,0.=w8a8", "written like"), ("w4a4,0fc1=w8a8", "written like"),
+    ("w4a4,.fc1=w8a8", "written like"), ("0=w8a8", "written like w4a4"),
+    ("w4a4,0=w8a9", "activations must have"), ("w4a4,0.fc3=w8a8", "a layer must be one of"),
+    ("w4a4,3-1=w8a8", "blocks must rise"), ("w4a4,1-2000000000=w8a8", "blocks must rise"),
+    ("w4a4,0-3=w8a8,2=w4a8", "^2 has widths twice"),
+    ("w4a4,1.fc1=w8a8,1.fc1=w8a8", r"^1\.fc1 has widths twice"),
+])
+def test_mixed_precisions_that_mean_nothing_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("w4a4,1-2=w8a8", r"must be 0 to 1, not 2"),
+    ("w4a4,1.merge=w8a8", r"1\.merge of a precision must be before"),
+    ("w4a4,merge=w8a8", "merge of a precision must be before"),
+])
+def test_widths_of_what_a_network_has_not_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        network(parse(text))
+
+
+def test_formats_are_those_of_the_layer_that_a_site_belongs_to():
+    precision = parse("w4a4,1=w4a8,attention=w6a6")
+    names = SHAPE.site_names()
+    bits = {name: site_format(SHAPE, precision, site).bits for site, name in enumerate(names)}
+    assert bits["head"] == 8
+    assert [bits[f"0.{name}"] for name in ("qkv", "q", "k", "v", "proj", "fc2")] == [
+        4, 6, 6, 6, 4, 4]
+    assert {bits[name] for name in names if name.startswith("1.")} == {8}
 
 
 def test_sites_are_named_block_by_block_and_the_head_comes_last():

@@ -9,7 +9,7 @@ import pytest
 from golden.common import exp2, log2
 from golden.network import vit
 from golden.network.network import GELU_POINT, Stream
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, Precision, parse
 from golden.network.shape import BLOCK_SITES
 from golden.product import mac_array
 from golden.product.mac_array import Activation
@@ -17,6 +17,7 @@ from golden.results import gelu
 from golden.rows import layernorm, softmax
 from tests.cases.networks import (
     LONG,
+    MIXED,
     PREFIXES,
     SHAPE,
     WINDOWS,
@@ -46,8 +47,8 @@ def add(*terms):
 class Definition:
     """The network of one image as the module's docstring has it."""
 
-    def __init__(self, made, image, lambdas, step):
-        self.made, self.step, self.seen = made, step, {}
+    def __init__(self, made, image, lambdas):
+        self.made, self.seen = made, {}
         self.shape = made.shape
         prefix, classified, edge = made.shape.prefix, made.shape.classified, made.shape.patch
         self.scale = dict(zip(made.shape.site_names(), map(int, lambdas), strict=True))
@@ -78,18 +79,23 @@ class Definition:
         self.seen["logits"] = logits[0]
 
     def site(self, name, values, exponent):
-        precision = self.made.precision
         kind = name.rpartition(".")[2]
-        fmt = (HEAD if kind == "head" else precision).site(kind)
+        layer = "attention" if kind in "qkv" and kind != "qkv" else kind
+        fmt = (HEAD if kind in ("head", "pool") else self.widths(name, layer)).site(kind)
         self.seen[name] = requant(values, exponent, fmt.min, fmt.max)
         return self.seen[name]
+
+    def widths(self, name, layer=None):
+        """Return the widths of a layer, by a name that begins with the block."""
+        index, *rest = name.split(".")
+        return self.made.precision.of(int(index), layer or rest[0])
 
     def norm(self, name, norm, x):
         u = layernorm.layer_norm(x, norm.gamma, norm.beta, self.stream.epsilon, self.stream.coarse)
         return self.site(name, u, -self.scale[name] - 1024 * (10 + norm.point))
 
-    def linear(self, name, layer, a, mode, *residual):
-        acc = mac_array.gemm(a, layer.weight, mode)
+    def linear(self, name, layer, a, *residual):
+        acc = mac_array.gemm(a, layer.weight, self.widths(name).mode)
         return add(requant(acc, self.scale[name] + layer.exponent), layer.bias, *residual)
 
     def added(self, name, layer, a, scale, mode, x, parts, kind=Activation.UNSIGNED):
@@ -103,11 +109,11 @@ class Definition:
 
     def mixed(self, index, probs, values, row, kind, book):
         """Mix the values of a head."""
-        scale, precision = self.scale, self.made.precision
+        scale, mode = self.scale, self.widths(index, "attention").value_mode
         v, proj, point = scale[f"{index}.v"], scale[f"{index}.proj"], 1024 * self.made.qkv_point
-        fmt, mixed = precision.site("proj"), 0
+        fmt, mixed = self.widths(index, "proj").site("proj"), 0
         for part in self.shape.key_parts:
-            acc = mac_array.gemm(probs[:, part], values[part], precision.value_mode, kind, book)
+            acc = mac_array.gemm(probs[:, part], values[part], mode, kind, book)
             if len(self.shape.key_parts) == 1:
                 return requant(acc, (v - proj - row)[:, None], fmt.min, fmt.max)
             mixed = add(requant(acc, (v - row + point)[:, None]), mixed)
@@ -127,19 +133,20 @@ class Definition:
         index = name.partition(".")[0]
         sizes = self.made.shape.blocks[int(index)]
         return self.added(f"{index}.merged", merge.layer, a, self.scale[name],
-                          self.made.precision.mode, 0, sizes.merge_parts, Activation.SIGNED)
+                          self.widths(name).mode, 0, sizes.merge_parts, Activation.SIGNED)
 
     def attended(self, index, parts, together, places, window=""):
         """Mix the values of tokens that attend to each other; `places` is added to scores."""
         made, scale, mixed = self.made, self.scale, []
         for head, (q, k, v) in enumerate(zip(*(parts[name][:, together] for name in "qkv"),
                                              strict=True)):
-            acc = mac_array.gemm(q, k.T, made.precision.score_mode)
+            acc = mac_array.gemm(q, k.T, self.widths(index, "attention").score_mode)
             s = add(requant(acc, scale[f"{index}.q"] + scale[f"{index}.k"]
                             + made.score_exponent + 1024 * 10), places[head])
-            if self.step:
-                p, row = softmax.softmax_codes(s, self.step)
-                kind, book = Activation.CODE, softmax.codebook(self.step)
+            step = made.blocks[int(index)].step
+            if step:
+                p, row = softmax.softmax_codes(s, step)
+                kind, book = Activation.CODE, softmax.codebook(step)
             else:
                 p, row = softmax.softmax(s)
                 kind, book = Activation.UNSIGNED, None
@@ -156,9 +163,9 @@ class Definition:
                 yield np.array([(y, x) for y in range(top, bottom) for x in range(left, right)])
 
     def block(self, index, block, x):
-        scale, precision, seen = self.scale, self.made.precision, self.seen
+        scale, seen = self.scale, self.seen
         a = self.norm(f"{index}.qkv", block.norm1, x)
-        y = seen[f"{index}.y"] = self.linear(f"{index}.qkv", block.qkv, a, precision.mode)
+        y = seen[f"{index}.y"] = self.linear(f"{index}.qkv", block.qkv, a)
         parts = {}
         for name, part in zip("qkv", np.split(y, 3, axis=1), strict=True):
             site = f"{index}.{name}"
@@ -178,33 +185,47 @@ class Definition:
             mixed = self.attended(index, parts, slice(None), places)
         seen |= {name: np.stack(those) for name, those in self.probs.items()}
         a = seen[f"{index}.proj"] = mixed
-        x = seen[f"{index}.attended"] = self.linear(f"{index}.proj", block.proj, a,
-                                                    precision.mode, x)
+        x = seen[f"{index}.attended"] = self.linear(f"{index}.proj", block.proj, a, x)
         a = self.norm(f"{index}.fc1", block.norm2, x)
-        t = seen[f"{index}.t"] = self.linear(f"{index}.fc1", block.fc1, a, precision.mode)
+        t = seen[f"{index}.t"] = self.linear(f"{index}.fc1", block.fc1, a)
         flags = None if block.coarse is None else np.tile(block.coarse, len(t))
         g = seen[f"{index}.gelu"] = gelu.gelu(t.ravel(), flags).reshape(t.shape)
         a = self.site(f"{index}.fc2", g, -scale[f"{index}.fc2"] - 1024 * 10)
         x = seen[f"{index}.x"] = self.added(f"{index}.x", block.fc2, a, scale[f"{index}.fc2"],
-                                            precision.mode, x, self.shape.hidden_parts)
+                                            self.widths(f"{index}.fc2").mode, x,
+                                            self.shape.hidden_parts)
         return x
 
 
 @pytest.mark.parametrize(("bits", "step"), PRECISIONS)
 def test_every_tensor_is_that_of_the_definition(bits, step):
-    check_definition(network(Precision.parse(bits), step), step)
+    check_definition(network(Precision.parse(bits), step))
+
+
+@pytest.mark.parametrize("bits", MIXED)
+def test_every_tensor_of_mixed_precisions_is_that_of_the_definition(bits):
+    made = network(parse(bits), 512)
+    check_definition(made)
+    first, second = made.blocks
+    check_definition(replace(made, blocks=(first, replace(second, step=0))))
+
+
+@pytest.mark.parametrize("bits", ["w4a4,2=w8a8", "w8a8,merge=w4a4,1=w4a4"])
+def test_every_tensor_of_windows_in_mixed_precisions_is_that_of_the_definition(bits):
+    shape = replace(SHAPE, **WINDOWS)
+    check_definition(massive(with_norm_pre(network(parse(bits), shape=shape))), images=2)
 
 
 @pytest.mark.parametrize("kind", PREFIXES)
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
     shape = replace(SHAPE, **PREFIXES[kind])
-    check_definition(network(Precision.parse(bits), shape=shape), 0)
+    check_definition(network(Precision.parse(bits), shape=shape))
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_behind_a_norm_before_the_blocks_is_that_of_the_definition(bits):
-    check_definition(massive(with_norm_pre(network(Precision.parse(bits)))), 0)
+    check_definition(massive(with_norm_pre(network(Precision.parse(bits)))))
 
 
 @pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
@@ -214,8 +235,7 @@ def test_every_tensor_behind_a_norm_before_the_blocks_is_that_of_the_definition(
                          ids=["merged", "merged twice", "not merged", "in parts"])
 def test_every_tensor_within_windows_is_that_of_the_definition(change, bits, step):
     shape = replace(SHAPE, **WINDOWS | change)
-    check_definition(with_norm_pre(network(Precision.parse(bits), step, shape=shape)), step,
-                     images=2)
+    check_definition(with_norm_pre(network(Precision.parse(bits), step, shape=shape)), images=2)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
@@ -225,19 +245,19 @@ def test_every_tensor_with_coarse_channels_and_windows_is_that_of_the_definition
     flags = np.zeros(2 * SHAPE.dim, np.uint8)
     flags[5] = 1
     coarse = replace(merge, stream=replace(merge.stream, coarse=flags))
-    check_definition(replace(made, merges=(coarse,)), 0, images=2)
+    check_definition(replace(made, merges=(coarse,)), images=2)
 
 
 @pytest.mark.parametrize("kind", LONG)
 @pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
 def test_every_tensor_of_products_in_parts_is_that_of_the_definition(bits, step, kind):
     shape = replace(SHAPE, depth=1, **LONG[kind])
-    check_definition(network(Precision.parse(bits), step, shape=shape), step, images=1)
+    check_definition(network(Precision.parse(bits), step, shape=shape), images=1)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_of_massive_activations_is_that_of_the_definition(bits):
-    check_definition(massive(network(Precision.parse(bits))), 0)
+    check_definition(massive(network(Precision.parse(bits))))
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
@@ -256,7 +276,7 @@ def test_massive_activations_pass_gelu(bits):
     assert np.abs(seen["1.x"][..., channel]).max() * 2.0**-point > 20 * others.max()
 
 
-def check_definition(made, step, images=3):
+def check_definition(made, images=3):
     count, images = images, pixels(images, made.shape)
     draw = np.random.default_rng(3)
     lambdas = made.scales + draw.integers(-300, 300, (count, made.shape.sites))
@@ -264,7 +284,7 @@ def check_definition(made, step, images=3):
     result = vit.Vit(made).run(images, scales=lambdas, watch=seen.__setitem__)
     assert (result.scales == lambdas).all()
     for image in range(count):
-        wanted = Definition(made, images[image], lambdas[image], step).seen
+        wanted = Definition(made, images[image], lambdas[image]).seen
         assert set(wanted) < set(seen)
         for name, tensor in wanted.items():
             found = seen[name][image]

@@ -17,7 +17,7 @@ from golden.core.program import ProgramError
 from golden.core.rules import verify
 from golden.memory import scratchpad
 from golden.network.network import Tap
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse
 from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
 from golden.network.vit import Vit
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
@@ -30,6 +30,7 @@ from sim.ptq import pipeline, source
 from tests.cases import vits
 from tests.cases.networks import (
     LONG,
+    MIXED,
     PREFIXES,
     WINDOWS,
     massive,
@@ -81,6 +82,31 @@ def test_the_machine_gives_every_tensor_of_the_network(bits, step, config):
         for name in ("qkv", "proj", "attended", "fc1", "fc2", "x", "q.0", "k.1", "v.1",
                      "scores.0", "probs.1")}
     assert names <= compared
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE], ids=["4x4", "4x8"])
+@pytest.mark.parametrize("bits", MIXED)
+def test_the_machine_gives_every_tensor_of_mixed_precisions(bits, config):
+    made = with_tap(network(parse(bits), 512, shape=SHAPE), SHAPE)
+    compared = compare(made, config, pixels(1, SHAPE))
+    assert {f"{block}.{name}" for block in range(2)
+            for name in ("qkv", "proj", "fc1", "fc2", "x", "q.0", "k.1", "v.1", "scores.0")
+            } <= compared
+    program = compile_network(made, config)
+    assert program.about["bits"] == bits
+
+
+def test_mixed_precisions_within_windows():
+    shape = replace(SHAPE, **WINDOWS)
+    made = with_norm_pre(network(parse("w4a4,1=w8a8,merge=w4a8,2.fc2=w8a8"), shape=shape))
+    image = pixels(1, shape)
+    wanted = Vit(made).run(image).logits[0]
+    for sram_kib in (128, 6):
+        program = compile_network(made, replace(SMALL, sram_kib=sram_kib))
+        assert (program.about["plan"]["attention"][0] > 1) == (sram_kib < 128)
+        machine = Machine(program, image[0])
+        machine.run()
+        assert (machine.logits == wanted).all()
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -10,7 +10,7 @@ from golden.core.isa import Opcode, Source
 from golden.core.machine import Machine
 from golden.cycles.memory_model import USUAL
 from golden.cycles.timing import cycles
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse
 from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from sim import compile as compile_command
@@ -18,7 +18,7 @@ from sim.compiler import DoesNotFit, compile_network, compiler
 from sim.compiler.plan import PHASES, Plan, blocks, counts, finer, kinds, plan_line
 from sim.estimation.program_costs import estimate_program
 from sim.inputs import quantized_model
-from tests.cases.networks import LONG, PREFIXES, network, pixels, with_norm_pre
+from tests.cases.networks import LONG, MIXED, PREFIXES, network, pixels, with_norm_pre
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -41,6 +41,11 @@ def test_every_plan_gives_the_logits_of_the_network(bits, step, prefix):
     shape = replace(SHAPE, **prefix)
     made, image = network(Precision.parse(bits), step, shape=shape), pixels(1, shape)
     check_plans(made, image)
+
+
+@pytest.mark.parametrize("bits", MIXED)
+def test_mixed_precisions_can_be_planned(bits):
+    check_plans(network(parse(bits), 512, shape=SHAPE), pixels(1, SHAPE))
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

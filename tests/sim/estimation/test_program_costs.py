@@ -189,7 +189,9 @@ def test_other_mistakes_are_one_line_too(run, tmp_path):
 
 # Models by name.
 
-@pytest.mark.parametrize(("bits", "cycles"), [("w8a8", 10_417_585), ("w4a4", 3_395_169)])
+@pytest.mark.parametrize(("bits", "cycles"), [("w8a8", 10_417_585), ("w4a4", 3_395_169),
+                                              ("w4a4,0=w8a8", 3_980_370),
+                                              ("w4a4,5.fc1=w4a8", 3_450_439)])
 def test_deit_tiny_is_compiled_without_its_weights(run, bits, cycles):
     status, out, err = run("--bits", bits, "--scales", "static", "--json")
     document = json.loads(out)
@@ -197,6 +199,17 @@ def test_deit_tiny_is_compiled_without_its_weights(run, bits, cycles):
     assert document["totals"]["cycles"] == cycles
     assert document["totals"]["macs"] == DEIT_TINY_MACS
     assert document["totals"]["scale_cycles_share"] == 0
+
+
+@pytest.mark.parametrize(("argv", "reason"), [
+    (["--bits", "w4a4,12=w8a8"], "blocks of a precision must be 0 to 11, not 12"),
+    (["--bits", "w4a4,0=w8a8", "--mapping", "generic"], "needs a compiled program"),
+])
+def test_mixed_precisions_need_a_compiled_program(run, argv, reason):
+    status, out, err = run(*argv)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert reason in err
 
 
 @pytest.mark.parametrize("name", ["deit_t", "deit_tiny_distilled_patch16_224"])

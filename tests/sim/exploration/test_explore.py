@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from golden.common.config import CORES
 from golden.common.config_file import core_from_table
-from golden.network.precision import Precision
+from golden.network.precision import parse
 from golden.network.shape import VitShape
 from sim import explore
 from sim.cli import UserError
@@ -34,7 +34,7 @@ DESIGN = Design(8, 16, 304, 4, 2048, "20:4", "w8a8", "static")
 def alone(design: Design):
     """The estimate of a design by itself, nothing shared."""
     config = core_from_table(design.core, SETTING.base)
-    network = blank_network(SHAPE, Precision.parse(design.bits),
+    network = blank_network(SHAPE, parse(design.bits),
                             default_tap(SHAPE, config) if design.scales == "predicted" else None)
     program = compile_network(network, config, jit=design.scales == "jit", whole=True)
     return estimate_program(program, memory_of(design.memory, 50.0), 50.0)
@@ -208,6 +208,21 @@ def test_tables_and_files_say_the_same(call, tmp_path):
     assert any(row["fits"] and not row["meets"] for row in rows)
     assert "cols must be rows or twice as many in a core, not 16" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_designs_of_mixed_precision(call, tmp_path):
+    path = tmp_path / "all.json"
+    bits = ["w8a8", "w4a4,1=w8a8,0.fc1=w4a8", "w4a4"]
+    status, _, err = call("--bits", ",".join(bits), "--json", str(path), "--scales", "static")
+    assert (status, err) == (0, "")
+    rows = json.loads(path.read_text())["designs"]
+    assert [row["bits"] for row in rows] == bits
+    assert [row["cycles"] for row in rows] == list(map(compiled_cycles, bits))
+
+
+def compiled_cycles(bits):
+    program = compile_network(blank_network(SHAPE, parse(bits)), CORES["8x16"])
+    return estimate_program(program).cycles
 
 
 @pytest.mark.parametrize(("argv", "message"), [

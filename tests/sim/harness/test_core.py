@@ -12,7 +12,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Opcode
 from golden.core.program import align
 from golden.cycles import memory_model, timing
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse
 from golden.network.shape import VitShape
 from golden.network.vit import Vit
 from sim import calibrate
@@ -25,6 +25,7 @@ from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
 from tests.cases.networks import (
     LONG,
+    MIXED,
     PREFIXES,
     WINDOWS,
     massive,
@@ -64,6 +65,14 @@ def test_a_small_network_of_every_precision(bits, step, name):
     mode = made.precision.mode
     assert result.counters["array"] * CONFIGS[name].multipliers * mode.macs > macs
     assert result.counters["cycles"] <= result.cycles
+
+
+@pytest.mark.parametrize("bits", MIXED)
+def test_mixed_precisions(bits):
+    made = with_tap(network(parse(bits), 512, shape=SHAPE), SHAPE)
+    result = run(made, CONFIGS["4x4"], pixels(1, SHAPE)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from golden.network import vit
 from golden.network.network import Linear, Network, Tap
-from golden.network.precision import Precision
+from golden.network.precision import Precision, parse
 from sim.cli import UserError
 from sim.inputs import models, quantized_model
 from sim.inputs.model_lookup import preprocessing_of_model
@@ -94,6 +94,25 @@ def path(tmp_path):
     path = tmp_path / "small.safetensors"
     save(QuantizedModel(small(), ABOUT), path)
     return path
+
+
+def test_a_model_of_mixed_precision_comes_back_as_it_was(tmp_path):
+    for bits in (*networks.MIXED, "w4a4"):
+        made = networks.network(parse(bits))
+        save(QuantizedModel(made, ABOUT), tmp_path / "mixed.safetensors")
+        assert_same(load(tmp_path / "mixed.safetensors").network, made)
+        assert str(load(tmp_path / "mixed.safetensors").network.precision) == bits
+
+
+@pytest.mark.parametrize("text", ["w4a4,2=w8a8", "w4a4,0", "w4a5", 4])
+def test_precisions_that_mean_nothing_are_damage(text, tmp_path):
+    path = tmp_path / "mixed.safetensors"
+    save(QuantizedModel(networks.network(parse("w4a4,0=w8a8")), ABOUT), path)
+    about, arrays = parts(path)
+    about["network"]["precision"] = text
+    path.write_bytes(quantized_model.content(about, arrays))
+    with pytest.raises(UserError, match="is damaged"):
+        load(path)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,7 @@ import torch
 
 from golden.common.formats import IntFormat
 from golden.network import vit
-from golden.network.precision import HEAD, Precision
+from golden.network.precision import HEAD, Precision, parse
 from golden.results import gelu
 from golden.rows.layernorm import COARSE
 from sim.cli import UserError
@@ -79,6 +79,23 @@ def test_eight_bits_are_nearly_the_float_network(network):
     images = vits.pixels(48)
     result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
     assert relative(integer_logits(result, images[32:]), logits(network, images[32:])) < 0.06
+
+
+def test_blocks_and_layers_are_quantized_each_to_its_widths(network):
+    images = vits.pixels(48)
+    wanted = logits(network, images[32:])
+    errors = {}
+    for bits in ("w4a4", "w4a4,0=w8a8,1.fc2=w8a4", "w8a8"):
+        made = pipeline.quantize(network, images[:32], pipeline.Plan(parse(bits)))
+        errors[bits] = relative(integer_logits(made, images[32:]), wanted)
+        assert str(made.network.precision) == bits
+    narrow, mixed, wide = errors.values()
+    assert wide < mixed < narrow
+    mixed = pipeline.quantize(network, images[:32], pipeline.Plan(parse("w4a4,0=w8a8,fc2=w8a4")))
+    first, second = mixed.network.blocks[:2]
+    reach = [np.abs(layer.weight.astype(int)).max()
+             for layer in (first.qkv, first.fc2, second.qkv, second.fc2)]
+    assert [value > 7 for value in reach] == [True, True, False, True]
 
 
 def test_massive_activations_leave_the_other_channels_their_resolution(monkeypatch):
