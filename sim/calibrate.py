@@ -4,8 +4,8 @@
         --images calibration --bits w4a4 --out deit_t_w4a4.safetensors
 
 Needs no labels. An interrupted run goes on where it was when it is started again. With ``--bits
-mixed:0.55`` each layer has widths of its own, chosen (:mod:`sim.ptq.mixing`) so that a frame takes
-0.55 of the cycles of w8a8.
+mixed:0.55`` each layer has widths of its own, chosen (:mod:`sim.ptq.widths.mixing`) so that a frame
+takes 0.55 of the cycles of w8a8.
 """
 
 import argparse
@@ -113,14 +113,16 @@ def _show(held: list, console: Console) -> None:
 
 def _choose(floating: FloatModel, pixels: np.ndarray, plan, args: argparse.Namespace,
             checkpoint: Path):
-    """Return the widths of layers for a share of the cycles, a :class:`sim.ptq.mixing.Choice`."""
-    from .ptq import mixing
+    """Return the widths of layers for a share of the cycles: a
+    :class:`sim.ptq.widths.mixing.Choice`.
+    """
     from .ptq.checkpoint import Checkpoint
-    from .ptq.mixing_costs import Costs
+    from .ptq.widths import mixing
+    from .ptq.widths.mixing_costs import Costs
 
     source = floating.source()
     stages = Checkpoint(checkpoint, floating.identify(pixels) | {
-        "plan": repr(plan), "code": digest("sim.ptq.mixing")})
+        "plan": repr(plan), "code": digest("sim.ptq.widths.mixing")})
     try:
         costs = Costs(source.shape, args.core, mixing.PRECISIONS[0],
                       norm_pre=source.norm_pre is not None)
@@ -132,7 +134,7 @@ def _choose(floating: FloatModel, pixels: np.ndarray, plan, args: argparse.Names
 
 def _show_choice(choice, args: argparse.Namespace, console: Console) -> None:
     """Print the widths of layers."""
-    from .ptq.mixing import LAYERS, MERGE_SITE
+    from .ptq.widths.mixing import LAYERS, MERGE_SITE
 
     blocks = range(1 + max(option.block for option in choice.options))
     merged = any(option.layer == MERGE_SITE for option in choice.options)
@@ -206,8 +208,8 @@ def _parser() -> Parser:
 def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
     from .ptq import blockwise, observers, pipeline, train
-    from .ptq.mixing import PRECISIONS
     from .ptq.reconstruct import Reconstruction
+    from .ptq.widths.mixing import PRECISIONS
 
     if args.observer not in observers.OBSERVERS:
         raise UserError(f"--observer must be one of {', '.join(observers.OBSERVERS)}, "

@@ -14,9 +14,8 @@ from golden.network.shape import VitShape
 from ..cli import UserError, one_line
 from ..inputs.models import Preprocessing
 from ..inputs.torchvision_compat import timm
-from . import swin
-from .float_vit import Affine, FloatVit
-from .timm_layers import (
+from .families import swin
+from .families.timm_layers import (
     identity,
     is_norm,
     linear,
@@ -26,6 +25,7 @@ from .timm_layers import (
     norm,
     patch,
 )
+from .float_vit import Affine, FloatVit
 
 _TIMM = timm.models.vision_transformer
 _DISTILLED = timm.models.deit.VisionTransformerDistilled

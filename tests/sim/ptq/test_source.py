@@ -64,7 +64,7 @@ def test_the_parts_of_a_swin_put_together_give_the_logits_of_timm(family):
      r"block 3: there must be \(0, 0\) shifts of windows, not \(1, 1\)"),
     ({"mlp_ratio": (2.0, 3.0)}, "block 2: there must be 64 channels inside the MLP, not 96"),
     ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
-    ({"embed_dim": 516, "depths": (1, 1), "num_heads": (3, 6)}, "dim must be within 1..2048"),
+    ({"embed_dim": 516, "depths": (1, 1), "num_heads": (3, 6)}, "dim must be within 1..1024"),
     ({"depths": (2, 0)}, "stage 1 has no blocks"),
 ])
 def test_what_is_missing_for_a_swin_is_said_in_one_line(options, missing):

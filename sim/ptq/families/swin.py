@@ -8,10 +8,10 @@ from torch import nn
 
 from golden.network.shape import BlockShape, VitShape
 
-from ..cli import one_line
-from ..inputs.models import Preprocessing
-from ..inputs.torchvision_compat import timm
-from .float_vit import Affine, FloatVit
+from ...cli import one_line
+from ...inputs.models import Preprocessing
+from ...inputs.torchvision_compat import timm
+from ..float_vit import Affine, FloatVit
 from .timm_layers import (
     identity,
     is_norm,

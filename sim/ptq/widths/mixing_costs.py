@@ -6,8 +6,8 @@ from golden.cycles.timing import cycles
 from golden.network.precision import AnyPrecision, Mixed, Precision
 from golden.network.shape import VitShape
 
-from ..compiler import compile_network
-from ..compiler.blank import blank_network
+from ...compiler import compile_network
+from ...compiler.blank import blank_network
 
 
 class Costs:

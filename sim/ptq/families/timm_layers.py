@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ..inputs.models import Preprocessing
-from ..inputs.torchvision_compat import timm
-from .float_vit import Affine
+from ...inputs.models import Preprocessing
+from ...inputs.torchvision_compat import timm
+from ..float_vit import Affine
 
 
 def is_norm(norm: nn.Module) -> bool:

@@ -22,11 +22,11 @@ from golden.common.formats import LAMBDA, IntFormat
 from golden.network.precision import ATTENTION, AnyPrecision, Mixed, Precision
 from golden.network.shape import MERGE_SITE, VitShape
 
-from . import blockwise, observers, pipeline, rounding
-from .float_vit import FloatVit
+from .. import blockwise, observers, pipeline, rounding
+from ..float_vit import FloatVit
+from ..train import Budget
+from ..twin import OFFSET, Twin
 from .mixing_costs import Costs
-from .train import Budget
-from .twin import OFFSET, Twin
 
 LAYERS = ("qkv", ATTENTION, "proj", "fc1", "fc2")
 """Layers of a block; a merge is one more, before them."""

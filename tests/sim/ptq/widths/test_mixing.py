@@ -8,10 +8,11 @@ import torch
 
 from golden.common.config import CORES
 from golden.network.precision import parse
-from sim.ptq import fold, mixing, pipeline, source, train
+from sim.ptq import fold, pipeline, source, train
 from sim.ptq.checkpoint import Checkpoint
-from sim.ptq.mixing import Option, Sensitivity, choose, precision_of
-from sim.ptq.mixing_costs import Costs
+from sim.ptq.widths import mixing
+from sim.ptq.widths.mixing import Option, Sensitivity, choose, precision_of
+from sim.ptq.widths.mixing_costs import Costs
 from tests.cases import vits
 
 NARROW, HALF, WIDE = mixing.PRECISIONS

@@ -1,0 +1,1 @@
+"""Widths of layers, chosen for a share of the cycles."""
