@@ -174,5 +174,5 @@ CORES = {
     "16x32": AcceleratorConfig.for_array(16, 32, lanes=16),
 }
 """Named configurations, all of them of whole cores; ``8x16`` is the default: it fits an LFE5U-85F,
-and its scratchpad DeiT-Tiny. ``8x8`` has as much room, and is routed there with all that a board has
-besides the core."""
+and its scratchpad DeiT-Tiny. ``8x8`` has as much room, and is routed there with all that a board
+has besides the core."""

@@ -71,7 +71,7 @@ def test_says_nothing_of_the_machine_it_was_made_on():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--config", "9x9x9"], "must be one of 4x4, 8x16, .* or a TOML file, not '9x9x9'"),
+    (["--config", "9x9x9"], "must be one of 4x4, 8x8, 8x16, .* or a TOML file, not '9x9x9'"),
     (["divider"], "must be among .*requant.*, not 'divider'"),
     (["--config", "BAD"], r"cannot use .*: lanes must divide cols"),
     (["--config", "NOT_TOML"], r"cannot use .*: "),

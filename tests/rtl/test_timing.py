@@ -68,7 +68,7 @@ def test_units_are_listed(capsys):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--unit", "oven"], "argument --unit: must be one of range_unit, "),
-    (["--config", "5x5"], "argument --config: must be one of 4x4, 8x16"),
+    (["--config", "5x5"], "argument --config: must be one of 4x4, 8x8, 8x16"),
     (["--seeds", "0"], "argument --seeds: must be an integer from 1 to 1000, not '0'"),
     (["--mhz", "fast"], "argument --mhz: must be an integer from 1 to 1000, not 'fast'"),
 ])

@@ -50,7 +50,7 @@ def test_the_table_fits_a_terminal_and_the_listing_has_every_instruction(tmp_pat
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--core", "9x9"], "must be one of 4x4, 8x16, 16x16, 16x32 or a TOML file, not '9x9'"),
+    (["--core", "9x9"], "must be one of 4x4, 8x8, 8x16, 16x16, 16x32 or a TOML file, not '9x9'"),
     (["--model", "vit_b"], "vit_b"),
     (["--sram", "0"], r"--sram: sram_kib must be within 1\.\.1048576, not 0"),
     (["--sram", "1"], "vit_cifar10 does not fit the core: the scratchpad must have .* KiB"),

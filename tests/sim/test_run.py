@@ -251,7 +251,7 @@ def _strange_core(files, folder):
     (lambda files, folder: [image(files), "--model", "vit_small", "--backend", "board"],
      "--backend board needs --port"),
     (lambda files, folder: [image(files), "--core", "5x5", "--backend", "machine"],
-     "--core: must be one of 4x4, 8x16, .* or a TOML file, not '5x5' .No such file"),
+     "--core: must be one of 4x4, 8x8, 8x16, .* or a TOML file, not '5x5' .No such file"),
     (_strange_core, "--core: cannot use .*core.toml: lanes must be rows .8. in a core, not 4"),
 ])
 def test_errors_are_one_line(files, tmp_path, call, words, message):

@@ -235,7 +235,7 @@ def compiled_cycles(bits):
     (["--bits", "w3a3"], "argument --bits: must be one of w8a8, w4a8, w4a4, not 'w3a3'"),
     (["--memory", "ulx3s", "--clock", "1000"], "--memory ulx3s with --clock 1000: "),
     (["--json", "nowhere/x.json"], "cannot write nowhere/x.json: nowhere is not a folder"),
-    (["--core", "5x5"], "argument --core: must be one of 4x4, 8x16")])
+    (["--core", "5x5"], "argument --core: must be one of 4x4, 8x8, 8x16")])
 def test_mistakes_are_one_line(call, argv, message, capsys):
     try:
         status, out, err = call(*argv)
