@@ -133,7 +133,6 @@ def test_a_network_runs_behind_a_bus(exported, tmp_path):
                MOST[0], tmp_path)
 
 
-@pytest.mark.long
 @pytest.mark.verilator
 @pytest.mark.parametrize("bus", MASTERS)
 def test_the_shipped_model_runs_behind_a_bus(bus, tmp_path):
