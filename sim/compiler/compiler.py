@@ -43,7 +43,7 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     jit
         Measure scales just in time; for the golden machine only.
     whole
-        Refuse what would need a plan, as is done with `jit`.
+        Refuse what would need a plan, as is done with `jit`; networks of patches alone have one.
 
     Returns
     -------
@@ -92,6 +92,8 @@ def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: boo
               whole: bool) -> Program:
     made: dict = {}
     if not network.shape.prefix:
+        if whole:
+            raise DoesNotFit("networks of patches alone are done in blocks, by a plan")
         return _cut(network, config, about, made)
     try:
         return _with_plan(Plan(), network, config, about, jit, made)

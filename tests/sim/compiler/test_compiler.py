@@ -544,6 +544,12 @@ def test_windows_in_any_scratchpad_give_the_same_logits(bits, step, sram_kib):
     assert plan["stored_bytes"] == plan["loaded_bytes"] > 0
 
 
+def test_windows_have_a_plan_whatever_the_room():
+    made = network(Precision(8, 8), shape=replace(SHAPE, **WINDOWS))
+    with pytest.raises(DoesNotFit, match="^networks of patches alone are done in blocks, by a "):
+        compile_network(made, SMALL, whole=True)
+
+
 def test_scales_are_predicted_from_the_stream_of_any_stage():
     shape = replace(SHAPE, **WINDOWS)
     made = network(Precision(8, 8), shape=shape)
