@@ -267,7 +267,7 @@ class VitShape:
     @property
     def sites(self) -> int:
         """Length of a row of scales."""
-        return len(self.site_names())
+        return len(_site_names(self))
 
     def site(self, block: int, name: str) -> int:
         """Index of a block's site in a row of scales, or of :data:`MERGE_SITE` before it."""
@@ -285,7 +285,7 @@ class VitShape:
 
     def kind(self, site: int) -> str:
         """Name of a site without its block, by its index in a row of scales."""
-        return self.site_names()[site].rpartition(".")[2]
+        return _site_names(self)[site].rpartition(".")[2]
 
     def site_names(self) -> list[str]:
         """Names of the sites in the order of a row of scales, like ``3.fc1``; last ``head``."""
