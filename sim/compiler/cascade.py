@@ -17,7 +17,7 @@ from golden.rows.softmax_run import highest_keys
 
 from .allocation import allocate
 from .builder import Builder, Matrix
-from .compiler import compile_network, scales_of
+from .compiler import compile_network, noted, scales_of
 from .layers import LayerBuilder
 from .limits import DoesNotFit, pixel_bytes
 from .linker import link, reserve
@@ -72,8 +72,7 @@ def compile_cascade(cascade: Cascade, config: AcceleratorConfig,
     kinds = dict.fromkeys(scales_of(network) for network in (first, second))
     program = link(joined, [(first, regions), (second, beside)], {
         "bits": f"{first.precision} then {second.precision}", "scales": " then ".join(kinds),
-        **({"needed": {str(at): rows for at, rows in joined.needed.items()}}
-           if joined.needed else {}),
+        **noted(joined, first),
         "cascade": {"threshold": cascade.threshold, "exit": count - 1}, **(about or {})})
     verify(program)
     return program

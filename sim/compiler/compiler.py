@@ -20,6 +20,7 @@ from golden.cycles.timing import cycles
 from golden.network.network import Network
 
 from .allocation import allocate
+from .builder import Builder
 from .layers import LayerBuilder
 from .limits import DoesNotFit, check
 from .linker import link, reserve
@@ -189,11 +190,8 @@ def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -
     """Place matrices, and return the verified program."""
     allocate(build.matrices, build.config)
     scales = "jit" if build.jit else scales_of(network)
-    noted = {"needed": {str(at): rows for at, rows in build.needed.items()},
-             "stages": [0, *network.shape.merges] if network.shape.window else []}
-    program = link(build, [(network, regions)],
-                   {"bits": str(network.precision), "scales": scales,
-                    **{name: value for name, value in noted.items() if value}, **about})
+    program = link(build, [(network, regions)], {
+        "bits": str(network.precision), "scales": scales, **noted(build, network), **about})
     verify(program)
     return program
 
@@ -201,3 +199,12 @@ def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -
 def scales_of(network: Network) -> str:
     """Return what becomes of the scales of a network, in one word."""
     return "predicted" if network.taps else "static"
+
+
+def noted(build: Builder, network: Network) -> dict:
+    """Return what is to be known of a program with windows: which rows of products are needed, and
+    the first blocks of stages. JSON values, none where nothing is.
+    """
+    found = {"needed": {str(at): rows for at, rows in build.needed.items()},
+             "stages": [0, *network.shape.merges] if network.shape.window else []}
+    return {name: value for name, value in found.items() if value}

@@ -145,7 +145,7 @@ def lower_windows(build: LayerBuilder, regions: dict[str, Region], cuts: Cuts) -
 
 
 class _Stream:
-    """The residual stream of a block, in external memory."""
+    """The residual stream of a block, in external memory; its formats are those of `build` now."""
 
     def __init__(self, build: LayerBuilder, sizes: BlockShape, regions: dict[str, Region],
                  stage: int, index: int):
@@ -255,12 +255,11 @@ def _merge(build: LayerBuilder, index: int, merge: Merge, after: BlockShape,
     """Merge patches before a block."""
     network, mode = build.network, build.widths(index, MERGE_SITE).mode
     stage = network.shape.stage(index)
+    merged = _Stream(build, after, regions, stage, index)
     before = _Stream(build, network.shape.blocks[index - 1], regions, stage - 1, index - 1)
     site = network.shape.site(index, MERGE_SITE)
     parts, grid = after.merge_parts, before.sizes.grid
-    merged = _Stream(build, after, regions, stage, index)
     for first, rows in blocks(after.tokens, count, 1):
-        build.stream = network.streams[stage - 1]
         at = f"@{first}" if count > 1 else ""
         line = build.matrix(f"{index}.line{at}", Layout.WIDE, rows, MERGED * before.sizes.dim)
         for row in range(rows):
