@@ -34,6 +34,8 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     if jit and not shape.prefix:
         raise DoesNotFit("scales that are measured just in time are for networks with a token "
                          "before the patches")
+    if shape.prefix and any(block.places is not None for block in network.blocks):
+        raise DoesNotFit("what is added to scores is for networks of patches alone")
     pixel = pixel_bytes(shape, config)
     rows, taken = (parts[0].stop for parts in (shape.patch_parts, shape.classified_parts))
     limits = (("values of a patch at once", pixel * rows // 3, "max_k"),

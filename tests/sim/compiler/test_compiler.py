@@ -544,6 +544,20 @@ def test_windows_in_any_scratchpad_give_the_same_logits(bits, step, sram_kib):
     assert plan["stored_bytes"] == plan["loaded_bytes"] > 0
 
 
+def test_places_beside_a_class_token_are_refused():
+    made = network(Precision(8, 8), shape=SHAPE)
+    places = np.zeros((SHAPE.heads, SHAPE.tokens, SHAPE.tokens), int)
+    last = replace(made.blocks[-1], places=places)
+    with pytest.raises(DoesNotFit, match="^what is added to scores is for networks of patches "):
+        compile_network(replace(made, blocks=(*made.blocks[:-1], last)), SMALL)
+
+
+def test_scales_measured_just_in_time_are_refused_within_windows():
+    made = network(Precision(8, 8), shape=replace(SHAPE, **WINDOWS))
+    with pytest.raises(DoesNotFit, match="^scales that are measured just in time are for networks"):
+        compile_network(made, SMALL, jit=True)
+
+
 def test_windows_have_a_plan_whatever_the_room():
     made = network(Precision(8, 8), shape=replace(SHAPE, **WINDOWS))
     with pytest.raises(DoesNotFit, match="^networks of patches alone are done in blocks, by a "):
