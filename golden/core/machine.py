@@ -21,6 +21,7 @@ from ..results.requant import requant
 from ..rows import softmax
 from ..rows.layernorm import layer_norm
 from . import isa
+from .bit_fields import unpack
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Path, Source
 from .program import Program, ProgramError, Tensor, align, patch_places, units_of
 from .rules import check, key_layout, operand_layout, shape_of_predictor, verify, weight_layout
@@ -141,7 +142,7 @@ class Machine:
 
     def _units(self, count: int, layout: dict) -> list[dict[str, int]]:
         data = self._words(UNIT_BYTES * count)
-        return [isa.unpack(int.from_bytes(data[at:at + UNIT_BYTES], "little"), layout)
+        return [unpack(int.from_bytes(data[at:at + UNIT_BYTES], "little"), layout)
                 for at in range(0, len(data), UNIT_BYTES)]
 
     def _end(self, op):

@@ -15,6 +15,7 @@ import numpy as np
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, LAMBDA, Mode
 from golden.core import isa
+from golden.core.bit_fields import pack
 from golden.core.isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Path, Source
 from golden.core.program import Program, Region, align, payload_bytes
 from golden.core.rules import operand_layout
@@ -175,5 +176,5 @@ def _exponent(bits: int, deviation: float) -> dict:
 
 
 def _units(units: list[dict], layout: dict, config: AcceleratorConfig) -> bytes:
-    data = b"".join(isa.pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
+    data = b"".join(pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
     return data.ljust(align(len(data), config), b"\0")

@@ -5,6 +5,7 @@ import numpy as np
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core import isa
+from golden.core.bit_fields import pack
 from golden.core.isa import UNIT_BYTES
 from golden.core.program import align
 from golden.network.network import Linear
@@ -14,7 +15,7 @@ from golden.product.operand_bytes import pack_weights, start_values
 
 def units_of(units, layout: dict, config: AcceleratorConfig) -> bytes:
     """Return units as a part of a payload."""
-    data = b"".join(isa.pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
+    data = b"".join(pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
     return data.ljust(align(len(data), config), b"\0")
 
 

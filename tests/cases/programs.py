@@ -9,6 +9,7 @@ from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import LAMBDA, LOG2, Mode
 from golden.core import isa
+from golden.core.bit_fields import pack
 from golden.core.isa import INSTRUCTION_BYTES, OPERANDS, UNIT_BYTES, Layout, Opcode, Path, Source
 from golden.core.machine import Machine
 from golden.core.program import Program, ProgramError, Region, align
@@ -331,7 +332,7 @@ class _Generator:
         return (nibbles[:, ::2] | nibbles[:, 1::2] << 4).astype(np.uint8).tobytes()
 
     def units(self, units, layout: dict) -> bytes:
-        data = b"".join(isa.pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
+        data = b"".join(pack(unit, layout).to_bytes(UNIT_BYTES, "little") for unit in units)
         return data.ljust(align(len(data), self.config), b"\0")
 
     def sums(self, weights: Source, path: Path, layout: Layout, m: int, n: int) -> dict:

@@ -4,6 +4,7 @@ import pytest
 
 from golden.common.formats import Mode
 from golden.core import isa
+from golden.core.bit_fields import pack, unpack
 from golden.core.isa import (
     FIELDS,
     INSTRUCTION_BYTES,
@@ -53,8 +54,8 @@ def test_fields_have_so_many_bits_in_all():
                          ids=["column", "channel", "scales", "codebook", "statistics", "predictor"])
 def test_units_are_these_bytes(layout, values, text):
     data = bytes_of(text, UNIT_BYTES)
-    assert isa.pack(values, layout).to_bytes(UNIT_BYTES, "little") == data
-    assert isa.unpack(int.from_bytes(data, "little"), layout) == values
+    assert pack(values, layout).to_bytes(UNIT_BYTES, "little") == data
+    assert unpack(int.from_bytes(data, "little"), layout) == values
 
 
 def test_codes_are_these_numbers():

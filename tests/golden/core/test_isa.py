@@ -5,6 +5,7 @@ import pytest
 
 from golden.common.formats import Mode
 from golden.core import isa
+from golden.core.bit_fields import pack, unpack
 from golden.core.isa import (
     FIELDS,
     INSTRUCTION_BYTES,
@@ -98,4 +99,4 @@ def test_units_have_eight_bytes_and_survive_packing(layout):
     for _ in range(50):
         values = {name: int(draw.integers(fmt.min, fmt.max, endpoint=True))
                   for name, fmt in layout.items()}
-        assert isa.unpack(isa.pack(values, layout), layout) == values
+        assert unpack(pack(values, layout), layout) == values

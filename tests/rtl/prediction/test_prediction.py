@@ -11,7 +11,8 @@ from amaranth.lib.wiring import Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import ACT16, GAIN, LAMBDA, LOG2
-from golden.core.isa import PREDICTOR, STATISTICS, pack
+from golden.core.bit_fields import pack
+from golden.core.isa import PREDICTOR, STATISTICS
 from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape, beats
 from golden.prediction.range_unit import log_ranges, statistics

@@ -15,6 +15,7 @@ from golden.common.config import CORES
 from golden.common.exp2 import exp2
 from golden.common.formats import ACC, ACT16, EXPONENT, Mode
 from golden.core import isa
+from golden.core.bit_fields import pack
 from golden.core.isa import Path
 from golden.product.tiling import tiles
 from golden.results.gelu import gelu
@@ -192,7 +193,7 @@ def make_run(config, rng, mode=Mode.W8A8, path=Path.SITE, m=None, n=None, **fiel
 
 def unit_words(run):
     units = {name: values.tolist() for name, values in run.units.items()}
-    return [isa.pack(dict(zip(units, values, strict=True)), isa.COLUMN)
+    return [pack(dict(zip(units, values, strict=True)), isa.COLUMN)
             for values in zip(*units.values(), strict=True)] if run.fields["columns"] else []
 
 

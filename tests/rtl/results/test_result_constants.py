@@ -7,6 +7,7 @@ from golden.common.config import CORES
 from golden.common.exp2 import exp2
 from golden.common.formats import EXPONENT, Mode
 from golden.core import isa
+from golden.core.bit_fields import pack
 from rtl.common.operands import TileMode
 from rtl.results.result_constants import ResultConstants
 from tests.benches.simulate import simulate
@@ -42,7 +43,7 @@ async def offered(ctx, dut, units, cycles):
     count = 0
     for _ in range(cycles):
         ctx.set(dut.units.valid, count < len(units))
-        ctx.set(dut.units.payload, isa.pack(units[min(count, len(units) - 1)], isa.COLUMN))
+        ctx.set(dut.units.payload, pack(units[min(count, len(units) - 1)], isa.COLUMN))
         _, _, taken = await ctx.tick().sample(dut.units.valid & dut.units.ready)
         count += taken
     ctx.set(dut.units.valid, 0)
@@ -98,7 +99,7 @@ def test_latency(biased):
     async def testbench(ctx):
         await begin(ctx, dut, columns=1, biased=biased, by_tiles=1, m=1, n=1)
         for unit in units:
-            await put(ctx, dut.units, isa.pack(unit, isa.COLUMN))
+            await put(ctx, dut.units, pack(unit, isa.COLUMN))
         for _ in range(ResultConstants.LATENCY - 1):
             assert not ctx.get(dut.valid)
             await ctx.tick()
