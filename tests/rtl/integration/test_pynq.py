@@ -11,7 +11,7 @@ import pytest
 from golden.common.config import CORES
 from golden.core.isa import Status
 from golden.soc.register_files import python
-from golden.soc.registers import REGISTERS, Answer, ErrorSource, RegisterFile
+from golden.soc.registers import IDENTITY, REGISTERS, VERSION, Answer, ErrorSource, RegisterFile
 from golden.soc.system import System
 from rtl.integration.drivers import drivers
 
@@ -201,7 +201,8 @@ def test_refuses_what_it_cannot_run(module, tmp_path):
 def test_refuses_another_ip(module, monkeypatch):
     monkeypatch.setattr(RegisterFile, "read", lambda file, address: (
         0x1234 if address == REGISTERS["ID"].address else 2, Answer.DONE))
-    with pytest.raises(RuntimeError, match="must be 0x524e5256 and 3, not 0x00001234 and 2"):
+    said = f"must be 0x{IDENTITY:08x} and {VERSION}, not 0x00001234 and 2"
+    with pytest.raises(RuntimeError, match=said):
         opened(module)
 
 
