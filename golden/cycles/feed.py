@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from ..common.config import AcceleratorConfig
 from ..common.formats import Mode
 from ..core.isa import UNIT_BYTES, Source, header_words
+from ..memory.scratchpad import READ_LATENCY
 from ..product.tiling import FILL, SHORTEST, drain_cycles, gemm_cycles
 
-LATENCY = 3
+ARRIVAL = READ_LATENCY + 1
+"""Cycles from the request for the activations of a beat to that for its weights, at least."""
+
+LATENCY = ARRIVAL + 2
 """Cycles from the request for the activations of a beat to the beat."""
 
-AHEAD = 2
+AHEAD = ARRIVAL + 1
 """Beats that may have been asked for, and whose weights have not. Another one is asked for while
 they are fewer."""
 
@@ -26,7 +30,7 @@ COMMAND = 2
 """Cycles from the start of a product, or from when the weights of a tile column have been passed,
 to the first read of the next column units."""
 
-LOAD = 4
+LOAD = READ_LATENCY + 3
 """Cycles from the read of the last word of keys or values to the tile column being offered, one
 less if the word gives one word of weights."""
 
@@ -172,8 +176,8 @@ def _stepped(m, k, n, mode, weights, config):
     source = (_Cursor(k, left, mode, config) if weights is Source.STREAM
               else _Loader(k, left, weights, config))
     column, beat = iter(()), None  # beats of the tile column; the next one
-    stages = [None] * (LATENCY - 1)  # those whose weights are read, the first one at the array
-    ahead = deque()  # those that have been asked for
+    stages = [None] * (LATENCY - ARRIVAL)  # with their weights, the first one at the array
+    ahead = deque()  # those that have been asked for, and when the weights may be
     cycle = earliest = 0  # the last beat of a tile has to wait for the latter
     while True:
         cycle += 1
@@ -186,7 +190,9 @@ def _stepped(m, k, n, mode, weights, config):
                 return cycle + FILL + drain
 
         asked = beat if len(ahead) < AHEAD else None
-        going = ahead.popleft() if ahead and free[-1] else None
+        going = None
+        if ahead and free[-1] and cycle >= ahead[0][1]:
+            going, _ = ahead.popleft()
         offered = source.offer()
         taken = offered is not None and (not beat or (asked is not None and asked.column_last))
         source.step(taken, asked is not None and not asked.odd, going)
@@ -194,7 +200,7 @@ def _stepped(m, k, n, mode, weights, config):
         stages = [after if place else stage for stage, after, place in
                   zip(stages, [*stages[1:], going], free, strict=True)]
         if asked:
-            ahead.append(asked)
+            ahead.append((asked, cycle + ARRIVAL))
         if taken:
             column, left = _beats(tiles, k, offered), left - 1
         if taken or asked:

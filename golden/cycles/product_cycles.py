@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..common.config import AcceleratorConfig
 from ..common.jit import inlined, kernel
 from ..core.isa import Instruction
+from ..memory.scratchpad import READ_LATENCY
 from ..product.tiling import FILL
 from .product_feed import BEATS, feed_beats, load_keys, sizes, step_beats, stream_weights
 from .stream import WORD, cursor_of
@@ -23,7 +24,7 @@ PLACEMENT = 4
 FRONT, SUMS = 5, 2
 """Cycles of it in front of the residuals, and from there to the tap."""
 
-READER = 4
+READER = READ_LATENCY + 3
 """Cycles from a start to the first word of a wide matrix."""
 
 QUEUED = 128

@@ -45,8 +45,12 @@ def sizes(op: Instruction, config: AcceleratorConfig, start: int) -> Product:
         feed.header_words(mode), load_words, apart, start)))
 
 
-BEATS = (1, 0, 0, 0, 0, 0, *5 * (0,), *5 * (0,), *3 * (0,), *3 * (0,))
+BEATS = (1, 0, 0, 0, 0, 0, 0, 0, *feed.AHEAD * (0,), *2 * (0,), *2 * (0,))
 """State of the beats before the first one."""
+
+_LAST, _COLUMN_LAST, _FINAL = 1, 2, 4  # a beat ends its tile, its column, the product
+_FLAGS = 3  # bits; above them, the word of its weights
+_COMING = (1 << (feed.ARRIVAL - 1)) - 1  # asks of which nothing is there yet
 
 
 @inlined
@@ -58,43 +62,57 @@ def feed_beats(product, beats, ready):
     activations; whether it would have the weights of the next column; whether beats are left.
     `ready` says whether the array may end a tile.
     """
-    (feeding, there, _, step, tile, column, b, _, b_end, b_word, _, a, _, _, _, _, c, _, _,
-     d, d_last, _) = beats
+    (feeding, there, _, step, tile, column, ahead, asks, first, _, _, _, c, _, d, d_what) = beats
+    d_last = d_what & _LAST != 0
     taken = d and (ready or not d_last)
     c_free = not c or not d or taken
-    go = there and a + b < feed.AHEAD
+    coming = 0
+    for age in range(feed.ARRIVAL - 1):
+        coming += asks >> age & 1
+    reads = c_free and ahead > coming
+    go = there and ahead < feed.AHEAD
     column_last = step == product.k - 1 and tile == product.tiles - 1
     wants_column = column < product.columns and (not there or (go and column_last))
-    return ((taken, c_free, go), d, d_last, (b and c_free, b_word, b_end),
-            go and step % 2 == 0, wants_column, feeding)
+    return ((taken, c_free, go, reads), d, d_last,
+            (reads, first >> _FLAGS, first & _COLUMN_LAST != 0), go and step % 2 == 0, wants_column,
+            feeding)
 
 
 @inlined
 def step_beats(product, beats, moves, offered, new_base):
     """Return the beats of the next cycle; a column's weights are `offered` from `new_base` on."""
     # Whether any is left, whether the weights of the column are there and at which word, and the
-    # next beat. Of what has been asked for, b and then a: whether a beat is there, the last one of
-    # its tile, of its column, the word of its weights, the last of the product. Stages c and d:
-    # whether a beat is there, the last one of its tile, of the product.
-    (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, a, a_last, a_end,
-     a_word, a_final, c, c_last, c_final, d, d_last, d_final) = beats
-    taken, c_free, go = moves
+    # next beat. How many have been asked for, in which of the cycles before (as bits), and these,
+    # the first one first: the word of their weights and what they are the last of. Stages c and d:
+    # whether a beat is there, and what it is the last of.
+    (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth, c, c_what,
+     d, d_what) = beats
+    taken, c_free, go, reads = moves
     last = step == product.k - 1
     column_last = last and tile == product.tiles - 1
-    final = column_last and column == product.columns
-    if taken and d_final:
+    if taken and d_what & _FINAL:
         feeding = 0
     if not d or taken:
-        d, d_last, d_final = c, c_last, c_final
+        d, d_what = c, c_what
     if c_free:
-        c, c_last, c_final = b, b_last, b_final
-        b, b_last, b_end, b_word, b_final = a, a_last, a_end, a_word, a_final
-        a = 0
-    if go and b:
-        a, a_last, a_end, a_word, a_final = 1, last, column_last, base + step, final
-    elif go:
-        b, b_last, b_end, b_word, b_final = 1, last, column_last, base + step, final
+        c, c_what = int(reads), first
+    if reads:
+        first, second, third, fourth = second, third, fourth, 0
+        ahead -= 1
+    asks = (asks << 1 | int(go)) & _COMING
     if go:
+        asked = ((base + step) << _FLAGS | (_LAST if last else 0)
+                 | (_COLUMN_LAST if column_last else 0)
+                 | (_FINAL if column_last and column == product.columns else 0))
+        if ahead == 0:
+            first = asked
+        elif ahead == 1:
+            second = asked
+        elif ahead == 2:
+            third = asked
+        else:
+            fourth = asked
+        ahead += 1
         step += 1
         if last:
             step = 0
@@ -104,8 +122,8 @@ def step_beats(product, beats, moves, offered, new_base):
     if offered:
         there, base = 1, new_base
         column += 1
-    return (feeding, there, base, step, tile, column, b, b_last, b_end, b_word, b_final, a, a_last,
-            a_end, a_word, a_final, c, c_last, c_final, d, d_last, d_final)
+    return (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth, c,
+            c_what, d, d_what)
 
 
 @inlined

@@ -18,6 +18,7 @@ from ..common.config import AcceleratorConfig
 from ..common.jit import kernel
 from ..core.isa import UNIT_BYTES
 from ..core.program import Program
+from ..memory.scratchpad import READ_LATENCY
 from ..sdram.sdram import Chip, Schedule, place
 from ..sdram.sdram_cycles import BANK_STATE, STATE, serve, state_of
 
@@ -165,17 +166,19 @@ def take(state, arrived, freed, word, count, start, interval, mark, per_unit, pe
 def transfer(state, arrived, freed, start, addresses, group, zeros):
     """Return the cycle in which a transfer that starts in a cycle is done.
 
-    Its beats are at `addresses`, and are written if there are groups; of a group, that many, one
-    follows the other, and a cycle is lost between two groups, in which a word is read (none for
-    ``group == 0``); and it writes `zeros` words of zeros in cycles without a response of its own.
+    Its beats are at `addresses`, and are written if there are groups, of so many beats: a word of
+    the scratchpad, which is read while the one before is written (none for ``group == 0``); and it
+    writes `zeros` words of zeros in cycles without a response of its own.
     """
     advance(state, arrived, freed, start, NEVER)
-    at = start + (2 if group else 1)
+    kept = start + READ_LATENCY + 1  # when the word was kept that is written
+    at = kept + 1 if group else start + 1
     done = start + 1
     quiet = start  # cycles up to here are counted
     for beat in range(addresses.size):
         if group and beat and beat % group == 0:
-            at = max(at, state[_SENT] + 2)
+            kept = max(kept + READ_LATENCY + 1, state[_SENT])
+            at = max(at, kept + 1)
         at = max(at, earliest(state))
         done = request(state, at, addresses[beat], group != 0)
         zeros -= min(zeros, done - 1 - quiet)

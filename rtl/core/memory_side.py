@@ -47,7 +47,7 @@ class MemorySide(wiring.Component):
     read, write
         ``Out(read_signature(config))``, ``Out(write_signature(config))``: the scratchpad.
     operands : ``In(read_signature(config))``
-        User that gets what it asks for; `data` in the cycle after only.
+        User that gets what it asks for.
     matrix, matrix_free
         ``In(read_signature(config))``, ``Out(1)``: user that gets what it asks for while free.
     results : ``In(write_signature(config))``
@@ -75,7 +75,7 @@ class MemorySide(wiring.Component):
         m = Module()
         op = self.instruction
         m.submodules.dma = dma = Dma(self._config)
-        m.submodules.ports = ports = SharedRead(self._config, (False, True, True))
+        m.submodules.ports = ports = SharedRead(self._config, 3)
         connect(m, dma.memory.request, flipped(self.request))
         connect(m, flipped(self.response), dma.memory.response)
         connect(m, dma.fill, flipped(self.fill))

@@ -7,9 +7,10 @@ from amaranth.utils import ceil_log2, exact_log2
 
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS, Opcode
-from golden.memory.scratchpad import BANK_BITS
+from golden.memory.scratchpad import BANK_BITS, READ_LATENCY
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.operands import BYTE
 from ..common.shapes import shape_of
 from .memory_port import ADDRESS, AHEAD_BITS, memory_signature, request_layout
@@ -121,7 +122,7 @@ class Dma(wiring.Component):
         with m.Elif(self.end | self.error):
             m.d.sync += streaming.eq(0)
 
-        store = self._store(m, request, sent, walk.last_now)
+        store = self._store(m, request, sent)
         m.d.comb += [request.p.address.eq(walk.address), request.p.beats.eq(walk.beats)]
         with m.If(self.done):
             m.d.comb += [request.valid.eq(stream_turn), request.p.address.eq(address),
@@ -150,27 +151,38 @@ class Dma(wiring.Component):
         m.d.comb += request.ready.eq(~self.memory.request.valid | self.memory.request.ready)
         return request
 
-    def _store(self, m, request, sent, last):
-        """Read words of the scratchpad one by one; return whether a beat is there to be sent."""
+    def _store(self, m, request, sent):
+        """Read words of the scratchpad, each while the one before is written; return whether a beat
+        is there to be sent.
+        """
         config, run = self._config, self.run
+        width = BYTE * config.bus_bytes
         beats = config.word_bytes // config.bus_bytes
         beat, word = Signal(range(beats)), Signal.like(run.source)
-        ready, wanted = Signal(), Signal()
-        with m.If(self.start):
-            m.d.sync += [beat.eq(0), word.eq(run.source), ready.eq(0),
-                         wanted.eq(run.opcode == Opcode.STORE)]
-        with m.Elif(wanted):
-            m.d.sync += [wanted.eq(0), ready.eq(1), word.eq(word + 1)]
-        with m.Elif(ready & sent):
-            m.d.sync += beat.eq(beat + 1)
-            with m.If(beat == beats - 1):
-                m.d.sync += [beat.eq(0), ready.eq(0), wanted.eq(~last)]
+        left = Signal.like(run.words)  # words to be read
+        wanted, there = Signal(), Signal()  # a word is read; it is at the port
+        kept = Signal(beats * width)  # the one that is written, from the present beat on
+        ready, last_beat, keep = Signal(), Signal(), Signal()
+        came = delayed(m, wanted, "came", READ_LATENCY - 1)
         m.d.comb += [
+            last_beat.eq(beat == beats - 1),
+            keep.eq(there & (~ready | (sent & last_beat))),
             self.read.enable.eq(wanted),
             self.read.address.eq(word),
-            request.p.data.eq(self.read.data.as_value().word_select(
-                beat, BYTE * config.bus_bytes)),
+            request.p.data.eq(kept[:width]),
         ]
+        m.d.sync += [there.eq(came | (there & ~keep)), wanted.eq(keep & (left != 0))]
+        with m.If(ready & sent):
+            m.d.sync += [beat.eq(beat + 1), kept.eq(kept >> width)]
+            with m.If(last_beat):
+                m.d.sync += [beat.eq(0), ready.eq(0)]
+        with m.If(keep):
+            m.d.sync += [kept.eq(self.read.data), ready.eq(1)]
+        with m.If(wanted):
+            m.d.sync += [word.eq(word + 1), left.eq(left - 1)]
+        with m.If(self.start):
+            m.d.sync += [beat.eq(0), word.eq(run.source), left.eq(run.words),
+                         wanted.eq(run.opcode == Opcode.STORE)]
         return ready
 
     def _write(self, m, arrived, bus):
@@ -247,8 +259,8 @@ class _Walk(wiring.Component):
     address : ``Out(32)``
     beats : ``Out(AHEAD_BITS)``
         So many follow one another from `address` on, itself among them, or more.
-    last_now, last_sent : ``Out(1)``
-        `address` is that of the last beat; the last beat has been requested.
+    last_sent : ``Out(1)``
+        The last beat has been requested.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -256,7 +268,7 @@ class _Walk(wiring.Component):
         super().__init__({
             "run": In(transfer_layout), "start": In(1), "advance": In(1),
             "address": Out(ADDRESS), "beats": Out(AHEAD_BITS),
-            "last_now": Out(1), "last_sent": Out(1),
+            "last_sent": Out(1),
         })
 
     def elaborate(self, platform):
@@ -276,10 +288,7 @@ class _Walk(wiring.Component):
         patch_end = run_end & last_run
         row_end = patch_end & last_column
         last = Mux(patches, patch_end & last_patch, last_beat)
-        m.d.comb += [
-            self.last_now.eq(last),
-            self.beats.eq(_beats(Mux(patches, in_run[exact_log2(bus):], left))),
-        ]
+        m.d.comb += self.beats.eq(_beats(Mux(patches, in_run[exact_log2(bus):], left)))
         with m.If(self.start):
             m.d.sync += [
                 self.address.eq(run.address), run_start.eq(run.address), patch.eq(run.address),

@@ -1,16 +1,17 @@
 """Matrix reader: reads a wide matrix of the scratchpad in the order of results."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import FIELDS
 from golden.cycles.product_cycles import QUEUED, READER
+from golden.memory.scratchpad import READ_LATENCY
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.shapes import shape_of
-from ..common.skid_buffer import SkidBuffer
 from .row_store import RowQueue, store_signature
 from .scratchpad import read_signature, scratchpad_word_layout
 
@@ -31,8 +32,8 @@ class MatrixReader(wiring.Component):
     """Read a wide matrix in the order of results: by tile columns, in these by rows.
 
     Words wait in a queue of :attr:`PLACES`, so that a user that takes them in bursts finds them
-    there, or, if `direct`, in the scratchpad, for users that have the port for themselves. The
-    first is offered :attr:`LATENCY` cycles after `start`, if the port is free, and then one in
+    there, or, if `direct`, in one of a few places, for users that have the port for themselves.
+    The first is offered :attr:`LATENCY` cycles after `start`, if the port is free, and then one in
     every cycle in which it was.
 
     Members
@@ -40,7 +41,7 @@ class MatrixReader(wiring.Component):
     run : ``In(matrix_layout)``
         Stable from `start` until all words have been given.
     direct : ``In(1)``
-        Give each word as it is read; as stable.
+        Without the queue; as stable.
     start : ``In(1)``
         Begin; at the earliest in the cycle after the last word of the run before was taken.
     read : ``Out(read_signature(config))``
@@ -56,7 +57,8 @@ class MatrixReader(wiring.Component):
 
     PLACES = QUEUED
     LATENCY = READER
-    QUEUE = 3
+    QUEUE = READ_LATENCY + 2
+    DIRECT = READ_LATENCY + 2
 
     def __init__(self, config: AcceleratorConfig):
         check_config(config, core=True)
@@ -73,46 +75,37 @@ class MatrixReader(wiring.Component):
         m = Module()
         run = self.run
         m.submodules.queue = queue = RowQueue(self._config, self.PLACES)
-        m.submodules.ahead = ahead = SkidBuffer(scratchpad_word_layout(self._config))
+        m.submodules.ahead = ahead = fifo.SyncFIFO(
+            width=scratchpad_word_layout(self._config).size, depth=self.DIRECT)
         connect(m, queue.store, flipped(self.store))
-        waiting = Signal()  # cycles that the queue would take are spent before the first word
-        here = Signal()  # a word that has been read directly
-        word_valid, word_free, read_word = Signal(), Signal(), Signal.like(self.read.data)
-        running, arriving = Signal(), Signal()
+        waiting = Signal()  # the cycle that the queue would take is spent before the first word
+        running = Signal()
         address, row_start, tile_start = (Signal.like(run.address, name=name) for name in
                                           ("address", "row_start", "tile_start"))
         row, word, left = (Signal.like(run.rows), Signal.like(run.words, name="word"),
                            Signal.like(run.words, name="left"))
         promised = Signal(range(self.PLACES + 1))
         asked = self.read.enable
+        arriving = delayed(m, asked, "arriving", READ_LATENCY)
         taken = self.o.valid & self.o.ready
         tile_words = Signal.like(run.tile_words)  # of this tile column
         row_end = word + 1 == tile_words
         tile_end = row_end & (row + 1 == run.rows)
         m.d.comb += [
-            self.read.enable.eq(running & self.free & Mux(
-                self.direct, ~here | word_free, promised != self.PLACES)),
+            self.read.enable.eq(running & self.free & (
+                promised != Mux(self.direct, self.DIRECT, self.PLACES))),
             self.read.address.eq(address),
             self.announced.eq(asked & ~self.direct),
             queue.i.valid.eq(arriving & ~self.direct),
             queue.i.payload.eq(self.read.data),
-            word_free.eq(~word_valid | ahead.i.ready),
-            ahead.i.valid.eq(word_valid),
-            ahead.i.payload.eq(read_word),
-            self.o.valid.eq(Mux(self.direct, ahead.o.valid, queue.o.valid)),
-            self.o.payload.eq(Mux(self.direct, ahead.o.payload.as_value(),
-                                  queue.o.payload.as_value())),
-            ahead.o.ready.eq(self.o.ready),
+            ahead.w_en.eq(arriving & self.direct),
+            ahead.w_data.eq(self.read.data),
+            self.o.valid.eq(Mux(self.direct, ahead.r_rdy, queue.o.valid)),
+            self.o.payload.eq(Mux(self.direct, ahead.r_data, queue.o.payload.as_value())),
+            ahead.r_en.eq(self.o.ready),
             queue.o.ready.eq(self.o.ready),
         ]
-        m.d.sync += [arriving.eq(asked), promised.eq(promised + asked - taken),
-                     waiting.eq(self.start & self.direct)]
-        with m.If(word_free):
-            m.d.sync += [word_valid.eq(here), read_word.eq(self.read.data)]
-        with m.If(asked):
-            m.d.sync += here.eq(1)
-        with m.Elif(word_free):
-            m.d.sync += here.eq(0)
+        m.d.sync += [promised.eq(promised + asked - taken), waiting.eq(self.start & self.direct)]
         with m.If(asked):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
             with m.If(row_end):

@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
-from golden.memory.scratchpad import BANK_BITS
+from golden.memory.scratchpad import BANK_BITS, READ_LATENCY
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 
 __all__ = [
     "UNCHECKED",
@@ -39,7 +40,8 @@ def scratchpad_word_layout(config: AcceleratorConfig) -> data.ArrayLayout:
 
 
 def read_signature(config: AcceleratorConfig) -> wiring.Signature:
-    """Read port, seen by its user: `data` of the word at `address` in the cycle after."""
+    """Read port, seen by its user: `data` is the word at `address` ``READ_LATENCY`` cycles later.
+    """
     return wiring.Signature({
         "enable": Out(1),
         "address": Out(address_shape(config)),
@@ -59,9 +61,11 @@ def write_signature(config: AcceleratorConfig) -> wiring.Signature:
 class Scratchpad(wiring.Component):
     """A bank of 16 bits for each PE row, with one read and one write port, in block RAM.
 
-    What is written in a cycle is seen by reads of later cycles. A read of the same cycle gives
-    anything of the banks that are written at its address. Addresses behind the last word must not
-    be used. All words are zero at first.
+    The block RAM of a large scratchpad lies all over a chip: each bank has the address that is read
+    out of registers of its own. So a word that is asked for in a cycle is read in the next one,
+    what is written in the cycle of the request included. What is written in the next cycle at its
+    address gives anything of those banks. Addresses behind the last word must not be used. All
+    words are zero at first.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ class Scratchpad(wiring.Component):
     Members
     -------
     read : ``In(read_signature(config))``
-        Latency of one cycle; `data` stays as it is while `enable` is low.
+        Latency of :data:`READ_LATENCY` cycles; `data` stays as it is until the next word is there.
     write : ``In(write_signature(config))``
         Taken at the end of the cycle.
     """
@@ -97,6 +101,7 @@ class Scratchpad(wiring.Component):
             parts = _powers(contents.depth) if split else [contents.depth]
             starts = list(accumulate(parts, initial=0))
             here = Signal(range(len(parts)), name=f"here_{index}")  # part that was read
+            enable, address = self._asked(m, index)
             reads = []
             for number, (start, depth) in enumerate(zip(starts, parts, strict=False)):
                 name, part = f"bank_{index}", contents
@@ -107,19 +112,29 @@ class Scratchpad(wiring.Component):
                 read, write = bank.read_port(), bank.write_port()
                 reads.append(read.data)
                 read_here, write_here = (
-                    _within(address, start, depth, starts[-1])
-                    for address in (self.read.address, self.write.address[index]))
+                    _within(each, start, depth, starts[-1])
+                    for each in (address, self.write.address[index]))
                 m.d.comb += [
-                    read.en.eq(self.read.enable),
-                    read.addr.eq(self.read.address),
+                    read.en.eq(enable),
+                    read.addr.eq(address),
                     write.en.eq(self.write.enable[index] & write_here),
                     write.addr.eq(self.write.address[index]),
                     write.data.eq(self.write.data[index]),
                 ]
-                with m.If(self.read.enable & read_here):
+                with m.If(enable & read_here):
                     m.d.sync += here.eq(number)
             m.d.comb += self.read.data[index].eq(Array(reads)[here])
         return m
+
+    def _asked(self, m, index):
+        """Return what is read of a bank in this cycle: whether, and where.
+
+        Tools must not make one register of those of all banks.
+        """
+        enable, address = (
+            delayed(m, each, f"read_{index}_{name}", READ_LATENCY - 1, attrs={"keep": 1})
+            for name, each in (("enable", self.read.enable), ("address", self.read.address)))
+        return enable, address
 
 
 def _powers(words: int) -> list[int]:

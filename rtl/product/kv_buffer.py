@@ -9,8 +9,10 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import FIELDS, Source
 from golden.cycles import feed
+from golden.memory.scratchpad import READ_LATENCY
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.operands import BYTE, TileActivation, TileMode, by_mode
 from ..common.shapes import shape_of
 from ..memory.scratchpad import address_shape, operand_turn, read_signature
@@ -89,7 +91,7 @@ class KvBuffer(wiring.Component):
     start : ``In(1)``
         Load the tile columns of `run`, both halves being free.
     read : ``Out(read_signature(config))``
-        Port of the scratchpad; the data are looked at in the cycle after only.
+        Port of the scratchpad; the data are looked at ``READ_LATENCY`` cycles later only.
     granted : ``In(1)``
         The port is given to `read` in this cycle if it wants it.
     column : ``Out(stream.Signature(range(2 * key_words)))``
@@ -123,15 +125,17 @@ class KvBuffer(wiring.Component):
         is_keys = run.weights == WeightSource.KEYS
         single = ~is_keys if config.cols > config.rows else Const(0)  # a word for a word
 
-        # Stage g: the word is at the port.
-        g_valid = Signal()
-        g = Signal(_load_layout(config))
+        # Stage f: the word has been asked for in the cycle before. Stage g: it is at the port.
+        f_valid = Signal()
+        f = Signal(_load_layout(config))
+        g_valid = delayed(m, f_valid, "g_valid", READ_LATENCY - 1)
+        g = delayed(m, f, "g", READ_LATENCY - 1)
         # Stage w: its one or two words are written.
         w_valid, w_second = Signal(), Signal()
         w = Signal(_load_layout(config))
         w_word = Signal.like(self.read.data)
 
-        m.d.sync += [g_valid.eq(self._requests(m, g, is_keys, single, single | ~g_valid)),
+        m.d.sync += [f_valid.eq(self._requests(m, f, is_keys, single, single | ~f_valid)),
                      w_valid.eq(g_valid)]
         with m.If(g_valid):
             m.d.sync += [w.eq(g), w_word.eq(self.read.data), w_second.eq(0)]

@@ -9,6 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.product.tiling import FILL
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.multiplier import Multiplier, lent_signature
 from ..common.operands import BYTE, OperandEdge, TileActivation, TileMode, codebook_layout
 from .processing_element import ProcessingElement
@@ -103,9 +104,9 @@ class MacArray(wiring.Component):
             drain.finish.eq(self.tile.valid & self.tile.ready),
             drain.mode.eq(self.tile.payload.mode),
             drain.start.eq(self.tile.payload.start),
-            drain.capture.eq(_delayed(m, drain.finish, "last", flight)),
+            drain.capture.eq(delayed(m, drain.finish, "last", flight)),
         ]
-        self._elements(m, edge, drain, _delayed(m, self.tile.payload.mode, "mode", flight))
+        self._elements(m, edge, drain, delayed(m, self.tile.payload.mode, "mode", flight))
         return m
 
     def _elements(self, m, edge, drain, mode):
@@ -135,12 +136,3 @@ class MacArray(wiring.Component):
                 else:
                     connect(m, element.sums, rows[row - 1][col].behind)
                     m.d.comb += rows[row - 1][col].shift.eq(drain.shift)
-
-
-def _delayed(m, value, name, cycles):
-    """Return `value` as it was `cycles` cycles ago."""
-    for cycle in range(cycles):
-        register = Signal.like(value, name=f"{name}_{cycle}")
-        m.d.sync += register.eq(value)
-        value = register
-    return value

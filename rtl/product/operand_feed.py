@@ -1,7 +1,7 @@
 """Operand feed: brings activations and weights of a product to the MAC array, tile by tile."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -9,10 +9,11 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import FIELDS, header_words
 from golden.cycles import feed
+from golden.memory.scratchpad import READ_LATENCY
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.operands import BYTE, by_mode
-from ..common.skid_buffer import SkidBuffer
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
 from .kv_buffer import KvBuffer, WeightSource, last_tile, product_layout
@@ -26,6 +27,14 @@ def step_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({
         "address": address_shape(config),
         "odd": 1,  # the high bytes of the word, which has been read for the beat before
+        **_queued_layout(config).members,
+    })
+
+
+def _queued_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What of a beat is needed once its activations are there."""
+    return data.StructLayout({
+        "turn": ceil_log2(config.rows),
         "weights": range(max(config.stream_words, 2 * config.key_words)),
         "last": 1,
         "column_last": 1,
@@ -67,8 +76,8 @@ class OperandFeed(wiring.Component):
     done : ``Out(1)``
         In the cycle after the array took the last beat.
     read : ``Out(read_signature(config))``
-        Port of the scratchpad. The data are looked at in the cycle after `enable` only, so others
-        may use the port while `enable` is low.
+        Port of the scratchpad. The data are looked at ``READ_LATENCY`` cycles after `enable` only,
+        so others may use the port while `enable` is low.
     take, skip, window, release, ring
         The members of :class:`WeightBuffer` with those names; `ring` is its `read`. `release` is
         valid for one cycle.
@@ -137,57 +146,57 @@ class OperandFeed(wiring.Component):
     def _stages(self, m, order, kv, fresh, streamed):
         """Read what `order` says; return whether a tile column has been read, and all is given."""
         config = self._config
-        turn = ceil_log2(config.rows)
         # Stage a: the activations are at the port, or were when the beat before came.
-        a_valid, a_came = Signal(), Signal()
-        a = Signal(step_layout(config))
-        a_kept = Signal.like(self.read.data)
-        # Stage b: two places for what has been read and cannot go on. So nothing is asked for that
-        # has no place, and that is known without the array's ready.
-        b_layout = data.StructLayout({"step": step_layout(config), "word": a_kept.shape()})
-        m.submodules.b_behind = behind = SkidBuffer(b_layout)
-        m.submodules.b_before = before = SkidBuffer(b_layout)
-        connect(m, behind.o, before.i)
-        b_valid, b = before.o.valid, before.o.p.step
+        asked = Signal()
+        m.d.comb += asked.eq(order.o.valid & order.o.ready)
+        queued = _queued_layout(config)
+        a_came, a_valid, a = (delayed(m, value, name, READ_LATENCY) for value, name in (
+            (fresh, "a_came"), (asked, "a_valid"),
+            (Cat(order.o.p[name] for name in queued.members), "a")))
+        a_odd = Signal(data.ArrayLayout(BYTE, config.rows))  # of the word that came last
+        # Stage b: places for all that has been asked for. So nothing is asked for that has no
+        # place, and that is known without the array's ready.
+        b_layout = data.StructLayout({"step": queued, "bytes": a_odd.shape()})
+        m.submodules.b = places = fifo.SyncFIFO(width=b_layout.size, depth=feed.AHEAD)
+        taken_place, ahead = Signal(), Signal(range(feed.AHEAD + 1))
+        b_valid, b_all = places.r_rdy, data.View(b_layout, places.r_data)
+        b = b_all.step
         # Stage c: one byte of each bank; the weights are at their port.
         c_valid, c_last, c_final = Signal(), Signal(), Signal()
-        c_turn = Signal(turn)
+        c_turn = Signal(queued.members["turn"])
         c_bytes = Signal(data.ArrayLayout(BYTE, config.rows))
         # Stage d, the output: bytes by PE rows, and the weights.
         d_final = Signal()
 
-        c_free, d_free, weights = Signal(), Signal(), Signal()
+        c_free, d_free = Signal(), Signal()
         m.d.comb += [
             d_free.eq(~self.o.valid | self.o.ready),
             c_free.eq(~c_valid | d_free),
-            before.o.ready.eq(c_free),
-            behind.i.valid.eq(a_valid),
-            behind.i.p.step.eq(a),
-            behind.i.p.word.eq(Mux(a_came, self.read.data.as_value(), a_kept.as_value())),
-            # At most one of stage a and both places is taken.
-            order.o.ready.eq(Mux(a_valid, behind.i.ready & before.i.ready,
-                                 behind.i.ready | before.i.ready)),
-            weights.eq(b_valid & c_free),
-            self.ring.enable.eq(weights & streamed),
+            taken_place.eq(b_valid & c_free),
+            order.o.ready.eq(ahead != feed.AHEAD),
+            places.w_en.eq(a_valid),
+            places.w_data.eq(Cat(a, *(Mux(a_came, bank[:BYTE], odd) for bank, odd in zip(
+                self.read.data, a_odd, strict=True)))),
+            places.r_en.eq(c_free),
+            self.ring.enable.eq(taken_place & streamed),
             self.ring.address.eq(b.weights),
-            kv.words.enable.eq(weights & ~streamed),
+            kv.words.enable.eq(taken_place & ~streamed),
             kv.words.address.eq(b.weights),
             self.tile.valid.eq(self.o.valid),
             self.tile.p.mode.eq(self.run.mode),
             self.tile.p.activation.eq(self.run.activation),
         ]
-        m.d.sync += [a_came.eq(fresh), a_valid.eq(order.o.valid & order.o.ready),
-                     a.eq(order.o.payload)]
+        m.d.sync += ahead.eq(ahead + asked - taken_place)
         with m.If(a_came):
-            m.d.sync += a_kept.eq(self.read.data)
+            m.d.sync += [odd.eq(bank[BYTE:]) for bank, odd in zip(
+                self.read.data, a_odd, strict=True)]
         with m.If(c_free):
             m.d.sync += [
                 c_valid.eq(b_valid),
                 c_last.eq(b.last),
                 c_final.eq(b.final),
-                c_turn.eq(b.address[:turn]),
-                *(c_bytes[bank].eq(before.o.p.word[bank].word_select(b.odd, BYTE))
-                  for bank in range(config.rows)),
+                c_turn.eq(b.turn),
+                c_bytes.eq(b_all.bytes),
             ]
         with m.If(d_free):
             m.d.sync += [
@@ -198,7 +207,7 @@ class OperandFeed(wiring.Component):
                 self.o.p.weights.eq(Mux(streamed, self.ring.data.as_value(),
                                         kv.words.data.as_value())),
             ]
-        return weights & b.column_last, self.o.valid & self.o.ready & d_final
+        return taken_place & b.column_last, self.o.valid & self.o.ready & d_final
 
 
 class _Order(wiring.Component):
@@ -262,6 +271,7 @@ class _Order(wiring.Component):
             self.o.valid.eq(active & there),
             o.odd.eq(k[0]),
             o.address.eq(address),
+            o.turn.eq(address),
             o.weights.eq(base + k),
             o.last.eq(k_ends),
             o.column_last.eq(o.last & tile_ends),

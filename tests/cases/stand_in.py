@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from golden.core import isa
 from golden.core.isa import INSTRUCTION_BYTES, Opcode
+from golden.memory.scratchpad import READ_LATENCY
 from rtl.memory.scratchpad import Scratchpad
 
 
@@ -40,6 +41,7 @@ class StandIn(wiring.Component):
         asked, got, count = Signal(24), Signal(24), Signal(24)
         instruction = Signal(8 * INSTRUCTION_BYTES)
         word, beat = Signal(20), Signal(range(max(2, beats)))
+        waited = Signal(range(READ_LATENCY + 1))  # for the word
 
         def field(name):
             low = isa.POSITIONS[name]
@@ -120,7 +122,10 @@ class StandIn(wiring.Component):
                     following()
                 end_on_error()
             with m.State("read"):
-                m.next = "store"
+                m.d.sync += waited.eq(waited + 1)
+                with m.If(waited == READ_LATENCY - 1):
+                    m.d.sync += waited.eq(0)
+                    m.next = "store"
             with m.State("store"):
                 values = Cat(*(scratchpad.read.data[bank] for bank in range(config.rows)))
                 m.d.comb += [request.valid.eq(asked != count), request.p.write.eq(1),

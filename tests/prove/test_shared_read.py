@@ -1,7 +1,6 @@
-"""The shared read port serves the first that asks, in their order, and keeps what it shall keep."""
+"""The shared read port serves the first that asks, in their order."""
 
 import pytest
-from amaranth.hdl import Mux, Signal
 
 from golden.common.config import AcceleratorConfig
 from rtl.memory.shared_read import SharedRead
@@ -9,15 +8,14 @@ from tests.prove.proof import Setting, breaks, mutate, proved, reached
 
 pytestmark = pytest.mark.prove
 CONFIG = AcceleratorConfig(rows=4, cols=4, lanes=4, scale_lanes=1, sram_kib=16, stream_words=256)
-KEEPS = True, False, True
+USERS = 3
 DEPTH = 3
 
 
 def setting():
     """Users that ask as they like; memory gives anything."""
     one = Setting()
-    m = one.m
-    dut = one.unit(SharedRead(CONFIG, KEEPS))
+    dut = one.unit(SharedRead(CONFIG, USERS))
     served = []  # by the rule: whoever asks, if none before asks
     for index, user in enumerate(dut.users):
         free = ~sum((before.enable for before in dut.users[:index]), 0).any() if index else 1
@@ -27,18 +25,9 @@ def setting():
             dut.port.enable & (dut.port.address == user.address)))
     asks = sum((user.enable for user in dut.users), 0) != 0
     one.claim("read only if somebody asks", dut.port.enable == asks)
-    for index, (user, keeps) in enumerate(zip(dut.users, KEEPS, strict=True)):
-        fresh, given = one.before(served[index]), dut.port.data.as_value()
-        if keeps:
-            kept, there = Signal(len(given), name=f"last_{index}"), Signal(name=f"there_{index}")
-            with m.If(fresh):
-                m.d.sync += [kept.eq(given), there.eq(1)]
-            one.claim("it keeps what it read last", ~(there | fresh) | (
-                user.data.as_value() == Mux(fresh, given, kept)))
-            one.cover("kept while another reads", there & ~fresh & asks)
-        else:
-            one.claim("it has what is read", ~fresh | (user.data.as_value() == given))
-    one.cover("all ask", sum((user.enable for user in dut.users), 0) == len(KEEPS))
+    for user in dut.users:
+        one.claim("it has what is read", user.data.as_value() == dut.port.data.as_value())
+    one.cover("all ask", sum((user.enable for user in dut.users), 0) == USERS)
     return one
 
 
@@ -51,9 +40,7 @@ def test_serves_the_first_that_asks(tmp_path):
     ("~before if index else 1", "1", "free if nobody before asks"),
     ("reversed(self.users)", "self.users", "the first that asks is served"),
     ("self.port.enable.eq(before)", "self.port.enable.eq(1)", "read only if somebody asks"),
-    ("fresh.eq(user.enable & self.free[index])", "fresh.eq(user.enable)",
-     "it keeps what it read last"),
-    ("if keeps else self.port.data)", "if keeps else 0)", "it has what is read"),
+    ("user.data.eq(self.port.data)", "user.data.eq(0)", "it has what is read"),
 ])
 def test_a_mutant_is_found(old, new, broken, tmp_path, monkeypatch):
     mutate(monkeypatch, SharedRead, "elaborate", old, new)

@@ -32,7 +32,7 @@ from rtl.soc.soc import Soc
 CONFIG = AcceleratorConfig(4, 4, lanes=4)
 CHIP = CHIPS["AS4C32M16SB"]
 OTHERS = {"chip": CHIP, "hertz": 50_000_000, "schedule": Schedule(CHIP.timing(50_000_000)),
-          "words": 2, "depth": 2, "keeps": (True,), "flight": 3,
+          "words": 2, "depth": 2, "users": 2, "flight": 3,
           "divisor": 8, "pause": 8, "memory": BOARDS["ulx3s"], "baud": BAUD}
 """Of parameters without a default."""
 

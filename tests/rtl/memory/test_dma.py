@@ -7,6 +7,7 @@ import pytest
 
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
+from golden.memory.scratchpad import READ_LATENCY
 from rtl.memory.dma import Dma
 from tests.benches.dma_system import System
 from tests.cases.transfers import (
@@ -174,7 +175,7 @@ def moments(config, fields, **kinds):
 
 
 @pytest.mark.parametrize("latency", [1, 4])
-@pytest.mark.parametrize("name", ["4x4, bus of 4", "4x8, bus of 8"])
+@pytest.mark.parametrize("name", ["4x4, bus of 2", "4x4, bus of 4", "4x8, bus of 8"])
 def test_takes_the_stated_cycles(name, latency):
     config, rng = CONFIGS[name], random.Random(6)
     per_word = config.word_bytes // config.bus_bytes
@@ -185,7 +186,8 @@ def test_takes_the_stated_cycles(name, latency):
     assert done == requests[-1] + latency + 1
 
     requests, done = moments(config, linear(Opcode.STORE, config, 5, rng), latency=latency)
-    assert requests == [3 + word * (per_word + 1) + beat
+    apart = max(per_word, READ_LATENCY + 1)
+    assert requests == [READ_LATENCY + 3 + word * apart + beat
                         for word in range(5) for beat in range(per_word)]
     assert done == requests[-1] + latency + 1
 

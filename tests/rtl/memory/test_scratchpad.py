@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import CORES
 from golden.core.isa import OPERANDS, Layout
 from golden.memory import scratchpad as golden
+from golden.memory.scratchpad import READ_LATENCY
+from rtl.common.delayed import delayed
 from rtl.memory import scratchpad as module
 from rtl.memory.scratchpad import Scratchpad, operand_turn, read_signature, scratchpad_word_layout
 from tests.benches.simulate import simulate
@@ -51,6 +53,7 @@ def test_reads_what_earlier_cycles_wrote(name):
     async def testbench(ctx):
         load(ctx, dut, memory)
         want = {}  # of each bank, unless it was written at the same address in the same cycle
+        asked = [None] * (READ_LATENCY - 1)
         for cycle in range(300):
             enable, address, enables, addresses, values = access(config, rng)
             ctx.set(dut.read.enable, enable)
@@ -59,9 +62,11 @@ def test_reads_what_earlier_cycles_wrote(name):
             ctx.set(dut.write.address, addresses)
             ctx.set(dut.write.data, values)
             await ctx.tick()
-            if enable:
-                want = {bank: int(memory[address, bank]) for bank in range(config.rows)
-                        if not enables[bank] or addresses[bank] != address}
+            asked.append(address if enable else None)
+            place = asked.pop(0)
+            if place is not None:
+                want = {bank: int(memory[place, bank]) for bank in range(config.rows)
+                        if not enables[bank] or addresses[bank] != place}
             for bank in np.flatnonzero(enables):
                 memory[addresses[bank], bank] = values[bank]
             got = {bank: ctx.get(dut.read.data[bank]) for bank in want}
@@ -103,10 +108,12 @@ def check_parts(kib):
     places = sorted(place for place in edges if place < config.scratchpad_words)
 
     async def testbench(ctx):
-        want = None
+        want, asked = None, [None] * (READ_LATENCY - 1)
         for _ in range(1000):
             enable, address = int(rng.integers(2)), int(rng.choice(places))
-            addresses = rng.choice([place for place in places if place != address],
+            asked.append(address if enable else None)
+            place = asked.pop(0)
+            addresses = rng.choice([each for each in places if each != place],
                                    config.rows).tolist()
             values = rng.integers(0, 1 << 16, config.rows).tolist()
             ctx.set(dut.read.enable, enable)
@@ -115,8 +122,8 @@ def check_parts(kib):
             ctx.set(dut.write.address, addresses)
             ctx.set(dut.write.data, values)
             await ctx.tick()
-            if enable:
-                want = memory[address].tolist()
+            if place is not None:
+                want = memory[place].tolist()
             memory[addresses, range(config.rows)] = values
             assert want is None or list(ctx.get(dut.read.data)) == want
 
@@ -143,10 +150,8 @@ class Reader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.scratchpad = self.scratchpad
-        address = Signal.like(self.read.address)
         connect(m, flipped(self.read), self.scratchpad.read)
-        with m.If(self.read.enable):
-            m.d.sync += address.eq(self.read.address)
+        address = delayed(m, self.read.address, "address", READ_LATENCY)
         m.d.comb += self.turned.eq(operand_turn(self.scratchpad.read.data, address))
         return m
 
@@ -171,7 +176,7 @@ def check_columns(layout, config):
             part = stored[tile * config.rows:(tile + 1) * config.rows]
             for pair in range(cols // 2 + 1):
                 ctx.set(dut.read.address, address + tile * stride + pair)
-                await ctx.tick()
+                await ctx.tick().repeat(READ_LATENCY)
                 want = (part[:, 2 * pair] | part[:, 2 * pair + 1] << 8).tolist()
                 got = list(ctx.get(dut.turned))
                 assert got == want, f"tile {tile}, pair {pair}: {got} != {want} (expected)"

@@ -9,7 +9,7 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core.isa import MODES, Layout, Source
 from golden.cycles.feed import load_words
-from golden.memory.scratchpad import empty, read_operand, read_weights
+from golden.memory.scratchpad import READ_LATENCY, empty, read_operand, read_weights
 from rtl.product.kv_buffer import KvBuffer, product_layout
 from tests.benches.simulate import simulate
 from tests.benches.streams import get, held
@@ -91,14 +91,16 @@ class Bench:
         self.reads, self.starts, self.offers, self.frees, self.cycle = [], [], [], [], 0
 
     async def scratchpad(self, ctx):
-        """Give what is read in the cycle after, and garbage in others."""
+        """Give what is read `READ_LATENCY` cycles later, and garbage in other cycles."""
         read, rng = self.dut.read, self._rng
+        asked = [None] * (READ_LATENCY - 1)
         while True:
             ctx.set(self.dut.granted, rng.random() >= self._busy)
             *_, enable, granted, address = await ctx.tick().sample(
                 read.enable, self.dut.granted, read.address)
-            went = enable and granted
-            ctx.set(read.data, self._memory[address].tolist() if went else
+            asked.append(address if enable and granted else None)
+            place = asked.pop(0)
+            ctx.set(read.data, self._memory[place].tolist() if place is not None else
                     [rng.randrange(1 << 16) for _ in range(self.config.rows)])
 
     async def watch(self, ctx):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -13,9 +13,17 @@ from golden.common.config import AcceleratorConfig
 from golden.common.formats import OPERAND, Mode
 from golden.core.isa import ACTIVATIONS, MODES, Layout, Source
 from golden.cycles.feed import cycles, hidden
-from golden.memory.scratchpad import empty, stride_of, words_of, write_operand, write_weights
+from golden.memory.scratchpad import (
+    READ_LATENCY,
+    empty,
+    stride_of,
+    words_of,
+    write_operand,
+    write_weights,
+)
 from golden.product.mac_array import Activation
 from golden.product.operand_bytes import pack_weights, start_values
+from rtl.common.delayed import delayed
 from rtl.common.operands import TileActivation, TileMode, codebook_layout
 from rtl.memory.scratchpad import scratchpad_word_layout
 from rtl.memory.weight_buffer import WeightBuffer
@@ -69,11 +77,10 @@ class System(wiring.Component):
         m.submodules.memory = words = memory.Memory(
             shape=scratchpad_word_layout(self._config), depth=len(self._words), init=self._words)
         read = words.read_port()
-        came = Signal()
-        m.d.sync += came.eq(feed.read.enable)
+        came = delayed(m, feed.read.enable, "came", READ_LATENCY)
         m.d.comb += [
-            read.en.eq(feed.read.enable),
-            read.addr.eq(feed.read.address),
+            read.en.eq(1),
+            read.addr.eq(delayed(m, feed.read.address, "place", READ_LATENCY - 1)),
             feed.read.data.eq(Mux(came, read.data.as_value(), ~read.data.as_value())),
             feed.run.eq(self.run),
             feed.start.eq(self.start),
