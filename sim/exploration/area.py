@@ -10,7 +10,6 @@ syntheses in ``syntheses.json`` by least squares of relative errors. :data:`SYNT
 and :func:`error` says how far the model is from each of them when fitted to the others.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,8 @@ import numpy as np
 from golden.common.config import AcceleratorConfig
 from golden.rows import softmax_run
 from golden.rows.layernorm import LATENCY, highest_channels
+
+from .cores_file import read
 
 SYNTHESES = Path(__file__).with_name("syntheses.json")
 """Cores that were synthesised, and what each of their units takes."""
@@ -128,21 +129,20 @@ Fits = dict[str, dict[str, tuple[float, float]]]
 @lru_cache
 def synthesised() -> tuple[tuple[AcceleratorConfig, dict[str, dict[str, int]]], ...]:
     """Return the cores of :data:`SYNTHESES`, and by unit and resource what they take."""
-    return tuple((AcceleratorConfig(**one["config"]), one["units"])
-                 for one in json.loads(SYNTHESES.read_text())["syntheses"])
+    return tuple(read(SYNTHESES, "syntheses", "units").items())
 
 
 @lru_cache
 def _fits(without: int | None = None) -> Fits:
     """Fit all units to all syntheses, or to all but one."""
     known = [one for number, one in enumerate(synthesised()) if number != without]
-    return {unit: {resource: _line(
+    return {unit: {resource: line(
         [_GROWS.get(unit, _constant)(config) for config, _ in known],
         [units[unit][resource] for _, units in known]) for resource in _RESOURCES}
         for unit in known[0][1]}
 
 
-def _line(x: list[float], y: list[float]) -> tuple[float, float]:
+def line(x: list[float], y: list[float]) -> tuple[float, float]:
     """Return constant and slope of the line through points that is best in relative errors."""
     if len(set(x)) < 2 or not any(y):
         return float(np.mean(y)), 0.0

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from golden.common.config import CORES, AcceleratorConfig
 
 TEST_CONFIGS = {
@@ -11,5 +13,5 @@ TEST_CONFIGS = {
 }
 """Of single units: but for that of a core, none has a core's name."""
 
-VERILOG_CONFIGS = ("uneven", "8x16")
+VERILOG_CONFIGS = ("uneven", pytest.param("8x16", marks=pytest.mark.long))
 """Of those, what is simulated as Verilog, too: the smallest one and the default."""

@@ -142,7 +142,9 @@ def test_refuses_wrong_configuration():
         MacArray(8)
 
 
-@pytest.fixture(scope="module", params=TEST_CONFIGS)
+@pytest.fixture(scope="module", params=[
+    name if name != "8x16" else pytest.param(name, marks=pytest.mark.long)
+    for name in TEST_CONFIGS])
 def built(request, tmp_path_factory):
     """Name of a configuration and the folder of its simulator."""
     build_dir = tmp_path_factory.mktemp(request.param)
@@ -168,6 +170,6 @@ def test_verilog_matches_golden_on_deit_layers(built):
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("built", ["8x16"], indirect=True)
+@pytest.mark.parametrize("built", ["two-lanes"], indirect=True)
 def test_verilog_multiplies_every_pair_of_operands(built):
     run(built, "operand pairs", only="takes_the_stated_cycles")

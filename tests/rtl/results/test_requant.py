@@ -112,7 +112,8 @@ def test_refuses_wrong_configuration():
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("name", ["uneven", "two-lanes"])  # lanes are alike; eight take minutes
+@pytest.mark.parametrize("name", [  # lanes are alike; eight take minutes
+    "uneven", pytest.param("two-lanes", marks=pytest.mark.long)])
 def test_verilog_matches_golden(name, tmp_path):
     run_cocotb(Requant(TEST_CONFIGS[name]), testbench="tests.rtl.results.tb_requant",
                build_dir=tmp_path, env={"TB_CONFIG": name})

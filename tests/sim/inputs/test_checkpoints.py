@@ -34,7 +34,7 @@ def weights(name, path):
 
 
 @pytest.mark.parametrize("name", [
-    "vit_tiny_patch16_224",
+    pytest.param("vit_tiny_patch16_224", marks=pytest.mark.long),
     pytest.param("deit_small_patch16_224", marks=pytest.mark.long),
 ])
 def test_another_checkpoint_is_quantized_and_run(name, folder, tmp_path, capsys):

@@ -183,9 +183,9 @@ def test_all_of_it_is_trained_and_goes_on_where_it_was():
 
 def test_merges_are_reconstructed_with_the_blocks_behind_them():
     _, network, side = read("merged")
-    images = vits.pixels(64, side)
+    images = vits.pixels(48, side)
     plans = [pipeline.Plan(Precision(4, 4), reconstruction=learned)
-             for learned in (None, Reconstruction.paced(200, device="cpu"))]
+             for learned in (None, Reconstruction.paced(60, device="cpu"))]
     plain, learned = (pipeline.quantize(network, images, plan) for plan in plans)
     before, after = (pipeline.weights(made.twin)["2.merge"].integers.int()
                      for made in (plain, learned))
