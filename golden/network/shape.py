@@ -20,10 +20,14 @@ POOL_SITE, HEAD_SITE = "pool", "head"
 MERGED = 4
 """Tokens that become one, of two rows and two columns: row by row, their channels in line."""
 
-LONGEST = 1024
-"""Longest dot product with weights. Longer ones, all of them onto the residual stream or to the
-logits, are taken in parts, each of which is requantized and added: of weights for so many, a core's
-buffer has room for two tile columns, the one it multiplies by and the next."""
+WIDEST = 1024
+"""Most channels of a block, those that a dot product with weights has without parts."""
+
+LONGEST = 1008
+"""Longest dot product with weights onto the residual stream or to the logits. Longer ones are taken
+in parts, each of which is requantized and added: of weights for so many, with the units of their
+columns, a core's buffer of 2,048 words has room for two tile columns, the one it multiplies by and
+the next."""
 
 _UNIT = 64  # inputs that parts have a multiple of: whole tiles of columns where they are made
 
@@ -206,7 +210,7 @@ class VitShape:
             if rest or (block.window and block.grid % block.window):
                 raise ValueError("the grid must be a multiple of what is merged and of windows, "
                                  f"but has {self.grid} patches along a side")
-            integer("dim", block.dim, 1, LONGEST)  # merged, twice as many
+            integer("dim", block.dim, 1, WIDEST)  # merged, twice as many
             integer("tokens of a window" if block.window else "tokens", block.keys, 1,
                     LONGEST_KEYS if block.window else softmax.HIGHEST_KEYS)
 

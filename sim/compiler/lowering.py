@@ -36,13 +36,12 @@ def lower(build: LayerBuilder, regions: dict[str, Region]) -> Matrix:
     DoesNotFit
         If the scale file is too small, or two taps follow one block.
     """
-    network = build.network
-    taps = taps_of(build)
+    shape, taps = build.network.shape, taps_of(build)
     build.begin()
     x = Residual(build, regions)
     embed(x, regions, taps[0])
-    for index, block in enumerate(network.blocks):
-        _block(x, index, block, taps[index + 1], regions)
+    for index in range(shape.depth):
+        _block(x, index, taps[index + 1], regions)
     logits = _classified(x, regions["logits"].address)
     build.check_slots()
     return logits
@@ -60,11 +59,10 @@ def taps_of(build: LayerBuilder) -> list[list[Tap]]:
     return taps
 
 
-def _block(x: Residual, index: int, block: Block, taps: list[Tap],
-           regions: dict[str, Region]) -> None:
+def _block(x: Residual, index: int, taps: list[Tap], regions: dict[str, Region]) -> None:
     """Attention and MLP of a block, each onto the residual stream."""
     build = x.build
-    shape = build.network.shape
+    shape, block = build.network.shape, build.network.blocks[index]
     qkv, proj_mode, fc1 = (build.widths(index, layer).mode for layer in ("qkv", "proj", "fc1"))
     site = {name: shape.site(index, name) for name in BLOCK_SITES}
     build.phase = "attention"
@@ -76,6 +74,10 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
         build.onto(x.matrix, f"{index}.attended", a, block.proj, site["proj"], proj_mode, [])
     build.phase = "mlp"
     watched = taps if x.whole else []
+    # Scales that are predicted behind a block are not known before all of it is there.
+    following = index + 1 if build.plan.ahead and index + 1 < shape.depth and not taps else None
+    if following is not None:
+        x.begin_ahead(f"{following}.qkv", build.widths(following, "qkv").mode)
     for part in x.parts():
         rows, at = part.rows, part.at
         if x.matrix is None:
@@ -86,6 +88,9 @@ def _block(x: Residual, index: int, block: Block, taps: list[Tap],
                        first=part.row)
         mlp(build, index, block, a, part, "" if x.matrix else at, site, watched)
         x.keep(part)
+        if following is not None:
+            x.normalize_ahead(part, build.network.blocks[following].norm1,
+                              shape.site(following, "qkv"), build.widths(following, "qkv").mode)
     x.now = f"{index}.x"
     if taps and not x.whole:
         x.watch(taps[0])

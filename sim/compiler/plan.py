@@ -43,6 +43,9 @@ class Plan:
     normed
         So is what the LayerNorm before attention gives: blocks of it are loaded for each head,
         once for keys and values, once for queries.
+    ahead
+        What the LayerNorm before attention gives is made of each block of the residual stream that
+        leaves the MLP before, so that it need not be loaded once more.
     """
 
     patches: int = 1
@@ -51,6 +54,7 @@ class Plan:
     heads: bool = False
     residual: bool = False
     normed: bool = False
+    ahead: bool = False
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -98,9 +102,10 @@ def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
     # A head's part of what the projection takes must begin in the same bank wherever it lies.
     apart = network.shape.head_dim // 2 % config.rows == 0
     tiles = network.shape.dim // 2 % config.rows == 0  # and so must each tile of the whole
-    return [Plan(heads=heads, residual=residual, normed=normed)
-            for residual, normed in ((False, False), (True, False), (True, True))
-            for heads in (False, True) if (apart or not heads) and (tiles or not normed)]
+    choices = ({}, {"residual": True}, {"residual": True, "ahead": True},
+               {"residual": True, "normed": True})
+    return [Plan(heads=heads, **choice) for choice in choices for heads in (False, True)
+            if (apart or not heads) and (tiles or "normed" not in choice)]
 
 
 def described(plan: Plan, program: Program, regions: dict[str, Region]) -> dict:
@@ -130,4 +135,6 @@ def plan_line(about: dict) -> str:
     if kept:
         line += (f"; {kept} in external memory: {about['stored_bytes'] / 1e6:,.2f} MB stored, "
                  f"{about['loaded_bytes'] / 1e6:,.2f} MB loaded")
+    if about.get("ahead"):
+        line += "; LayerNorm of the next block with the MLP"
     return line

@@ -63,6 +63,7 @@ class Residual:
         self._blocks = list(blocks(shape.tokens, plan.mlp, tile(build.network, build.config)))
         self.matrix = None if plan.residual else self.rows("x", shape.tokens)
         self.whole = self.matrix is not None and len(self._blocks) == 1
+        self._ahead: Matrix | None = None  # the next one that is normalized
 
     def rows(self, name: str, rows: int) -> Matrix:
         """Return a matrix for some rows of it."""
@@ -96,6 +97,9 @@ class Residual:
     def normalized(self, name: str, norm: Norm, site: int,
                    mode: Mode) -> "Matrix | Stored":
         """LayerNorm of all of it, quantized to a site."""
+        if self._ahead is not None:
+            made, self._ahead = self._ahead, None
+            return made
         build, shape, layout = self.build, self.build.network.shape, operand_layout(mode)
         if self.matrix is not None:
             return build.norm(name, self.matrix, norm, site, shape.tokens, mode)
@@ -113,6 +117,18 @@ class Residual:
                 out.keep(build, made, part.first)
         build.phase = phase
         return out
+
+    def begin_ahead(self, name: str, mode: Mode) -> None:
+        """Let :meth:`normalize_ahead` make what :meth:`normalized` gives next."""
+        shape = self.build.network.shape
+        self._ahead = self.build.matrix(name, operand_layout(mode), shape.tokens, shape.dim)
+
+    def normalize_ahead(self, part: Part, norm: Norm, site: int, mode: Mode) -> None:
+        """LayerNorm of a block of rows that will not change before."""
+        made, build = self._ahead, self.build
+        build.norm(made.name, part.matrix, norm, site, part.rows, mode,
+                   out=made.row(part.first, build.config))
+        part.matrix.versions[-1].last = part.matrix.last
 
     def beginning(self, rows: int) -> Matrix:
         """Return a matrix that begins with its first rows."""

@@ -7,8 +7,9 @@ import pytest
 
 from golden.common.config import CORES
 from golden.common.formats import Mode
+from golden.core.isa import header_words
 from golden.network.precision import Precision, parse, site_format
-from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
+from golden.network.shape import LONGEST, LONGEST_KEYS, WIDEST, VitShape
 from tests.cases.networks import SHAPE, WINDOWS, network
 
 
@@ -112,10 +113,11 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
 
 
 @pytest.mark.parametrize(("change", "name", "parts"), [
-    ({"hidden": LONGEST}, "hidden_parts", [LONGEST]),
-    ({"hidden": LONGEST + 1}, "hidden_parts", [576, LONGEST + 1]),
+    ({"hidden": 960}, "hidden_parts", [960]),
+    ({"hidden": 961}, "hidden_parts", [512, 961]),
     ({"hidden": 1536}, "hidden_parts", [768, 1536]),
-    ({"hidden": 3 * LONGEST}, "hidden_parts", [LONGEST, 2 * LONGEST, 3 * LONGEST]),
+    ({"hidden": 3 * 960}, "hidden_parts", [960, 2 * 960, 3 * 960]),
+    ({"hidden": 4096}, "hidden_parts", [832, 1664, 2496, 3328, 4096]),
     ({"image": 64, "patch": 32}, "patch_parts", [8 * 96, 16 * 96, 24 * 96, 3072]),
     ({"image": 27, "patch": 27}, "patch_parts", [9 * 81, 18 * 81, 27 * 81]),
     ({"prefix": 90, "classified": 90}, "classified_parts", [576, 1080]),
@@ -130,8 +132,11 @@ def test_long_sums_are_of_parts_that_follow_each_other(change, name, parts):
 
 
 def test_the_default_core_has_room_for_the_longest_parts():
-    assert CORES["8x16"].max_k >= LONGEST
-    assert CORES["8x16"].key_words >= LONGEST_KEYS
+    core = CORES["8x16"]
+    assert core.max_k >= LONGEST
+    assert core.max_k == WIDEST
+    assert core.key_words >= LONGEST_KEYS
+    assert 2 * (LONGEST + max(map(header_words, Mode))) == core.stream_words
 
 
 def test_a_number_out_of_its_format_is_named():
