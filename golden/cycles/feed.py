@@ -68,6 +68,8 @@ def hidden(m: int, k: int, n: int, mode: Mode, weights: Source, config: Accelera
     tiles = -(-m // config.tile_rows(mode))
     if n <= config.tile_cols(mode):
         return True
+    if weights is Source.STREAM and k < max(drain_cycles(mode, config), SHORTEST):
+        return False  # a beat that waits for the array keeps the units from half of the ring
     if weights is Source.STREAM:  # each word may have to wait for the feed's
         needed = COMMAND + header_words(mode) * (_per_word(config) + 1) + 1 + OFFER
     else:  # so may those of the scratchpad, at each end of a tile
@@ -122,15 +124,16 @@ class _Cursor:
         """Address of the weights of a tile column, None if they have not been found."""
         return None if self._taking or self._left or not self._columns else self._at
 
-    def step(self, taken, activations, weights):
-        """A cycle, in which the feed takes what is offered and reads the `weights` of a beat."""
+    def step(self, taken, activations, claimed, weights):
+        """A cycle, in which the feed takes what is offered and has a beat whose weights can be
+        read, `claimed`."""
         self._units = max(0, self._units - 1)
         if taken:
             self._at, self._columns, self._taking = self._at + self._k, self._columns - 1, True
         elif self._taking and self._columns:
             self._left, self._taking = self._words, False
         elif self._left and not self._units and not (
-                weights and (weights.weights - self._at) % 2 == 0):
+                claimed and (claimed.weights - self._at) % 2 == 0):
             self._at, self._left, self._units = self._at + 1, self._left - 1, self._per_word
 
 
@@ -151,7 +154,7 @@ class _Loader:
         """Zero if a tile column is there, else None."""
         return 0 if self._loading and self._loading[0] <= 0 else None
 
-    def step(self, taken, activations, weights):
+    def step(self, taken, activations, claimed, weights):
         """A cycle, in which the feed takes what is offered, reads `activations` or not, and the
         `weights` of a beat."""
         self._loading = [left - 1 for left in self._loading[taken:]]
@@ -190,12 +193,13 @@ def _stepped(m, k, n, mode, weights, config):
                 return cycle + FILL + drain
 
         asked = beat if len(ahead) < AHEAD else None
-        going = None
-        if ahead and free[-1] and cycle >= ahead[0][1]:
-            going, _ = ahead.popleft()
+        claimed = ahead[0][0] if ahead and cycle >= ahead[0][1] else None
+        going = claimed if free[-1] else None
+        if going:
+            ahead.popleft()
         offered = source.offer()
         taken = offered is not None and (not beat or (asked is not None and asked.column_last))
-        source.step(taken, asked is not None and not asked.odd, going)
+        source.step(taken, asked is not None and not asked.odd, claimed, going)
 
         stages = [after if place else stage for stage, after, place in
                   zip(stages, [*stages[1:], going], free, strict=True)]

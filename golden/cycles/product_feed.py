@@ -58,7 +58,8 @@ def feed_beats(product, beats, ready):
     """Return what moves at the end of the cycle: d into the array, c, and the next beat.
 
     Then whether d holds a beat, the last one of a tile; whether the feed reads a word of weights,
-    which, and whether it is the last of its column; whether it reads the first of two words of
+    which, whether it is the last of its column, and whether it could be read if the array were
+    ready; whether it reads the first of two words of
     activations; whether it would have the weights of the next column; whether beats are left.
     `ready` says whether the array may end a tile.
     """
@@ -69,13 +70,14 @@ def feed_beats(product, beats, ready):
     coming = 0
     for age in range(feed.ARRIVAL - 1):
         coming += asks >> age & 1
-    reads = c_free and ahead > coming
+    claims = ahead > coming
+    reads = c_free and claims
     go = there and ahead < feed.AHEAD
     column_last = step == product.k - 1 and tile == product.tiles - 1
     wants_column = column < product.columns and (not there or (go and column_last))
     return ((taken, c_free, go, reads), d, d_last,
-            (reads, first >> _FLAGS, first & _COLUMN_LAST != 0), go and step % 2 == 0, wants_column,
-            feeding)
+            (reads, first >> _FLAGS, first & _COLUMN_LAST != 0, claims), go and step % 2 == 0,
+            wants_column, feeding)
 
 
 @inlined
@@ -137,14 +139,14 @@ def stream_weights(product, weights, read, cursor, stream, cycle, wants_column, 
     # over, columns to take.
     first_held, taking, skipping, to_take = weights
     state, arrived, freed = stream
-    reads, b_word, b_end = read
+    reads, b_word, b_end, claims = read
     base, offered, unit_taken = cursor[WORD], False, False
     if skipping and cursor[LEFT] == 0 and wants_column:
         offered = words_there(state, arrived, freed, cycle) - base >= product.k
     if cursor[LEFT] or cursor[GIVING]:
         unit_taken = wants_unit and gives_unit(cursor)
         step_cursor(cursor, state, arrived, freed, cycle, unit_taken,
-                    reads and (b_word - base) % 2 == 0)
+                    claims and (b_word - base) % 2 == 0)
     if offered:
         cursor[WORD] += product.k
         skipping, taking = 0, to_take > 0
@@ -170,7 +172,7 @@ def load_keys(product, keys, read, cycle, wants_column, fresh):
     # Tile columns to load, words left of one, free halves of the buffer, cycles until the next
     # word; when the next two columns are offered, and the next two halves released.
     to_load, loading, halves, rest, offer, second_offer, release, second_release = keys
-    reads, _, b_end = read
+    reads, _, b_end, _ = read
     offered = wants_column and 0 <= offer <= cycle
     if rest:
         rest -= 1

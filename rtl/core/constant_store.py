@@ -14,7 +14,7 @@ from ..common.unit_splitter import UNIT_BITS, UnitSplitter
 from ..results.result_constants import BASE
 from ..rows.layernorm import channel_layout
 from ..rows.softmax import softmax_codebook_layout
-from .instruction import Phase, instruction_layout, is_any
+from .instruction import Phase, decoded, instruction_layout
 from .scale_file import ScaleFile
 
 __all__ = ["ConstantStore"]
@@ -66,8 +66,9 @@ class ConstantStore(wiring.Component):
         m = Module()
         op, units = self.instruction, self.units
         phase = self.phase == Phase.CONSTANTS
-        scales, norm, softmax = (phase & is_any(op, each) for each in (
+        is_scales, is_norm, is_softmax = (decoded(m, op, each) for each in (
             Opcode.SCALES, Opcode.NORM, Opcode.SOFTMAX))
+        scales, norm, softmax = (phase & each for each in (is_scales, is_norm, is_softmax))
         lambdas, given = self._scales(m)
 
         channel = _channel_unit_layout(units.payload)
@@ -85,11 +86,11 @@ class ConstantStore(wiring.Component):
         taken = Signal(FIELDS["n"].bits)  # lambdas, or units
         m.d.comb += [
             lambdas.o.ready.eq(phase & (taken != op.n)),
-            self.taken.eq(taken == Mux(is_any(op, Opcode.SOFTMAX), CODEBOOK_UNITS, op.n)),
+            self.taken.eq(taken == Mux(is_softmax, CODEBOOK_UNITS, op.n)),
         ]
         with m.If(~phase):
             m.d.sync += taken.eq(0)
-        with m.Elif(Mux(is_any(op, Opcode.SCALES), given, units.valid & units.ready)):
+        with m.Elif(Mux(is_scales, given, units.valid & units.ready)):
             m.d.sync += taken.eq(taken + 1)
         return m
 

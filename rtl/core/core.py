@@ -20,7 +20,7 @@ from ..prediction.prediction import Prediction
 from ..results.epilogue import Epilogue
 from .constant_store import ConstantStore
 from .counters import COUNTER_BITS, COUNTERS, Counters
-from .instruction import Phase, is_any
+from .instruction import Phase, decoded
 from .memory_side import MemorySide
 from .product_path import ProductPath
 from .program_stream import ProgramStream
@@ -207,8 +207,8 @@ class Core(wiring.Component):
         m.d.comb += [
             *joined(prediction.tap, op),
             *joined(prediction.run, op),
-            prediction.watch.eq(sequencer.run & is_any(op, Opcode.GEMM) & op.tap),
-            prediction.start.eq(sequencer.run & is_any(op, Opcode.PREDICT)),
+            prediction.watch.eq(sequencer.run & decoded(m, op, Opcode.GEMM) & op.tap),
+            prediction.start.eq(sequencer.run & decoded(m, op, Opcode.PREDICT)),
         ]
 
     def _finished(self, m):
@@ -223,7 +223,7 @@ class Core(wiring.Component):
                 ((Opcode.GEMM,), results.done & ~product.busy),
                 ((Opcode.SOFTMAX,), rows.codes_done & results.placed),
                 ((Opcode.PREDICT,), prediction.done)):
-            with m.If(is_any(op, *opcodes)):
+            with m.If(decoded(m, op, *opcodes)):
                 m.d.comb += sequencer.finished.eq(finished)
 
     def _counters(self, m):

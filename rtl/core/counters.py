@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.core.counters import COUNTER_BITS, COUNTERS
 from golden.core.isa import Opcode
 
-from .instruction import Phase, instruction_layout, is_any
+from .instruction import Phase, instruction_layout
 
 __all__ = ["COUNTERS", "COUNTER_BITS", "Counters"]
 
@@ -44,17 +44,17 @@ class Counters(wiring.Component):
         op = self.instruction
         running = self.phase == Phase.RUN
         carried_out = running | (self.phase == Phase.CONSTANTS)
-        product = running & is_any(op, Opcode.GEMM) & self.feeding
+        product = running & op.opcode.matches(Opcode.GEMM) & self.feeding
         events = {
             "cycles": self.busy,
             "array": self.operands_valid & self.operands_ready,
             "weights": product & ~self.operands_valid,
             "drain": product & self.operands_valid & ~self.operands_ready,
             "fetch": self.phase == Phase.FETCH,
-            "transfer": carried_out & is_any(op, Opcode.LOAD, Opcode.STORE, Opcode.PATCHES),
-            "norm": carried_out & is_any(op, Opcode.NORM),
-            "softmax": carried_out & is_any(op, Opcode.SOFTMAX),
-            "predict": carried_out & is_any(op, Opcode.PREDICT),
+            "transfer": carried_out & op.opcode.matches(Opcode.LOAD, Opcode.STORE, Opcode.PATCHES),
+            "norm": carried_out & op.opcode.matches(Opcode.NORM),
+            "softmax": carried_out & op.opcode.matches(Opcode.SOFTMAX),
+            "predict": carried_out & op.opcode.matches(Opcode.PREDICT),
             "reads": self.beat & ~self.write,
             "writes": self.beat & self.write,
         }

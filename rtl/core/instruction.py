@@ -1,16 +1,13 @@
 """Instructions as signals: their fields, what is being done with one, and which one it is."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, enum
 
 from golden.core.isa import FIELDS, Opcode
 
 from ..common.shapes import shape_of
 
-__all__ = ["Phase", "decoded", "instruction_layout", "is_any"]
+__all__ = ["Phase", "decoded", "instruction_layout"]
 
 instruction_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in FIELDS.items()})
 """An instruction, as :mod:`golden.core.isa` encodes it."""
@@ -30,15 +27,10 @@ class Phase(enum.Enum, shape=3):
     """Waiting for responses that are still to come, at the end."""
 
 
-def is_any(instruction: data.View, *opcodes: Opcode) -> Value:
-    """Whether an instruction is one of some."""
-    return reduce(or_, (instruction.opcode == opcode for opcode in opcodes))
-
-
 def decoded(m: Module, instruction: data.View, *opcodes: Opcode) -> Signal:
     """Whether an instruction is one of some, out of a register: a cycle after the instruction is
-    there, which is earlier than its first cycle of RUN.
+    there, which is earlier than its first cycle of CONSTANTS or RUN.
     """
     found = Signal(name="is_" + "_or_".join(opcode.name.lower() for opcode in opcodes))
-    m.d.sync += found.eq(is_any(instruction, *opcodes))
+    m.d.sync += found.eq(instruction.opcode.matches(*opcodes))
     return found

@@ -14,7 +14,7 @@ from ..memory.dma import Dma
 from ..memory.memory_port import ADDRESS, memory_signature
 from ..memory.scratchpad import read_signature, write_signature
 from ..memory.shared_read import SharedRead
-from .instruction import instruction_layout, is_any
+from .instruction import decoded, instruction_layout
 
 __all__ = ["MemorySide"]
 
@@ -82,12 +82,12 @@ class MemorySide(wiring.Component):
         # An instruction has been there for a while before it starts.
         place = Signal(ADDRESS)
         m.d.sync += place.eq(op.address + Mux(
-            is_any(op, Opcode.PATCHES), self.image_offset,
-            Mux(is_any(op, Opcode.STORE) & op.logits, self.logits_offset, 0)))
+            decoded(m, op, Opcode.PATCHES), self.image_offset,
+            Mux(decoded(m, op, Opcode.STORE) & op.logits, self.logits_offset, 0)))
         m.d.comb += [
             *joined(dma.run, op),
             dma.run.address.eq(place),
-            dma.start.eq(self.start & is_any(op, Opcode.LOAD, Opcode.STORE, Opcode.PATCHES)),
+            dma.start.eq(self.start & decoded(m, op, Opcode.LOAD, Opcode.STORE, Opcode.PATCHES)),
             *(getattr(dma, name).eq(getattr(self, name))
               for name in ("begin", "end", "stream", "stream_bytes", "room")),
             *(getattr(self, name).eq(getattr(dma, name))

@@ -17,7 +17,7 @@ from ..product.operand_feed import OperandFeed
 from ..product.tile_drain import accumulators_layout
 from ..rows.layernorm import LayerNorm
 from ..rows.softmax import softmax_codebook_layout
-from .instruction import decoded, instruction_layout, is_any
+from .instruction import decoded, instruction_layout
 
 __all__ = ["ProductPath"]
 
@@ -82,7 +82,7 @@ class ProductPath(wiring.Component):
             connect(m, flipped(user), multiplier)
         m.d.comb += [
             *joined(feed.run, op),
-            feed.start.eq(self.start & is_any(op, Opcode.GEMM)),
+            feed.start.eq(self.start & decoded(m, op, Opcode.GEMM)),
             *(entry.eq(operand)
               for entry, operand in zip(array.codebook, self.codebook, strict=True)),
             array.lend.eq(decoded(m, op, Opcode.NORM, Opcode.SOFTMAX)),

@@ -11,7 +11,7 @@ from ..common.checks import check_config
 from ..common.operands import BYTE
 from ..common.unit_splitter import UNIT_BITS
 from ..memory.weight_buffer import WeightBuffer, ring_signature, take_layout, words_shape
-from .instruction import Phase, instruction_layout, is_any
+from .instruction import Phase, decoded, instruction_layout
 
 __all__ = ["ProgramStream"]
 
@@ -65,7 +65,7 @@ class ProgramStream(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = WeightBuffer(self._config)
         running = self.phase == Phase.RUN
-        product = running & is_any(self.instruction, Opcode.GEMM)
+        product = running & decoded(m, self.instruction, Opcode.GEMM)
         connect(m, flipped(self.fill), buffer.fill)
         connect(m, flipped(self.skip), buffer.skip)
         connect(m, buffer.window, flipped(self.window))
@@ -85,7 +85,7 @@ class ProgramStream(wiring.Component):
                 (self.phase == Phase.FETCH, self.fetched),
                 (self.phase == Phase.CONSTANTS, self.constants),
                 (product, self.columns),
-                (running & is_any(self.instruction, Opcode.PREDICT), self.predictor)):
+                (running & decoded(m, self.instruction, Opcode.PREDICT), self.predictor)):
             m.d.comb += [user.valid.eq(buffer.units.valid & wanted),
                          user.payload.eq(buffer.units.payload)]
             with m.If(wanted):

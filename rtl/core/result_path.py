@@ -76,8 +76,9 @@ class ResultPath(wiring.Component):
         op = self.instruction
         product, norm, softmax = (decoded(m, op, each) for each in (
             Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX))
-        columns, path = Signal(), Signal.like(op.path)
-        m.d.sync += [columns.eq(product & (op.weights == Source.STREAM)),
+        columns, path, layout = Signal(), Signal.like(op.path), Signal.like(op.layout)
+        m.d.sync += [layout.eq(Mux(softmax, Layout.OPERAND8, op.layout)),
+                     columns.eq(product & (op.weights == Source.STREAM)),
                      path.eq(Mux(norm, Path.DIRECT, op.path))]
         m.submodules.epilogue = epilogue = Epilogue(self._config)
         m.submodules.placement = placement = Placement(self._config)
@@ -108,7 +109,7 @@ class ResultPath(wiring.Component):
             # is there long before the first row. To ask it would tie its whole row path to that.
             self.norms.ready.eq(1),
 
-            placement.run.layout.eq(Mux(softmax, Layout.OPERAND8, op.layout)),
+            placement.run.layout.eq(layout),
             *joined(placement.run, op, "dest", "dest_stride", "m", "n"),
             placement.i.valid.eq(Mux(softmax, self.codes.valid, epilogue.o.valid)),
             placement.i.payload.eq(Mux(softmax, self.codes.payload.as_value(),

@@ -98,10 +98,12 @@ class Sequencer(wiring.Component):
 
         here = Signal()  # all of the instruction is, and its exponents have been added up
         carried_out = Signal()
-        legal = self._legal(m, op, carried_out)
-        exits, ends = Signal(), Signal()  # at this instruction, which has been there for a while
+        legal = self._legal(m, op, carried_out)  # as long
+        # Of this instruction, which has been there for a while.
+        exits, ends, has_constants = Signal(), Signal(), Signal()
         sure = (op.opcode == Opcode.EXIT) & self._sure(op)
-        m.d.sync += [exits.eq(sure), ends.eq(sure | (op.opcode == Opcode.END))]
+        m.d.sync += [exits.eq(sure), ends.eq(sure | (op.opcode == Opcode.END)),
+                     has_constants.eq(self._has_constants(op))]
         finish = here & (~legal | ends)
         with m.Switch(self.phase):
             with m.Case(Phase.IDLE), m.If(self.start):
@@ -112,7 +114,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += [self.take.valid.eq(~asked), self.take.payload.eq(INSTRUCTION_UNITS)]
                 with m.If(here):
                     m.d.sync += asked.eq(0)
-                    with m.If(self._has_constants(op)):
+                    with m.If(has_constants):
                         m.d.sync += self.phase.eq(Phase.CONSTANTS)
                     with m.Else():
                         m.d.sync += [self.phase.eq(Phase.RUN), self.run.eq(1)]
@@ -171,8 +173,10 @@ class Sequencer(wiring.Component):
             m.d.sync += tapped.eq(0)
         with m.Elif(carried_out):
             m.d.sync += tapped.eq((tapped | taps) & ~predicts)
-        return (op.opcode.matches(*_OPCODES)
-                & ~(taps & tapped) & ~(predicts & ~tapped))
+        legal = Signal()
+        m.d.sync += legal.eq(op.opcode.matches(*_OPCODES)
+                             & ~(taps & tapped) & ~(predicts & ~tapped))
+        return legal
 
     def _sure(self, op):
         """Return whether the answer is; a threshold is a row exponent."""

@@ -86,6 +86,8 @@ class Dma(wiring.Component):
         config, run = self._config, self.run
         response = self.memory.response
         request = self._registered(m)
+        storing = Signal()  # from the cycle after `start` on
+        m.d.sync += storing.eq(run.opcode == Opcode.STORE)
         sent, answered = request.valid & request.ready, response.valid
 
         # Requests and responses that have still to come; those of the stream are answered first.
@@ -128,14 +130,14 @@ class Dma(wiring.Component):
             m.d.comb += [request.valid.eq(stream_turn), request.p.address.eq(address),
                          request.p.beats.eq(_beats(left >> exact_log2(config.bus_bytes))),
                          request.p.stream.eq(1)]
-        with m.Elif(run.opcode == Opcode.STORE):
+        with m.Elif(storing):
             m.d.comb += [request.valid.eq(store), request.p.write.eq(1)]
         with m.Else():
             m.d.comb += request.valid.eq(~walk.last_sent)
         m.d.comb += walk.advance.eq(sent & ~self.done)
 
         own = answered & ~for_stream
-        zeroed = self._write(m, own & (run.opcode != Opcode.STORE), response.p.data)
+        zeroed = self._write(m, own & ~storing, response.p.data)
         with m.If(self.start):
             m.d.sync += self.done.eq(0)
         with m.Elif(walk.last_sent & (of_transfer == own) & zeroed):

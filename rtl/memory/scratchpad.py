@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from golden.common.config import AcceleratorConfig
-from golden.memory.scratchpad import BANK_BITS, READ_LATENCY
+from golden.memory.scratchpad import BANK_BITS
 
 from ..common.checks import check_config
 from ..common.delayed import delayed
@@ -61,11 +61,12 @@ def write_signature(config: AcceleratorConfig) -> wiring.Signature:
 class Scratchpad(wiring.Component):
     """A bank of 16 bits for each PE row, with one read and one write port, in block RAM.
 
-    The block RAM of a large scratchpad lies all over a chip: each bank has the address that is read
-    out of registers of its own. So a word that is asked for in a cycle is read in the next one,
-    what is written in the cycle of the request included. What is written in the next cycle at its
-    address gives anything of those banks. Addresses behind the last word must not be used. All
-    words are zero at first.
+    What is written in a cycle is seen by reads of later cycles. A read of the same cycle gives
+    anything of the banks that are written at its address. Addresses behind the last word must not
+    be used. All words are zero at first.
+
+    The block RAM of a large scratchpad lies all over a chip: each bank has what is read and written
+    out of registers of its own.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class Scratchpad(wiring.Component):
     read : ``In(read_signature(config))``
         Latency of :data:`READ_LATENCY` cycles; `data` stays as it is until the next word is there.
     write : ``In(write_signature(config))``
-        Taken at the end of the cycle.
+        Taken at the end of the next cycle.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -101,7 +102,11 @@ class Scratchpad(wiring.Component):
             parts = _powers(contents.depth) if split else [contents.depth]
             starts = list(accumulate(parts, initial=0))
             here = Signal(range(len(parts)), name=f"here_{index}")  # part that was read
-            enable, address = self._asked(m, index)
+            enable, address, place, value = (
+                _registered(m, f"{name}_{index}", each) for name, each in (
+                    ("read_enable", self.read.enable), ("read_address", self.read.address),
+                    ("write_address", self.write.address[index]),
+                    ("write_data", self.write.data[index])))
             reads = []
             for number, (start, depth) in enumerate(zip(starts, parts, strict=False)):
                 name, part = f"bank_{index}", contents
@@ -111,30 +116,25 @@ class Scratchpad(wiring.Component):
                 m.submodules[name] = bank = memory.Memory(part, attrs=UNCHECKED)
                 read, write = bank.read_port(), bank.write_port()
                 reads.append(read.data)
-                read_here, write_here = (
-                    _within(each, start, depth, starts[-1])
-                    for each in (address, self.write.address[index]))
+                written = self.write.enable[index] & _within(
+                    self.write.address[index], start, depth, starts[-1])
                 m.d.comb += [
                     read.en.eq(enable),
                     read.addr.eq(address),
-                    write.en.eq(self.write.enable[index] & write_here),
-                    write.addr.eq(self.write.address[index]),
-                    write.data.eq(self.write.data[index]),
+                    write.en.eq(_registered(m, f"write_enable_{index}_{number}", written)),
+                    write.addr.eq(place),
+                    write.data.eq(value),
                 ]
-                with m.If(enable & read_here):
+                with m.If(enable & _within(address, start, depth, starts[-1])):
                     m.d.sync += here.eq(number)
             m.d.comb += self.read.data[index].eq(Array(reads)[here])
         return m
 
-    def _asked(self, m, index):
-        """Return what is read of a bank in this cycle: whether, and where.
 
-        Tools must not make one register of those of all banks.
-        """
-        enable, address = (
-            delayed(m, each, f"read_{index}_{name}", READ_LATENCY - 1, attrs={"keep": 1})
-            for name, each in (("enable", self.read.enable), ("address", self.read.address)))
-        return enable, address
+def _registered(m, name, value):
+    """Return what has come of the user in the cycle before; tools keep the registers of each bank.
+    """
+    return delayed(m, value, name, 1, attrs={"keep": 1})
 
 
 def _powers(words: int) -> list[int]:

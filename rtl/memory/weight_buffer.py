@@ -27,8 +27,13 @@ def ring_word(config: AcceleratorConfig) -> data.ArrayLayout:
 
 
 def ring_signature(config: AcceleratorConfig) -> wiring.Signature:
-    """Read port, seen by its user: `data` of the word at `address` in the cycle after `enable`."""
+    """Read port, seen by its user: `data` of the word at `address` in the cycle after `enable`.
+
+    `claim` keeps others from the memory of that word, whether it is read or not; `enable` comes
+    with it.
+    """
     return wiring.Signature({
+        "claim": Out(1),
         "enable": Out(1),
         "address": Out(range(config.stream_words)),
         "data": In(ring_word(config)),
@@ -45,9 +50,9 @@ class WeightBuffer(wiring.Component):
 
     The ring lies in two memories, of even and of odd words, each with one read port, so that two
     can read without a copy of the ring. A word is read at `read` in every cycle that asks for one;
-    the cursor has to wait while its next word is in the memory just read. Beside a user that reads
-    one word after the other in every cycle, that is a cycle at most for each word, and one in all
-    where the cursor reads a word in every cycle.
+    the cursor has to wait while its next word is in the memory that is claimed there. Beside a user
+    that reads one word after the other in every cycle, that is a cycle at most for each word, and
+    one in all where the cursor reads a word in every cycle.
 
     Latency: a word is in the ring in the cycle after its last beat was accepted. The first unit
     is offered :attr:`LATENCY` cycles after its `take` was accepted (one more where a unit has two
@@ -168,12 +173,12 @@ class WeightBuffer(wiring.Component):
         wanted, go = Signal(), Signal()  # a word is to be read; it is
 
         user, user_odd = self.read.enable, self.read.address[0]
-        m.d.comb += go.eq(wanted & ~(user & (user_odd == at[0])))
+        m.d.comb += go.eq(wanted & ~(self.read.claim & (user_odd == at[0])))
         for odd, port in enumerate(ports):
-            by_user = user & (user_odd == odd)
+            claimed = self.read.claim & (user_odd == odd)
             m.d.comb += [
-                port.en.eq(by_user | (go & (at[0] == odd))),
-                port.addr.eq(Mux(by_user, self.read.address[1:], at[1:])),
+                port.en.eq(Mux(claimed, user, go & (at[0] == odd))),
+                port.addr.eq(Mux(claimed, self.read.address[1:], at[1:])),
             ]
         m.d.comb += self.read.data.eq(_kept(m, "user", user, user_odd, ports))
         word = _kept(m, "cursor", go, at[0], ports)

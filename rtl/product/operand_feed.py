@@ -178,6 +178,8 @@ class OperandFeed(wiring.Component):
             places.w_data.eq(Cat(a, *(Mux(a_came, bank[:BYTE], odd) for bank, odd in zip(
                 self.read.data, a_odd, strict=True)))),
             places.r_en.eq(c_free),
+            # Late is only whether it is read, and the cursor of the ring does not wait for that.
+            self.ring.claim.eq(b_valid & streamed),
             self.ring.enable.eq(taken_place & streamed),
             self.ring.address.eq(b.weights),
             kv.words.enable.eq(taken_place & ~streamed),

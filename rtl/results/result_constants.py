@@ -201,6 +201,7 @@ class ResultConstants(wiring.Component):
         m.d.comb += [
             exp2.i.valid.eq(e_valid),
             exp2.i.payload.eq(saturated(e_exponent, formats.EXPONENT.min, formats.EXPONENT.max)),
+            order.start.eq(self.start),
             order.by_tiles.eq(self.by_tiles),
             order.mode.eq(self.mode),
             order.m.eq(self.m),

@@ -1,6 +1,6 @@
 """Order in which results arrive: by the tiles of the array, or row by row."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -38,10 +38,10 @@ class RowOrder(wiring.Component):
         The next row in the next cycle.
     row, next_row : ``Out(SIZE)``
         The row, and that of the next cycle.
-    inside : ``Out(1)``
-        The row is below `m`.
+    inside, next_inside : ``Out(1)``
+        The row is below `m`; so is the one behind it. Not before the cycle after `start`.
     last : ``Out(1)``
-        Row 0 is next. Not before the cycle after `start`.
+        Row 0 is next. As `inside` out of a register.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -55,27 +55,41 @@ class RowOrder(wiring.Component):
             "step": In(1),
             "row": Out(SIZE),
             "next_row": Out(SIZE),
-            "inside": Out(1),
+            "inside": Out(1), "next_inside": Out(1),
             "last": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         last_row = Signal(SIZE, reset_less=True)
+        inside, last = Signal(reset_less=True), Signal(reset_less=True)
         masks = {mode: self._config.tile_rows(mode) - 1 for mode in Mode}
-        tile_end = by_mode(self.mode, {mode: (self.row & mask) == mask
-                                       for mode, mask in masks.items()})
+
+        def ends(row, final):
+            """Whether row 0 comes behind a row, which may be the `final` one or behind it."""
+            return final & (~self.by_tiles | by_mode(self.mode, {
+                mode: (row & mask) == mask for mode, mask in masks.items()}))
+
+        # When it is known late whether there is a step, all that follows from it is there.
+        following = (self.row + 1)[:len(self.row)]
+        first_ends = ends(Const(0, len(self.row)), last_row == 0)
         m.d.comb += [
-            self.inside.eq(self.row <= last_row),
-            self.last.eq((self.row >= last_row) & (tile_end | ~self.by_tiles)),
-            self.next_row.eq(Mux(self.step, Mux(self.last, 0, self.row + 1), self.row)),
+            self.inside.eq(inside), self.last.eq(last),
+            self.next_inside.eq(last | (self.row < last_row)),
+            self.next_row.eq(Mux(self.step, Mux(last, 0, following), self.row)),
         ]
         m.d.sync += [
             last_row.eq(self.m - 1),
             self.row.eq(self.next_row),
         ]
+        with m.If(self.step):
+            m.d.sync += [
+                inside.eq(self.next_inside),
+                last.eq(Mux(last, first_ends, ends(following, following >= last_row))),
+            ]
         with m.If(self.start):
-            m.d.sync += self.row.eq(0)
+            m.d.sync += [self.row.eq(0), inside.eq(1),
+                         last.eq(ends(Const(0, len(self.row)), self.m == 1))]
         return m
 
 
@@ -145,17 +159,18 @@ class ResultOrder(wiring.Component):
         tile_end = by_mode(self.mode, {mode: (self.word & mask) == mask
                                        for mode, mask in masks.items()})
         m.d.comb += [
-            self.inside.eq(rows.inside & (self.word <= last_word)),
             self.row_end.eq(Mux(self.by_tiles, tile_end, self.word == last_word)),
             self.column_end.eq(self.row_end & rows.last),
             self.last.eq(self.column_end & (self.word >= last_word)),
             self.next_word.eq(Mux(self.row_end & ~rows.last, first_word, following)),
         ]
+        next_inside = (self.next_word <= last_word) & Mux(self.row_end, rows.next_inside,
+                                                          rows.inside)
         with m.If(self.step):
-            m.d.sync += self.word.eq(self.next_word)
+            m.d.sync += [self.word.eq(self.next_word), self.inside.eq(next_inside)]
             with m.If(self.column_end):
                 m.d.sync += first_word.eq(following)
         m.d.sync += last_word.eq((self.n - 1) >> exact_log2(self._config.lanes))
         with m.If(self.start):
-            m.d.sync += [self.word.eq(0), first_word.eq(0)]
+            m.d.sync += [self.word.eq(0), first_word.eq(0), self.inside.eq(1)]
         return m

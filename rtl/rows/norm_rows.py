@@ -114,7 +114,8 @@ class CoarseChannels(wiring.Component):
     load : ``In(1)``
         As of :class:`rtl.rows.layernorm.LayerNorm`.
     taken, coarse : ``In(1)``
-        Of a channel, in order: its constants are taken now, and whether it is coarse.
+        Of a channel, in order: its constants are taken now, and whether it is coarse; kept from
+        the cycle after the next one on.
     word, flags : ``In(word_index(config))``, ``Out(lanes)``
         Read port, in the same cycle.
     """
@@ -138,14 +139,16 @@ class CoarseChannels(wiring.Component):
         write, read = store.write_port(), store.read_port(domain="comb")
         lane, word = Signal(range(lanes)), Signal(word_index(self._config))
         gathered = Signal(lanes)
+        taken, coarse = Signal(), Signal()  # many words: whether one is taken is known late
         m.d.comb += [
             read.addr.eq(self.word),
             self.flags.eq(read.data),
             write.addr.eq(word),
-            write.data.eq(Cat(gathered[1:], self.coarse)),
-            write.en.eq(self.taken & (lane == lanes - 1)),
+            write.data.eq(Cat(gathered[1:], coarse)),
+            write.en.eq(taken & (lane == lanes - 1)),
         ]
-        with m.If(self.taken):
+        m.d.sync += [taken.eq(self.taken), coarse.eq(self.coarse)]
+        with m.If(taken):
             m.d.sync += [gathered.eq(write.data), lane.eq(lane + 1)]
             with m.If(lane == lanes - 1):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]

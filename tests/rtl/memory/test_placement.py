@@ -154,6 +154,7 @@ def check(config, items, *, idle=0.0):
             await source(dut.i, item.beats(), idle=idle, seed=item.dest)(ctx)
             while not ctx.get(dut.idle):
                 await ctx.tick()
+            await ctx.tick()  # through the registers of the scratchpad
             item.write(memory)
             check_image(ctx, dut, memory, item)
 
@@ -205,6 +206,7 @@ def test_takes_a_beat_per_cycle_and_the_stated_cycles_to_the_last_write(layout):
         written = [not (waits and beat["row"] % 2 == 0) for beat in beats]
         assert writes == [False] * Placement.LATENCY + written[:len(beats)]
         assert ctx.get(dut.idle)
+        await ctx.tick()
         item.write(memory)
         check_image(ctx, dut, memory, item)
 

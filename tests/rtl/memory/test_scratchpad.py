@@ -53,7 +53,7 @@ def test_reads_what_earlier_cycles_wrote(name):
     async def testbench(ctx):
         load(ctx, dut, memory)
         want = {}  # of each bank, unless it was written at the same address in the same cycle
-        asked = [None] * (READ_LATENCY - 1)
+        asked = [{}] * (READ_LATENCY - 1)
         for cycle in range(300):
             enable, address, enables, addresses, values = access(config, rng)
             ctx.set(dut.read.enable, enable)
@@ -62,11 +62,9 @@ def test_reads_what_earlier_cycles_wrote(name):
             ctx.set(dut.write.address, addresses)
             ctx.set(dut.write.data, values)
             await ctx.tick()
-            asked.append(address if enable else None)
-            place = asked.pop(0)
-            if place is not None:
-                want = {bank: int(memory[place, bank]) for bank in range(config.rows)
-                        if not enables[bank] or addresses[bank] != place}
+            asked.append({bank: int(memory[address, bank]) for bank in range(config.rows)
+                          if not enables[bank] or addresses[bank] != address} if enable else {})
+            want = asked.pop(0) or want
             for bank in np.flatnonzero(enables):
                 memory[addresses[bank], bank] = values[bank]
             got = {bank: ctx.get(dut.read.data[bank]) for bank in want}
@@ -111,10 +109,9 @@ def check_parts(kib):
         want, asked = None, [None] * (READ_LATENCY - 1)
         for _ in range(1000):
             enable, address = int(rng.integers(2)), int(rng.choice(places))
-            asked.append(address if enable else None)
-            place = asked.pop(0)
-            addresses = rng.choice([each for each in places if each != place],
+            addresses = rng.choice([place for place in places if place != address],
                                    config.rows).tolist()
+            asked.append(memory[address].tolist() if enable else None)
             values = rng.integers(0, 1 << 16, config.rows).tolist()
             ctx.set(dut.read.enable, enable)
             ctx.set(dut.read.address, address)
@@ -122,8 +119,7 @@ def check_parts(kib):
             ctx.set(dut.write.address, addresses)
             ctx.set(dut.write.data, values)
             await ctx.tick()
-            if place is not None:
-                want = memory[place].tolist()
+            want = asked.pop(0) or want
             memory[addresses, range(config.rows)] = values
             assert want is None or list(ctx.get(dut.read.data)) == want
 

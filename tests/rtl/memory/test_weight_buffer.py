@@ -87,9 +87,11 @@ async def release(ctx, dut, words):
 
 async def read(ctx, dut, address):
     """Read a word, and look at it a few cycles later."""
+    ctx.set(dut.read.claim, 1)
     ctx.set(dut.read.enable, 1)
     ctx.set(dut.read.address, address)
     await ctx.tick()
+    ctx.set(dut.read.claim, 0)
     ctx.set(dut.read.enable, 0)
     return list(ctx.get(dut.read.data))
 
@@ -199,6 +201,7 @@ def moments(config, units, *, user=False, words=None):
         ctx.set(dut.take.valid, 1)
         ctx.set(dut.take.p.units, units)
         for cycle in range(4 * units + 8):
+            ctx.set(dut.read.claim, user)
             ctx.set(dut.read.enable, user)
             ctx.set(dut.read.address, cycle % config.stream_words)
             if cycle == 1:
