@@ -27,6 +27,9 @@ NEVER = 1 << 60
 FIRST = 2
 """Cycle of the first request of a run."""
 
+WRITTEN = 1
+"""Cycles from the last response of a transfer to when it has been written."""
+
 ARBITER_RETURN = 1
 """Cycles from a response of the memory behind an arbiter to when its user has it."""
 
@@ -185,6 +188,7 @@ def transfer(state, arrived, freed, start, addresses, group, zeros):
         quiet = done
     if zeros:
         done = quiet + zeros + 1
+    done += WRITTEN
     state[_OPEN] = done + 1
     return done + 1
 

@@ -31,6 +31,8 @@ def decoded(m: Module, instruction: data.View, *opcodes: Opcode) -> Signal:
     """Whether an instruction is one of some, out of a register: a cycle after the instruction is
     there, which is earlier than its first cycle of CONSTANTS or RUN.
     """
-    found = Signal(name="is_" + "_or_".join(opcode.name.lower() for opcode in opcodes))
+    # Tools keep a register of its own for each unit that asks.
+    found = Signal(name="is_" + "_or_".join(opcode.name.lower() for opcode in opcodes),
+                   attrs={"keep": 1})
     m.d.sync += found.eq(instruction.opcode.matches(*opcodes))
     return found

@@ -138,9 +138,11 @@ class Dma(wiring.Component):
 
         own = answered & ~for_stream
         zeroed = self._write(m, own & ~storing, response.p.data)
+        ended = Signal()  # but for what is written in this cycle
+        m.d.sync += ended.eq(walk.last_sent & (of_transfer == own) & zeroed & ~self.done)
         with m.If(self.start):
             m.d.sync += self.done.eq(0)
-        with m.Elif(walk.last_sent & (of_transfer == own) & zeroed):
+        with m.Elif(ended):
             m.d.sync += self.done.eq(1)
         return m
 
@@ -187,8 +189,10 @@ class Dma(wiring.Component):
                          wanted.eq(run.opcode == Opcode.STORE)]
         return ready
 
-    def _write(self, m, arrived, bus):
-        """Write what has arrived; return whether the row of zeros of PATCHES is whole."""
+    def _write(self, m, arriving, payload):
+        """Write what arrives in the next cycle; return whether the row of zeros of PATCHES is
+        whole then.
+        """
         config, run, write = self._config, self.run, self.write
         rows, pairs = config.rows, config.bus_bytes * BYTE // BANK_BITS
         patches = run.opcode == Opcode.PATCHES
@@ -200,6 +204,10 @@ class Dma(wiring.Component):
         pair = Signal(FIELDS["k"].bits)
         zero, zeros = Signal.like(run.dest), Signal(FIELDS["k"].bits)
         last_pair = pair + pairs >= (run.k + 1) >> 1
+        arrived, zeroes = Signal(), Signal()  # what is written now
+        bus, zero_now = Signal.like(payload), Signal.like(zero)
+        zeroing = (zeros != 0) & ~arriving
+        m.d.sync += [arrived.eq(arriving), bus.eq(payload), zeroes.eq(zeroing), zero_now.eq(zero)]
         with m.If(self.start):
             m.d.sync += [word.eq(run.dest), part.eq(0), tile.eq(run.dest), row.eq(1), pair.eq(0),
                          zero.eq(run.dest), zeros.eq(Mux(patches, (run.k + 1) >> 1, 0))]
@@ -212,7 +220,7 @@ class Dma(wiring.Component):
                 m.d.sync += word.eq(word + (part == rows // pairs - 1))
                 if rows // pairs < 2:
                     m.d.sync += part.eq(0)
-        with m.If((zeros != 0) & ~arrived):
+        with m.If(zeroing):
             m.d.sync += [zeros.eq(zeros - 1), zero.eq(zero + 1)]
 
         values = [bus[at * BANK_BITS:(at + 1) * BANK_BITS] for at in range(pairs)]
@@ -235,11 +243,11 @@ class Dma(wiring.Component):
                     write.data[bank].eq(Array(values)[offset[:max(ceil_log2(pairs), 1)]]
                                         if pairs > 1 else values[0]),
                 ]
-        with m.Elif(zeros != 0):
+        with m.Elif(zeroes):
             for bank in range(rows):
                 m.d.comb += [
-                    write.enable[bank].eq(zero[:bank_bits] == bank),
-                    write.address[bank].eq(zero),
+                    write.enable[bank].eq(zero_now[:bank_bits] == bank),
+                    write.address[bank].eq(zero_now),
                 ]
         return zeros == 0
 

@@ -261,8 +261,8 @@ class _Order(wiring.Component):
         go = self.o.valid & self.o.ready
         # Whether these are the last ones, compared a cycle ahead.
         k_ends, tile_ends, column_ends = Signal(), Signal(), Signal()
-        following_column = Mux(go & o.column_last, column + 1, column)
-        m.d.sync += column_ends.eq(following_column == last_column)
+        m.d.sync += column_ends.eq(Mux(go & o.column_last, column + 1 == last_column,
+                                       column == last_column))
         with m.If(go):
             m.d.sync += k_ends.eq(Mux(o.last, last_k == 0, k + 1 == last_k))
         with m.If(go & o.last):

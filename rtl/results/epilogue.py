@@ -172,9 +172,11 @@ class Epilogue(wiring.Component):
         connect(m, requant.o, sums.i)
         connect(m, flipped(self.residuals), sums.residuals)
         connect(m, sums.taps, flipped(self.taps))
-        m.d.comb += [
+        m.d.sync += [
             requant.low.eq(Mux(direct, run.low, ACT16.min)),
             requant.high.eq(Mux(direct, run.high, ACT16.max)),
+        ]
+        m.d.comb += [
             sums.tap.eq(run.tap),
             sums.residual.eq(residual),
             sums.biases.eq(Cat(each.bias for each in constants.biases)),

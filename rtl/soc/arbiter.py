@@ -1,6 +1,6 @@
 """One memory for several users, such as the core and a host."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -81,8 +81,12 @@ class MemoryArbiter(wiring.Component):
         answer = Signal.like(response.payload, reset_less=True)
         m.d.sync += answer.eq(response.payload)
         for index, user in enumerate(self.users):
+            # As `chosen`, but known as soon as it can be: nobody who asks is nearer.
+            nearer = [asking[(index - step) % self._count] & (
+                owner == (index - step - more) % self._count)
+                for step in range(1, self._count) for more in range(1, self._count - step + 1)]
             m.d.comb += [
-                user.request.ready.eq(free & (chosen == index)),
+                user.request.ready.eq(free & ~Cat(nearer).any()),
                 user.response.payload.eq(answer),
             ]
             m.d.sync += user.response.valid.eq(response.valid & (owners.r_data == index))
