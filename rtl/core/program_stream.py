@@ -1,6 +1,6 @@
 """Program stream: the ring that it passes through, and who gets what of it."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -81,13 +81,12 @@ class ProgramStream(wiring.Component):
             self.column_take.ready.eq(buffer.take.ready & product),
             self.take.ready.eq(buffer.take.ready & ~product),
         ]
-        for wanted, user in (
-                (self.phase == Phase.FETCH, self.fetched),
-                (self.phase == Phase.CONSTANTS, self.constants),
-                (product, self.columns),
-                (running & decoded(m, self.instruction, Opcode.PREDICT), self.predictor)):
+        predicts = running & decoded(m, self.instruction, Opcode.PREDICT)
+        users = [(self.phase == Phase.FETCH, self.fetched),
+                 (self.phase == Phase.CONSTANTS, self.constants),
+                 (product, self.columns), (predicts, self.predictor)]
+        for wanted, user in users:
             m.d.comb += [user.valid.eq(buffer.units.valid & wanted),
                          user.payload.eq(buffer.units.payload)]
-            with m.If(wanted):
-                m.d.comb += buffer.units.ready.eq(user.ready)
+        m.d.comb += buffer.units.ready.eq(Cat(wanted & user.ready for wanted, user in users).any())
         return m

@@ -82,22 +82,22 @@ def test_transfers_have_the_port_to_themselves(memory):
     def beats(count):
         return count * pace.numerator // pace.denominator
 
-    # 10 beats, the first requested in the second cycle; two cycles behind the last response.
+    # 10 beats, the first requested in the second cycle; three cycles behind the last response.
     load, store = (make(op, words=5) for op in (Opcode.LOAD, Opcode.STORE))
-    assert after(load, memory=memory) == 1 + beats(9) + last + 2
+    assert after(load, memory=memory) == 1 + beats(9) + last + 3
     # The first word has to come. The next ones are read meanwhile, each when the one before has
     # been kept, which is seldom enough for two beats only if the port is slow.
     gaps = READ_LATENCY + 1 + 4 * (pace == 1) * (READ_LATENCY + 1 - 2)
-    assert after(store, memory=memory) == 1 + beats(9) + last + 2 + gaps
+    assert after(store, memory=memory) == 1 + beats(9) + last + 3 + gaps
 
 
 @pytest.mark.parametrize(("k", "latency", "rest"), [
     (48, 1, 24 - 2 + 1), (48, 20, 24 - 21 + 1), (48, 30, 0), (4, 1, 0)])
 def test_the_zeros_of_patches_are_written_while_no_response_comes(k, latency, rest):
     op = make(Opcode.PATCHES, m=5, k=k, run_bytes=k, grid=2, patch_row_bytes=64)
-    assert after(op, memory=MemoryModel(latency)) == 1 + (k - 1) + 1 + latency + 2 + rest
+    assert after(op, memory=MemoryModel(latency)) == 1 + (k - 1) + 1 + latency + 3 + rest
     alone = make(Opcode.PATCHES, m=1, k=k, run_bytes=k, grid=2)
-    assert after(alone, memory=MemoryModel(latency)) == 1 + k // 2 + 2
+    assert after(alone, memory=MemoryModel(latency)) == 1 + k // 2 + 3
 
 
 # Instructions by themselves.

@@ -7,6 +7,7 @@ import pytest
 
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
+from golden.cycles.stream import WRITTEN
 from golden.memory.scratchpad import READ_LATENCY
 from rtl.memory.dma import Dma
 from tests.benches.dma_system import System
@@ -183,13 +184,13 @@ def test_takes_the_stated_cycles(name, latency):
     beats = 5 * per_word
     requests, done = moments(config, linear(Opcode.LOAD, config, 5, rng), latency=latency)
     assert requests == list(range(2, 2 + beats))
-    assert done == requests[-1] + latency + 1
+    assert done == requests[-1] + latency + 1 + WRITTEN
 
     requests, done = moments(config, linear(Opcode.STORE, config, 5, rng), latency=latency)
     apart = max(per_word, READ_LATENCY + 1)
     assert requests == [READ_LATENCY + 3 + word * apart + beat
                         for word in range(5) for beat in range(per_word)]
-    assert done == requests[-1] + latency + 1
+    assert done == requests[-1] + latency + 1 + WRITTEN
 
     # Words of zeros are written in the cycles without a response.
     for rows in (0, 2):
@@ -199,9 +200,9 @@ def test_takes_the_stated_cycles(name, latency):
         assert requests == list(range(2, 2 + rows * 2 * 4))
         if rows:
             left = max(0, zeros - (latency + 1))
-            assert done == requests[-1] + latency + 1 + (left + 1 if left else 0)
+            assert done == requests[-1] + latency + 1 + WRITTEN + (left + 1 if left else 0)
         else:
-            assert done == zeros + 2
+            assert done == zeros + 2 + WRITTEN
 
 
 def test_requests_the_stream_at_a_beat_per_cycle():
