@@ -37,7 +37,7 @@ class ConstantStore(wiring.Component):
     phase, instruction
         ``In(Phase)``, ``In(instruction_layout)``
     units : ``In(stream.Signature(64))``
-        What SCALES, NORM and SOFTMAX have in their payload, in phase CONSTANTS.
+        What SCALES, NORM and SOFTMAX have in their payload; valid in phase CONSTANTS only.
     taken : ``Out(1)``
         All of them have been.
     predicted : ``In(stream.Signature(LAMBDA, always_ready=True))``
@@ -45,7 +45,8 @@ class ConstantStore(wiring.Component):
     resolve, resolved, base, base_out
         `start`, `done`, ... of :class:`.scale_file.ScaleFile`, for the instruction.
     load, channels
-        ``Out(1)``, ``Out(stream.Signature(channel_layout))``: those of LayerNorm.
+        ``Out(1)``, ``Out(stream.Signature(channel_layout))``: those of LayerNorm, no more than it
+        takes. It must be ready for them.
     codebook : ``Out(softmax_codebook_layout)``
         The last one.
     """
@@ -68,19 +69,20 @@ class ConstantStore(wiring.Component):
         phase = self.phase == Phase.CONSTANTS
         is_scales, is_norm, is_softmax = (decoded(m, op, each) for each in (
             Opcode.SCALES, Opcode.NORM, Opcode.SOFTMAX))
-        scales, norm, softmax = (phase & each for each in (is_scales, is_norm, is_softmax))
+        norm = phase & is_norm
         lambdas, given = self._scales(m)
 
         channel = _channel_unit_layout(units.payload)
         m.d.comb += [
-            lambdas.i.valid.eq(units.valid & scales),
+            lambdas.i.valid.eq(units.valid & phase & is_scales),
             lambdas.i.payload.eq(units.payload),
             self.load.eq(norm),
             self.channels.valid.eq(units.valid & norm),
             *(self.channels.p[name].eq(channel[name]) for name in channel_layout.members),
-            units.ready.eq((lambdas.i.ready & scales) | (self.channels.ready & norm) | softmax),
+            # As many units come as channels are taken, and nobody but scales makes them wait.
+            units.ready.eq(lambdas.i.ready | ~is_scales),
         ]
-        with m.If(softmax & units.valid):
+        with m.If(phase & is_softmax & units.valid):
             m.d.sync += self.codebook.eq(Cat(self.codebook, units.payload)[UNIT_BITS:])
 
         taken = Signal(FIELDS["n"].bits)  # lambdas, or units

@@ -88,8 +88,8 @@ class MatrixReader(wiring.Component):
         asked = self.read.enable
         arriving = delayed(m, asked, "arriving", READ_LATENCY)
         taken = self.o.valid & self.o.ready
-        tile_words = Signal.like(run.tile_words)  # of this tile column
-        row_end = word + 1 == tile_words
+        tile_words, last_word = Signal.like(run.tile_words), Signal.like(run.tile_words)  # of this
+        row_end = word == last_word  # tile column
         tile_end = row_end & (row + 1 == run.rows)
         m.d.comb += [
             self.read.enable.eq(running & self.free & (
@@ -114,14 +114,15 @@ class MatrixReader(wiring.Component):
             with m.If(tile_end):
                 following = tile_start + run.tile_words
                 more = left - tile_words
+                wide = Mux(more < run.tile_words, more, run.tile_words)
                 m.d.sync += [row.eq(0), row_start.eq(following), address.eq(following),
                              tile_start.eq(following), left.eq(more),
-                             tile_words.eq(Mux(more < run.tile_words, more, run.tile_words)),
+                             tile_words.eq(wide), last_word.eq(wide - 1),
                              running.eq(left != tile_words)]
         with m.If(self.start):
+            wide = Mux(run.words < run.tile_words, run.words, run.tile_words)
             m.d.sync += [running.eq(~self.direct), row.eq(0), word.eq(0), left.eq(run.words),
-                         tile_words.eq(Mux(run.words < run.tile_words, run.words,
-                                           run.tile_words)),
+                         tile_words.eq(wide), last_word.eq(wide - 1),
                          *(register.eq(run.address)
                            for register in (address, row_start, tile_start))]
         with m.If(waiting):
