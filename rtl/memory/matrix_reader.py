@@ -1,7 +1,7 @@
 """Matrix reader: reads a wide matrix of the scratchpad in the order of results."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.common.config import AcceleratorConfig
@@ -11,6 +11,7 @@ from golden.memory.scratchpad import READ_LATENCY
 
 from ..common.checks import check_config
 from ..common.delayed import delayed
+from ..common.places import Places
 from ..common.shapes import shape_of
 from .row_store import RowQueue, store_signature
 from .scratchpad import read_signature, scratchpad_word_layout
@@ -75,8 +76,8 @@ class MatrixReader(wiring.Component):
         m = Module()
         run = self.run
         m.submodules.queue = queue = RowQueue(self._config, self.PLACES)
-        m.submodules.ahead = ahead = fifo.SyncFIFO(
-            width=scratchpad_word_layout(self._config).size, depth=self.DIRECT)
+        m.submodules.ahead = ahead = Places(scratchpad_word_layout(self._config).size,
+                                            self.DIRECT)
         connect(m, queue.store, flipped(self.store))
         waiting = Signal()  # the cycle that the queue would take is spent before the first word
         running = Signal()
@@ -98,14 +99,16 @@ class MatrixReader(wiring.Component):
             self.announced.eq(asked & ~self.direct),
             queue.i.valid.eq(arriving & ~self.direct),
             queue.i.payload.eq(self.read.data),
-            ahead.w_en.eq(arriving & self.direct),
-            ahead.w_data.eq(self.read.data),
-            self.o.valid.eq(Mux(self.direct, ahead.r_rdy, queue.o.valid)),
-            self.o.payload.eq(Mux(self.direct, ahead.r_data, queue.o.payload.as_value())),
-            ahead.r_en.eq(self.o.ready),
+            ahead.i.valid.eq(arriving & self.direct),
+            ahead.i.payload.eq(self.read.data),
+            self.o.valid.eq(Mux(self.direct, ahead.o.valid, queue.o.valid)),
+            self.o.payload.eq(Mux(self.direct, ahead.o.payload, queue.o.payload.as_value())),
+            ahead.o.ready.eq(self.o.ready),
             queue.o.ready.eq(self.o.ready),
         ]
-        m.d.sync += [promised.eq(promised + asked - taken), waiting.eq(self.start & self.direct)]
+        # Whether one is taken is known late: no adder behind it.
+        m.d.sync += [promised.eq(Mux(taken, promised + asked - 1, promised + asked)),
+                     waiting.eq(self.start & self.direct)]
         with m.If(asked):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
             with m.If(row_end):

@@ -1,7 +1,7 @@
 """Operand feed: brings activations and weights of a product to the MAC array, tile by tile."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
@@ -14,6 +14,7 @@ from golden.memory.scratchpad import READ_LATENCY
 from ..common.checks import check_config
 from ..common.delayed import delayed
 from ..common.operands import BYTE, by_mode
+from ..common.places import Places
 from ..memory.scratchpad import address_shape, read_signature, turned
 from ..memory.weight_buffer import ring_signature, take_layout, words_shape
 from .kv_buffer import KvBuffer, WeightSource, last_tile, product_layout
@@ -157,9 +158,9 @@ class OperandFeed(wiring.Component):
         # Stage b: places for all that has been asked for. So nothing is asked for that has no
         # place, and that is known without the array's ready.
         b_layout = data.StructLayout({"step": queued, "bytes": a_odd.shape()})
-        m.submodules.b = places = fifo.SyncFIFO(width=b_layout.size, depth=feed.AHEAD)
+        m.submodules.b = places = Places(b_layout.size, feed.AHEAD)
         taken_place, ahead = Signal(), Signal(range(feed.AHEAD + 1))
-        b_valid, b_all = places.r_rdy, data.View(b_layout, places.r_data)
+        b_valid, b_all = places.o.valid, data.View(b_layout, places.o.payload)
         b = b_all.step
         # Stage c: one byte of each bank; the weights are at their port.
         c_valid, c_last, c_final = Signal(), Signal(), Signal()
@@ -174,10 +175,10 @@ class OperandFeed(wiring.Component):
             c_free.eq(~c_valid | d_free),
             taken_place.eq(b_valid & c_free),
             order.o.ready.eq(ahead != feed.AHEAD),
-            places.w_en.eq(a_valid),
-            places.w_data.eq(Cat(a, *(Mux(a_came, bank[:BYTE], odd) for bank, odd in zip(
+            places.i.valid.eq(a_valid),
+            places.i.payload.eq(Cat(a, *(Mux(a_came, bank[:BYTE], odd) for bank, odd in zip(
                 self.read.data, a_odd, strict=True)))),
-            places.r_en.eq(c_free),
+            places.o.ready.eq(c_free),
             # Late is only whether it is read, and the cursor of the ring does not wait for that.
             self.ring.claim.eq(b_valid & streamed),
             self.ring.enable.eq(taken_place & streamed),
@@ -188,7 +189,7 @@ class OperandFeed(wiring.Component):
             self.tile.p.mode.eq(self.run.mode),
             self.tile.p.activation.eq(self.run.activation),
         ]
-        m.d.sync += ahead.eq(ahead + asked - taken_place)
+        m.d.sync += ahead.eq(Mux(taken_place, ahead + asked - 1, ahead + asked))
         with m.If(a_came):
             m.d.sync += [odd.eq(bank[BYTE:]) for bank, odd in zip(
                 self.read.data, a_odd, strict=True)]

@@ -11,9 +11,9 @@ from rtl.build import BuildError
 from rtl.fpga.depth import logic_depth, parse_depth
 from rtl.timing import UNITS, main
 
-LIMITS = {"sequencer": 13, "constant_store": 13, "program_stream": 12, "memory_side": 11,
-          "product_path": 14, "row_path": 11, "prediction": 18,
-          "registers": 5, "link": 18, "arbiter": 11, "sdram": 21, "core": 23}
+LIMITS = {"sequencer": 11, "constant_store": 11, "program_stream": 10, "memory_side": 11,
+          "product_path": 10, "row_path": 11, "prediction": 13,
+          "registers": 5, "link": 18, "arbiter": 11, "sdram": 15, "core": 19}
 """What the units of the 4x4 core have. A ready that passes through a unit on its way from one
 register to the next, or an adder behind an adder, shows up here; make it shorter, not the limit
 longer."""
