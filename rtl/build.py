@@ -149,7 +149,7 @@ def build(board: Board, out: Path, *, seed: int = 1, seeds: int = 1) -> Build:
             failed = error
             continue
         report = parse(json.loads((work / _REPORT).read_text()), cells, board.resources,
-                       board.untimed_ns)
+                       board.untimed_ns, board.required_mhz)
         found[one] = report.timing.achieved
         if found[one] == max(found.values()):
             best = report

@@ -6,9 +6,9 @@ from ..sdram.sdram import CHIPS
 BAUD = 3_000_000
 """Of their serial lines."""
 
-CLOCK_HZ = 25_000_000
-"""Of core, controller and chip: what was placed and routed does 31.9 MHz (docs/board.md), and the
-next that the board's PLL makes is 37.5.
+CLOCK_HZ = 37_500_000
+"""Of core, controller and chip: what was placed and routed does 43.0 MHz (docs/board.md), and the
+next that the board's PLL makes is 50.
 """
 
 PHASE = 90

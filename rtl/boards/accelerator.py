@@ -32,12 +32,14 @@ class AcceleratorTop(wiring.Component):
     config : :class:`AcceleratorConfig`
         Of the core.
     memory : :class:`SdramMemory`
+    asked_hz : int, optional
+        Clock that place and route are asked for (default: that of the memory).
     """
 
-    def __init__(self, config: AcceleratorConfig, memory: SdramMemory):
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory, asked_hz: int | None = None):
         check_config(config, core=True)
         check_memory(memory)
-        self._config, self._memory = config, memory
+        self._config, self._memory, self._asked_hz = config, memory, asked_hz
         super().__init__({})
 
     def elaborate(self, platform):
@@ -75,9 +77,13 @@ class AcceleratorTop(wiring.Component):
             m.d.pll += settled.eq(0)
         with m.Elif(settled != _SETTLED):
             m.d.pll += settled.eq(settled + 1)
+        clock = Signal(name="clock")
         m.submodules.gate = Instance("DCCA", i_CLKI=pll.clock, i_CE=settled == _SETTLED,
-                                     o_CLKO=ClockSignal("sync"))
+                                     o_CLKO=clock)
+        if self._asked_hz is not None:
+            platform.add_clock_constraint(clock, self._asked_hz)
         m.d.comb += [
+            ClockSignal("sync").eq(clock),
             pll.reference.eq(pin.i),
             ClockSignal("pll").eq(pll.clock),
             ClockSignal("chip").eq(pll.behind),

@@ -63,6 +63,11 @@ class Board(ABC):
     untimed_ns: float = 0.0
 
     @property
+    def required_mhz(self) -> float | None:
+        """The clock that it needs, if that is another one than place and route are asked for."""
+        return None
+
+    @property
     @abstractmethod
     def what(self) -> str:
         """What is built, in words."""
@@ -98,9 +103,16 @@ class SelfTestBoard(Board):
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorBoard(Board):
-    """A board with the whole accelerator, and its memory."""
+    """A board with the whole accelerator, its memory, and the clock that place and route are asked
+    for, which may be more than it needs.
+    """
 
     memory: SdramMemory
+    asked_hz: int | None = None
+
+    @property
+    def required_mhz(self) -> float:
+        return self.memory.clock_hz / 1e6
 
     @property
     def what(self) -> str:
@@ -108,7 +120,7 @@ class AcceleratorBoard(Board):
                 f"{self.memory.said(self.config)}")
 
     def design(self) -> Elaboratable:
-        return AcceleratorTop(self.config, self.memory)
+        return AcceleratorTop(self.config, self.memory, self.asked_hz)
 
     def usage(self) -> str:
         return ("LED 0 must blink about once a second. Then, with its serial port:\n"

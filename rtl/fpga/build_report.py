@@ -49,7 +49,7 @@ class BuildReport:
 
 
 def parse(report: dict, cells: dict[str, int], resources: tuple[Resource, ...],
-          untimed_ns: float = 0.0) -> BuildReport:
+          untimed_ns: float = 0.0, required_mhz: float | None = None) -> BuildReport:
     """Return what a report of nextpnr says.
 
     Blocks that nextpnr takes for registered though they are used without registers (multipliers of
@@ -66,6 +66,8 @@ def parse(report: dict, cells: dict[str, int], resources: tuple[Resource, ...],
         Rows of the utilisation table.
     untimed_ns
         Delay of such a block.
+    required_mhz
+        What all clocks must reach, if it is not what was asked for.
 
     Raises
     ------
@@ -75,7 +77,10 @@ def parse(report: dict, cells: dict[str, int], resources: tuple[Resource, ...],
     try:
         return BuildReport(tuple(_usage(resource, report["utilization"], cells)
                                  for resource in resources),
-                           _timing(report["fmax"], report["critical_paths"], untimed_ns))
+                           _timing({name: clock if required_mhz is None else
+                                    clock | {"constraint": required_mhz}
+                                    for name, clock in report["fmax"].items()},
+                                   report["critical_paths"], untimed_ns))
     except KeyError as error:
         raise ValueError(f"report of place and route lacks {error}") from None
 

@@ -15,13 +15,18 @@ attributes only where it reads Verilog.
 """
 
 
+KEPT_APART = "setattr -set keep 1 a:keep=1 %ci:+[Q] t:$dff* t:$sdff* %u %i"
+"""Command of yosys: registers whose signals are to be kept are not made one with others that have
+the same."""
+
+
 def prepared(top: str) -> str:
     """Return the commands of yosys between reading a design and its synthesis.
 
     ABC9 mixes up names of wires with its own, and takes ``values[0]`` for a bit of ``values``.
     """
     return "\n".join([f"hierarchy -top {top}", UNCHECKED_READS, "proc", "flatten",
-                      "rename -hide w:*$* w:*[[]*"])
+                      KEPT_APART, "rename -hide w:*$* w:*[[]*"])
 
 
 RESOURCES = (Resource("LUTs", "TRELLIS_COMB"), Resource("flip-flops", "TRELLIS_FF"),
