@@ -69,6 +69,19 @@ def test_of_several_clocks_the_tightest_counts():
     assert timing.longest_path == "unknown"
 
 
+def test_a_clock_that_is_asked_for_may_be_more_than_is_required():
+    report = nextpnr_report(achieved=11.99)
+    timing = parse(report, CELLS, RESOURCES, required_mhz=10.0).timing
+    assert (timing.achieved, timing.required, timing.met) == (pytest.approx(11.99), 10.0, True)
+    assert not parse(report, CELLS, RESOURCES, required_mhz=12.0).timing.met
+
+
+def test_the_accelerator_is_asked_for_more_than_it_needs():
+    board = BOARDS["ulx3s_85f"]
+    assert board.asked_hz / 1e6 > board.required_mhz == board.memory.clock_hz / 1e6
+    assert BOARDS["icebreaker"].required_mhz is None
+
+
 @pytest.mark.parametrize(("between", "period"), [([], 10 + 12 + 28), ([3], 10 + 12 + 3 + 12 + 28)])
 def test_paths_through_unregistered_blocks_are_joined(between, period):
     paths = [path(CLOCK, "GND", "x.a_SB_DFF_Q", "x.mul_SB_MAC16", delays=[4.0, 6.0]),
