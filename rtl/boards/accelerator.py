@@ -70,20 +70,19 @@ class AcceleratorTop(wiring.Component):
         m.submodules.reference = pin = io.Buffer(
             "i", platform.request(platform.default_clk, 0, dir="-"))
         m.submodules.pll = pll = Pll(reference, self._memory.clock_hz, PHASE)
-        m.domains += [ClockDomain(name, reset_less=True) for name in ("sync", "chip", "pll")]
+        domains = {name: ClockDomain(name, reset_less=True) for name in ("sync", "chip", "pll")}
+        m.domains += domains.values()
         locked, settled = Signal(), Signal(range(_SETTLED + 1))
         m.submodules.locked = FFSynchronizer(pll.locked, locked, o_domain="pll")
         with m.If(~locked):
             m.d.pll += settled.eq(0)
         with m.Elif(settled != _SETTLED):
             m.d.pll += settled.eq(settled + 1)
-        clock = Signal(name="clock")
         m.submodules.gate = Instance("DCCA", i_CLKI=pll.clock, i_CE=settled == _SETTLED,
-                                     o_CLKO=clock)
+                                     o_CLKO=ClockSignal("sync"))
         if self._asked_hz is not None:
-            platform.add_clock_constraint(clock, self._asked_hz)
+            platform.add_clock_constraint(domains["sync"].clk, self._asked_hz)
         m.d.comb += [
-            ClockSignal("sync").eq(clock),
             pll.reference.eq(pin.i),
             ClockSignal("pll").eq(pll.clock),
             ClockSignal("chip").eq(pll.behind),
