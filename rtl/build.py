@@ -123,7 +123,7 @@ def build(board: Board, out: Path, *, seed: int = 1, seeds: int = 1) -> Build:
     """
     plan = board.platform().prepare(
         board.design(), _DESIGN, emit_src=False, synth_opts=board.synthesis_options,
-        script_after_read=board.synthesis_script,
+        script_after_read=board.synthesis_script, add_preferences=board.preferences,
         script_after_synth=f"tee -q -o {_STATISTICS} stat -json",
         nextpnr_opts=f"--report {_REPORT} --timing-allow-fail {board.placement_options}")
     commands = json.loads(plan.files[f"build_{_DESIGN}.json"])["commands"]

@@ -32,14 +32,12 @@ class AcceleratorTop(wiring.Component):
     config : :class:`AcceleratorConfig`
         Of the core.
     memory : :class:`SdramMemory`
-    asked_hz : int, optional
-        Clock that place and route are asked for (default: that of the memory).
     """
 
-    def __init__(self, config: AcceleratorConfig, memory: SdramMemory, asked_hz: int | None = None):
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory):
         check_config(config, core=True)
         check_memory(memory)
-        self._config, self._memory, self._asked_hz = config, memory, asked_hz
+        self._config, self._memory = config, memory
         super().__init__({})
 
     def elaborate(self, platform):
@@ -70,8 +68,7 @@ class AcceleratorTop(wiring.Component):
         m.submodules.reference = pin = io.Buffer(
             "i", platform.request(platform.default_clk, 0, dir="-"))
         m.submodules.pll = pll = Pll(reference, self._memory.clock_hz, PHASE)
-        domains = {name: ClockDomain(name, reset_less=True) for name in ("sync", "chip", "pll")}
-        m.domains += domains.values()
+        m.domains += [ClockDomain(name, reset_less=True) for name in ("sync", "chip", "pll")]
         locked, settled = Signal(), Signal(range(_SETTLED + 1))
         m.submodules.locked = FFSynchronizer(pll.locked, locked, o_domain="pll")
         with m.If(~locked):
@@ -80,8 +77,6 @@ class AcceleratorTop(wiring.Component):
             m.d.pll += settled.eq(settled + 1)
         m.submodules.gate = Instance("DCCA", i_CLKI=pll.clock, i_CE=settled == _SETTLED,
                                      o_CLKO=ClockSignal("sync"))
-        if self._asked_hz is not None:
-            platform.add_clock_constraint(domains["sync"].clk, self._asked_hz)
         m.d.comb += [
             pll.reference.eq(pin.i),
             ClockSignal("pll").eq(pll.clock),

@@ -17,6 +17,7 @@ from ..fpga.resource import Resource
 from ..selftest.self_test import SelfTest
 from .accelerator import AcceleratorTop
 
+_CLOCK = "clk"  # of all but pads, as synthesis calls it
 BAUD = 115_200
 PAUSE = 1.0  # seconds between two rounds of the self-test
 
@@ -68,6 +69,11 @@ class Board(ABC):
         return None
 
     @property
+    def preferences(self) -> str:
+        """More lines for the file of constraints."""
+        return ""
+
+    @property
     @abstractmethod
     def what(self) -> str:
         """What is built, in words."""
@@ -115,12 +121,16 @@ class AcceleratorBoard(Board):
         return self.memory.clock_hz / 1e6
 
     @property
+    def preferences(self) -> str:
+        return "" if self.asked_hz is None else f'FREQUENCY NET "{_CLOCK}" {self.asked_hz} HZ;'
+
+    @property
     def what(self) -> str:
         return (f"accelerator, {self.config.rows}x{self.config.cols} core, "
                 f"{self.memory.said(self.config)}")
 
     def design(self) -> Elaboratable:
-        return AcceleratorTop(self.config, self.memory, self.asked_hz)
+        return AcceleratorTop(self.config, self.memory)
 
     def usage(self) -> str:
         return ("LED 0 must blink about once a second. Then, with its serial port:\n"
