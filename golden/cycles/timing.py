@@ -118,7 +118,7 @@ def cycles(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
 
 
 def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
-           exited: int | None = None) -> Timing:
+           exited: int | None = None, *, image_offset: int = 0, logits_offset: int = 0) -> Timing:
     """Return what every instruction of a program takes.
 
     Parameters
@@ -129,6 +129,9 @@ def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
         External memory.
     exited
         Index of the EXIT that ends the program; without one, it runs to its END.
+    image_offset, logits_offset
+        By how many bytes image and logits are moved, as in :class:`golden.core.machine.Machine`:
+        rows of a chip end elsewhere then.
 
     Raises
     ------
@@ -136,18 +139,20 @@ def timing(program: Program, memory: MemoryModel | SdramMemory = IDEAL,
         If an instruction would never end: a prediction without a tap, or a second tap without one;
         or there is no such EXIT.
     """
-    return _Clock(program, memory, exited).run()
+    return _Clock(program, memory, exited, (image_offset, logits_offset)).run()
 
 
 class _Clock:
     """Goes through a program."""
 
-    def __init__(self, program: Program, memory: MemoryModel | SdramMemory, exited: int | None):
+    def __init__(self, program: Program, memory: MemoryModel | SdramMemory, exited: int | None,
+                 offsets: tuple[int, int]):
         self._program, self._config = program, program.config
         self._stream = stream_of(program, *memory.port(self._config))
         self._layout = layout_of(self._config)
         self._word = 0  # the next one of the stream
         self._exited = exited
+        self._image_offset, self._logits_offset = offsets
         self._tap: tuple[Instruction, int] | None = None
 
     def run(self) -> Timing:
@@ -254,9 +259,11 @@ class _Clock:
         """Return where a transfer has its beats, the beats of a group, and its words of zeros."""
         bus = self._config.bus_bytes
         if op.opcode is Opcode.PATCHES:
-            return patch_places(op, bus).reshape(-1), 0, (op.k + 1) // 2
+            places = patch_places(op, bus).reshape(-1) + self._image_offset
+            return places, 0, (op.k + 1) // 2
         per_word = self._config.word_bytes // bus
-        return (op.address + bus * np.arange(op.words * per_word),
+        moved = self._logits_offset if op.opcode is Opcode.STORE and op.logits else 0
+        return (op.address + moved + bus * np.arange(op.words * per_word),
                 per_word if op.opcode is Opcode.STORE else 0, 0)
 
     def _bytes(self, op: Instruction) -> tuple[int, int]:

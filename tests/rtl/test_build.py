@@ -272,4 +272,4 @@ def test_an_accelerator_says_how_to_use_it():
     text = board.instructions(Path("a.bit"))
     assert "openFPGALoader -b ulx3s a.bit" in text
     assert "python -m sim.board selftest --port" in text
-    assert "8x8 core, AS4C32M16SB-7 at 25 MHz" in board.what
+    assert f"8x8 core, AS4C32M16SB-7 at {board.required_mhz:g} MHz" in board.what

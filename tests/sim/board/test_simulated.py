@@ -168,9 +168,11 @@ def test_several_images_of_one_start(board, simulated):
         moved.run()
         assert found.tolist() == moved.logits.tolist() == golden(program, image).tolist()
     assert simulated.get(0, len(program.memory)) == program.memory
-    *lengths, last, end = (step.cycles for step in timing(program, MEMORY).steps)
-    assert [run.instruction_cycles for run in simulated.runs()[before:]] == [
-        [*lengths, last + end]] * len(images)
+    for number, run in enumerate(simulated.runs()[before:], start=1):
+        moved = timing(program, MEMORY, image_offset=number * stride, logits_offset=number * stride)
+        *lengths, last, end = (step.cycles for step in moved.steps)
+        assert run.instruction_cycles == [*lengths, last + end]
+    assert len(simulated.runs()) == before + len(images)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

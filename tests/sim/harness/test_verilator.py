@@ -14,7 +14,7 @@ from golden.common.config import CORES
 from golden.core.isa import Layout, Opcode, make
 from golden.core.program import Program, Region, Tensor
 from golden.memory import scratchpad
-from golden.memory.scratchpad import stride_of
+from golden.memory.scratchpad import READ_LATENCY, stride_of
 from sim import simulate
 from sim.cli import UserError
 from sim.harness import core_build, verilator
@@ -76,7 +76,8 @@ def test_ideal_memory_answers_in_the_next_cycle_and_takes_a_write_per_cycle():
     program = program_of(LOAD, STORE)
     result = run(program, ideal=True, latency=99, bandwidth=0.1, check=True)
     fetch = FETCH + 3
-    assert result.instruction_cycles == [1 + fetch + 12, fetch + 5 * 3 + 2, fetch]
+    waited = (5 + 1) * (READ_LATENCY - 1)  # for words, one of them in vain
+    assert result.instruction_cycles == [1 + fetch + 12, fetch + 5 * 3 + 2 + waited, fetch]
     assert (result.reads, result.writes) == (3 * FETCH + 10, 10)
     assert result.counters == {"cycles": result.cycles - 1, "array": result.cycles - 1,
                                "responses": 3 * FETCH + 20}
@@ -162,7 +163,8 @@ def test_another_bus_and_array_and_a_response_that_is_always_taken(cache):
     result = verilator.run(program_of(LOAD, make(Opcode.STORE, address=LOGITS, source=3, words=2),
                                       config=WIDER), factory=factory, check=True, ideal=True)
     assert result.ok
-    assert result.cycles == 1 + (16 + 3 + 12) + (16 + 3 + 2 * 3 + 2) + 16 + 3
+    waited = (2 + 1) * (READ_LATENCY - 1)
+    assert result.cycles == 1 + (16 + 3 + 12) + (16 + 3 + 2 * 3 + 2 + waited) + 16 + 3
     assert len(set(cache.iterdir()) - before) == 1
 
 
@@ -263,7 +265,7 @@ def test_a_trace_is_made_around_the_write_that_is_wrong(tmp_path, monkeypatch):
     trace = tmp_path / "x.vcd"
     result = run(program, check=golden_run(changed(program, 64, 1)), trace=trace, latency=50)
     assert result.cycles == 1 + (FETCH - 1 + 50 + 3) + (9 + 50 + 2)
-    seen = 1 + (FETCH - 1 + 50 + 3) + 50 + 1  # the first cycle with the value in the memory
+    seen = 1 + (FETCH - 1 + 50 + 3) + 50 + 2  # the first cycle with the value in the memory
     assert times(trace)[0] == 10 * (seen - 3)
     assert times(trace)[-1] == 10 * (seen + 3) - 5
 
