@@ -24,12 +24,13 @@ from golden.common.config import CORES
 from golden.common.formats import LOG2
 from golden.core.program import Program
 from golden.core.program_header import c_header
-from golden.cycles.memory_model import USUAL
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.cycles.timing import cycles
 from golden.network.cascade import Cascade
+from golden.soc.boards import BOARDS
 from rtl.cli import Parser
 
-from .cli import UserError, command, core, one_line, printable, up_to, whole_file
+from .cli import UserError, command, core, one_line, one_of, printable, up_to, whole_file
 from .compiler import DoesNotFit, compile_cascade, compile_network
 from .compiler.plan import plan_line
 from .inputs.model_lookup import open_model
@@ -51,6 +52,9 @@ def _parser() -> Parser:
     parser.add_argument("--core", type=core, default=CORES["8x16"], metavar="NAME|FILE",
                         help=f"one of {', '.join(CORES)}, or a TOML file (default: 8x16)")
     parser.add_argument("--sram", type=int, metavar="KIB", help="scratchpad of another size")
+    parser.add_argument("--memory", type=one_of(*BOARDS), metavar="BOARD",
+                        help="external memory for which the fastest plan is taken: "
+                             f"{', '.join(BOARDS)} (default: {USUAL.said(CORES['8x16'])})")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR",
                         help="directory for the program")
     parser.add_argument("--c-header", type=Path, metavar="FILE",
@@ -60,7 +64,7 @@ def _parser() -> Parser:
     return parser
 
 
-def summary(program: Program) -> dict:
+def summary(program: Program, memory: MemoryModel | SdramMemory = USUAL) -> dict:
     """Return what is worth knowing about a program, JSON values."""
     config = program.config
     return {
@@ -70,17 +74,17 @@ def summary(program: Program) -> dict:
         "scratchpad_bytes": program.scratchpad_bytes,
         "scratchpad_limit": config.sram_kib * 1024,
         **({"cascade": {**program.about["cascade"], "cycles": dict(zip(
-            ("early", "late"), _both(program), strict=True))}}
+            ("early", "late"), _both(program, memory), strict=True))}}
            if "cascade" in program.about else {}),
-        **({"plan": {**program.about["plan"], "cycles": sum(cycles(program, USUAL))}}
+        **({"plan": {**program.about["plan"], "cycles": sum(cycles(program, memory))}}
            if "plan" in program.about else {}),
     }
 
 
-def _both(program: Program) -> tuple[int, int]:
+def _both(program: Program, memory: MemoryModel | SdramMemory) -> tuple[int, int]:
     """Return the cycles of a cascade's program, if its first network answers and if not."""
     exited = program.about["cascade"]["exit"]
-    return sum(cycles(program, USUAL, exited)), sum(cycles(program, USUAL))
+    return sum(cycles(program, memory, exited)), sum(cycles(program, memory))
 
 
 def _print(made: dict, program: Program, folder: Path) -> None:
@@ -136,11 +140,17 @@ def main(argv: list[str] | None = None) -> int:
             config = replace(config, sram_kib=args.sram)
         except ValueError as error:
             raise UserError(f"--sram: {one_line(error)}") from None
+    memory = BOARDS[args.memory] if args.memory else USUAL
+    try:
+        memory.port(config)
+    except ValueError as error:
+        raise UserError(f"--memory {args.memory}: {one_line(error)}") from None
     model = open_model(args.model)
     about = {name: model.metadata[name] for name in ("model", "classes", "preprocessing")
              if name in model.metadata}
     try:
-        program = (compile_network(model.network, config, about) if args.cascade is None else
+        program = (compile_network(model.network, config, about, memory=memory)
+                   if args.cascade is None else
                    compile_cascade(_cascade(args, model), config, about))
     except DoesNotFit as error:
         raise UserError(f"{args.model} does not fit the core: {one_line(error)}") from None
@@ -153,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
             path.write_text(c_header(program))
     if args.list:
         print("\n".join(program.disassemble()))
-    made = summary(program)
+    made = summary(program, memory)
     if args.json:
         print(json.dumps(made, indent=2))
     else:

@@ -157,7 +157,7 @@ def _compiled(args, table: dict) -> ProgramEstimate:
                     f"the scratchpad has {program.config.sram_kib} KiB instead of "
                     f"{core.sram_kib}: tensors to be measured are kept in 16 bits")
         else:
-            program = compile_network(network, core, {"model": args.model})
+            program = compile_network(network, core, {"model": args.model}, memory=_memory(args))
         return _timed(program, args)
     except ValueError as error:
         raise DoesNotFit(one_line(error)) from None

@@ -15,7 +15,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import Opcode
 from golden.core.program import Program
 from golden.core.rules import verify
-from golden.cycles.memory_model import USUAL
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.cycles.timing import cycles
 from golden.network.network import Network
 
@@ -30,7 +30,8 @@ from .windows import cuts_of, lower_windows
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,
-                    *, jit: bool = False, whole: bool = False) -> Program:
+                    *, jit: bool = False, whole: bool = False,
+                    memory: MemoryModel | SdramMemory = USUAL) -> Program:
     """Return the program that runs a network on a core.
 
     Parameters
@@ -45,6 +46,8 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
         Measure scales just in time; for the golden machine only.
     whole
         Refuse what would need a plan, as is done with `jit`; networks of patches alone have one.
+    memory
+        For which the fastest of several plans is taken.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def compile_network(network: Network, config: AcceleratorConfig, about: dict | N
     config.check_core()
     check(network, config, jit)
     try:
-        return _compiled(network, config, about or {}, jit, whole or jit)
+        return _compiled(network, config, about or {}, jit, whole or jit, memory)
     except DoesNotFit:
         raise
     except ValueError as error:  # a predictor, a field or an instruction that the core has not
@@ -90,7 +93,7 @@ def compile_with_room(network: Network, config: AcceleratorConfig, about: dict |
 
 
 def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool,
-              whole: bool) -> Program:
+              whole: bool, memory: MemoryModel | SdramMemory) -> Program:
     made: dict = {}
     if not network.shape.prefix:
         if whole:
@@ -101,7 +104,7 @@ def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: boo
     except DoesNotFit as error:
         if error.sram_kib is None or whole:
             raise
-    return _planned(network, config, about, made)
+    return _planned(network, config, about, made, memory)
 
 
 def _cut(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
@@ -120,7 +123,8 @@ def _cut(network: Network, config: AcceleratorConfig, about: dict, made: dict) -
     return replace(program, about={**program.about, "plan": said})
 
 
-def _planned(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
+def _planned(network: Network, config: AcceleratorConfig, about: dict, made: dict,
+             memory: MemoryModel | SdramMemory) -> Program:
     """Return the fastest program of a network that is larger than the scratchpad."""
     found, missing = [], None
     for plan in kinds(network, config):
@@ -133,7 +137,7 @@ def _planned(network: Network, config: AcceleratorConfig, about: dict, made: dic
                 missing = error
     if not found:
         raise missing
-    return min(found, key=lambda program: sum(cycles(program, USUAL)))
+    return min(found, key=lambda program: sum(cycles(program, memory)))
 
 
 def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: dict,

@@ -8,7 +8,7 @@ import pytest
 from golden.common.config import CORES
 from golden.core.isa import Opcode, Source
 from golden.core.machine import Machine
-from golden.cycles.memory_model import USUAL
+from golden.cycles.memory_model import USUAL, MemoryModel
 from golden.cycles.timing import cycles
 from golden.network.precision import Precision, parse
 from golden.network.shape import VitShape
@@ -93,6 +93,17 @@ def test_the_plan_with_the_fewest_cycles_is_taken():
     assert sum(cycles(program, USUAL)) == min(spent)
     assert program.scratchpad_bytes <= 3 * 1024 < compile_network(made, SMALL).scratchpad_bytes
     assert estimate_program(program).cycles == min(spent)
+
+
+def test_the_plan_is_that_for_the_memory():
+    made = network(Precision(8, 8), shape=replace(SHAPE, depth=3))
+    core = replace(SMALL, sram_kib=3)
+    found = {memory: compile_network(made, core, memory=memory)
+             for memory in (USUAL, MemoryModel(20, 0.25))}
+    for memory, program in found.items():
+        assert sum(cycles(program, memory)) == min(sum(cycles(each, memory))
+                                                   for each in found.values())
+    assert [each.about["plan"]["ahead"] for each in found.values()] == [True, False]
 
 
 @pytest.mark.parametrize("sram", [9, 12, 16])
