@@ -88,7 +88,7 @@ def test_forwards_answers_and_chooses_by_the_rule(users, tmp_path):
 
 
 @pytest.mark.parametrize(("old", "new", "broken"), [
-    ("user.request.ready.eq(free & (chosen == index))", "user.request.ready.eq(free)",
+    ("user.request.ready.eq(free & ~Cat(nearer).any())", "user.request.ready.eq(free)",
      "one at a time"),
     ("m.d.sync += request.valid.eq(0)", "pass", "forwarded once"),
     ("for user in self.users)[chosen])]", "for user in self.users)[owner])]",
