@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         program = (compile_network(model.network, config, about, memory=memory)
                    if args.cascade is None else
-                   compile_cascade(_cascade(args, model), config, about))
+                   compile_cascade(_cascade(args, model), config, about, memory=memory))
     except DoesNotFit as error:
         raise UserError(f"{args.model} does not fit the core: {one_line(error)}") from None
     try:

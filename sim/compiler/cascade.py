@@ -11,6 +11,7 @@ from golden.common.config import AcceleratorConfig
 from golden.core.isa import Layout, Opcode
 from golden.core.program import Program, Region
 from golden.core.rules import verify
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.network.cascade import Cascade
 from golden.network.network import Network
 from golden.rows.softmax_run import highest_keys
@@ -29,8 +30,8 @@ SECOND = "second."
 """What names of the second network's tensors begin with."""
 
 
-def compile_cascade(cascade: Cascade, config: AcceleratorConfig,
-                    about: dict | None = None) -> Program:
+def compile_cascade(cascade: Cascade, config: AcceleratorConfig, about: dict | None = None, *,
+                    memory: MemoryModel | SdramMemory = USUAL) -> Program:
     """Return the program that runs a cascade on a core.
 
     Parameters
@@ -41,6 +42,8 @@ def compile_cascade(cascade: Cascade, config: AcceleratorConfig,
         The core.
     about
         JSON values that the program is to keep.
+    memory
+        As :func:`.compiler.compile_network` takes it.
 
     Returns
     -------
@@ -57,7 +60,8 @@ def compile_cascade(cascade: Cascade, config: AcceleratorConfig,
         If the configuration is no core's.
     """
     first, second = cascade.first, cascade.second
-    plans, cuts = zip(*(_plan_of(network, config) for network in (first, second)), strict=True)
+    plans, cuts = zip(*(_plan_of(network, config, memory) for network in (first, second)),
+                      strict=True)
     _check(cascade, config)
     regions = reserve(first, config, plans[0])
     beside = reserve(second, config, plans[1], regions)
@@ -100,9 +104,10 @@ def joined_builder(first: Builder, second: Builder) -> Builder:
     return made
 
 
-def _plan_of(network: Network, config: AcceleratorConfig) -> tuple[Plan, Cuts | None]:
+def _plan_of(network: Network, config: AcceleratorConfig,
+             memory: MemoryModel | SdramMemory) -> tuple[Plan, Cuts | None]:
     """Return the plan that a network has on its own, and the cuts of one of patches alone."""
-    found = compile_network(network, config).about.get("plan", {})
+    found = compile_network(network, config, memory=memory).about.get("plan", {})
     if not network.shape.prefix:
         cuts = Cuts.of(found)
         return Plan(patches=cuts.patches, residual=True), cuts

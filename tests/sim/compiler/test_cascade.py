@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from golden.common.config import CORES
+from golden.core.isa import Opcode
 from golden.core.machine import Machine
 from golden.core.program import load
 from golden.core.rules import verify
-from golden.cycles.memory_model import USUAL
+from golden.cycles.memory_model import USUAL, MemoryModel
 from golden.cycles.timing import cycles, timing
 from golden.network.cascade import Cascade, CascadeVit
 from golden.network.network import Network
@@ -97,6 +98,18 @@ def test_it_needs_no_more_scratchpad_than_the_larger_of_both():
     program = compile_cascade(Cascade(*KINDS["static"], 9000), SMALL)
     alone = [compile_network(each, SMALL) for each in KINDS["static"]]
     assert program.scratchpad_bytes == max(each.scratchpad_bytes for each in alone)
+
+
+def test_plans_are_those_for_the_memory():
+    made = network(Precision(8, 8), shape=replace(SHAPE, depth=3))
+    tight, norms = replace(SMALL, sram_kib=3), set()
+    for memory in (USUAL, MemoryModel(20, 0.25)):
+        alone, both = (sum(op.opcode is Opcode.NORM for _, op in each.instructions()) for each in (
+            compile_network(made, tight, memory=memory),
+            compile_cascade(Cascade(made, made, 9000), tight, memory=memory)))
+        assert both == 2 * alone
+        norms.add(alone)
+    assert len(norms) == 2
 
 
 def test_networks_in_blocks_keep_their_plans():
