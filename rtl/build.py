@@ -199,8 +199,8 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"board: {', '.join(BOARDS)}")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory to write to (build/NAME)")
-    parser.add_argument("--seed", type=_seed, default=1, metavar="N",
-                        help="seed of the placement (%(default)s)")
+    parser.add_argument("--seed", type=_seed, metavar="N",
+                        help="seed of the placement (the board's)")
     parser.add_argument("--seeds", type=count, default=1, metavar="N",
                         help="place with N seeds, and keep the fastest (%(default)s)")
     parser.add_argument("--list", action="store_true", help="list the boards and exit")
@@ -219,7 +219,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("a board must be given: --board NAME, or --list to see them")
     out = args.out or Path("build") / args.board.name
     with one_line_errors(out):
-        result = build(args.board, out, seed=args.seed, seeds=args.seeds)
+        seed = args.board.seed if args.seed is None else args.seed
+        result = build(args.board, out, seed=seed, seeds=args.seeds)
     print(f"\n{result.report.table()}")
     if len(result.seeds) > 1:
         print(*(f"{f'seed {seed}':14}{mhz:>8.1f} MHz" for seed, mhz in result.seeds.items()),

@@ -46,6 +46,8 @@ class Board(ABC):
         Commands for yosys before its synthesis command.
     placement_options
         Of nextpnr.
+    seed
+        Of the placement, one that is known to be routed.
     untimed_ns
         Delay of a block that nextpnr takes for registered though it is not (see
         :func:`rtl.fpga.build_report.parse`).
@@ -61,6 +63,7 @@ class Board(ABC):
     resources: tuple[Resource, ...]
     synthesis_script: str = ""
     placement_options: str = ""
+    seed: int = 1
     untimed_ns: float = 0.0
 
     @property

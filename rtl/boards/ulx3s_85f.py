@@ -18,6 +18,7 @@ BOARD = AcceleratorBoard(
     synthesis_script=prepared("top"),
     synthesis_options="-abc9",
     placement_options="--placer static --router router2",  # docs/board.md
+    seed=2,
     bitstream="bit",
     load="openFPGALoader -b ulx3s {}",
     resources=RESOURCES,

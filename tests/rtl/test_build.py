@@ -162,6 +162,13 @@ def test_build_prints_steps_table_bitstream_and_what_must_appear(monkeypatch, tm
         line.strip() for line in expected.splitlines()[1:]]
 
 
+def test_a_board_has_a_seed_of_its_own(monkeypatch, tmp_path):
+    fake_tools(monkeypatch, tmp_path)
+    monkeypatch.setitem(BOARDS, "icebreaker", replace(BOARDS["icebreaker"], seed=9))
+    assert main(["--board", "icebreaker", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "vernier_icebreaker.bin").read_text() == "bits of seed 9"
+
+
 def test_the_fastest_of_several_seeds_is_kept(monkeypatch, tmp_path, capsys):
     fake_tools(monkeypatch, tmp_path, achieved=11.0, clocks={"4": 13.0, "5": 12.5})
     out = tmp_path / "out"
