@@ -104,35 +104,46 @@ class MacArray(wiring.Component):
             drain.finish.eq(self.tile.valid & self.tile.ready),
             drain.mode.eq(self.tile.payload.mode),
             drain.start.eq(self.tile.payload.start),
-            drain.capture.eq(delayed(m, drain.finish, "last", flight)),
         ]
-        self._elements(m, edge, drain, delayed(m, self.tile.payload.mode, "mode", flight))
+        ahead = [delayed(m, value, name, flight - 1) for value, name in (
+            (drain.finish, "last"), (self.tile.payload.mode, "mode"))]
+        m.d.sync += drain.capture.eq(ahead[0])
+        self._elements(m, edge, drain, *ahead)
         return m
 
-    def _elements(self, m, edge, drain, mode):
-        """Broadcast operands to the processing elements, and give their sums to the drain."""
+    def _elements(self, m, edge, drain, last, mode):
+        """Broadcast operands to the processing elements, and give their sums to the drain.
+
+        `last` and `mode` are those of the next cycle: each column has a register of its own.
+        """
         count = self._config.rows
         rows = [[ProcessingElement(self._config, col * count + row < self._lends, row < count - 1)
                  for col in range(self._config.cols)] for row in range(count)]
+        lent = Signal()  # a product of who borrows multipliers may come in the next cycle
         if self._lends:
-            since = Signal(Multiplier.LATENCY)
+            since = Signal(Multiplier.LATENCY - 1)
             m.d.sync += since.eq(Cat(self.lend, since))
-            clear = self.lend | since.any()
+            m.d.comb += lent.eq(self.lend | since.any())
         for index in range(self._lends):
             col, row = divmod(index, count)
-            m.d.comb += [rows[row][col].lend.eq(self.lend), rows[row][col].clear.eq(clear)]
+            m.d.comb += rows[row][col].lend.eq(self.lend)
             connect(m, flipped(self.lent[index]), rows[row][col].lent)
-        for row, elements in enumerate(rows):
-            for col, element in enumerate(elements):
-                m.submodules[f"pe_{row}_{col}"] = element
+        for col in range(self._config.cols):
+            its_mode, its_last = (delayed(m, value, f"{name}_{col}", 1, attrs={"keep": 1})
+                                  for value, name in ((mode, "mode"), (last, "last")))
+            fresh = Signal(init=1, name=f"fresh_{col}", attrs={"keep": 1})
+            m.d.sync += fresh.eq(last | lent if col * count < self._lends else last)
+            for row, elements in enumerate(rows):
+                m.submodules[f"pe_{row}_{col}"] = element = elements[col]
                 m.d.comb += [
                     element.activation.eq(edge.activations[row]),
                     element.weight.eq(edge.weights[col]),
-                    element.mode.eq(mode),
-                    element.last.eq(drain.capture),
+                    element.mode.eq(its_mode),
+                    element.last.eq(its_last),
+                    element.fresh.eq(fresh),
                 ]
                 if row == 0:
                     connect(m, element.sums, drain.sums[col])
                 else:
                     connect(m, element.sums, rows[row - 1][col].behind)
-                    m.d.comb += rows[row - 1][col].shift.eq(drain.shift)
+                    m.d.comb += rows[row - 1][col].shift.eq(drain.shift[col])

@@ -27,10 +27,10 @@ def sums_signature(config: AcceleratorConfig) -> wiring.Signature:
 class ProcessingElement(wiring.Component):
     """Multiply operands every cycle and add up the products they hold.
 
-    A product reaches the accumulators ``Multiplier.LATENCY`` cycles after its operands; `mode` and
-    `last` go with the product. With the last product of a tile the sums move to `sums`, and the
-    accumulators start from zero again. A zero activation leaves them as they are. Finished sums
-    leave from element to element: with `shift`, `sums` take the place of those `behind`.
+    A product reaches the accumulators ``Multiplier.LATENCY`` cycles after its operands; `mode`,
+    `last` and `fresh` go with the product. With the last product of a tile the sums move to `sums`.
+    A zero activation leaves the accumulators as they are. Finished sums leave from element to
+    element: with `shift`, `sums` take the place of those `behind`. No register is reset.
 
     Parameters
     ----------
@@ -47,26 +47,27 @@ class ProcessingElement(wiring.Component):
     weight : ``In(WEIGHT_PORT)``
     mode : ``In(TileMode)``
     last : ``In(1)``
+    fresh : ``In(1)``
+        The accumulators start from zero in the next cycle, as they must with `last`, before the
+        first tile, while the multiplier is lent, and as long after as products of its user come.
     sums : ``Out(sums_signature(config))``
         Finished dot products.
     shift, behind : ``In(1)``, ``In(sums_signature(config))``
         Those of the element behind become this one's; not with `last`. Only if `followed`.
-    lend, clear : ``In(1)``
-        The multiplier is lent; the accumulators are kept at zero, as they must be while it is and
-        as long after as products of its user may come. Only if it `lends`.
-    lent : ``In(lent_signature)``
-        The multiplier, for its user. Only if it `lends`.
+    lend, lent : ``In(1)``, ``In(lent_signature)``
+        The multiplier is lent, and as its user has it. Only if it `lends`.
     """
 
     def __init__(self, config: AcceleratorConfig, lends: bool = False, followed: bool = False):
         check_config(config)
         self._lends, self._followed = lends, followed
-        borrower = {"lend": In(1), "clear": In(1), "lent": In(lent_signature)}
+        borrower = {"lend": In(1), "lent": In(lent_signature)}
         super().__init__({
             "activation": In(shape_of(ACTIVATION_PORT)),
             "weight": In(shape_of(WEIGHT_PORT)),
             "mode": In(TileMode),
             "last": In(1),
+            "fresh": In(1),
             "sums": Out(sums_signature(config)),
             **({"shift": In(1), "behind": In(sums_signature(config))} if followed else {}),
             **(borrower if lends else {}),
@@ -77,9 +78,7 @@ class ProcessingElement(wiring.Component):
         ports = (PORT, PORT) if self._lends else (ACTIVATION_PORT, WEIGHT_PORT)
         m.submodules.multiplier = multiplier = Multiplier(*ports)
         m.d.comb += [multiplier.a.eq(self.activation), multiplier.b.eq(self.weight)]
-        fresh = self.last
         if self._lends:
-            fresh = self.last | self.clear
             m.d.comb += self.lent.product.eq(multiplier.product)
             with m.If(self.lend):
                 m.d.comb += [getattr(multiplier, name).eq(getattr(self.lent, name))
@@ -87,10 +86,10 @@ class ProcessingElement(wiring.Component):
 
         for index in range(SLOTS):
             finished = getattr(self.sums, f"slot{index}")
-            accumulator = Signal.like(finished, name=f"accumulator{index}")
+            accumulator = Signal.like(finished, name=f"accumulator{index}", reset_less=True)
             total = Signal.like(finished, name=f"total{index}")
             m.d.comb += total.eq(_with_field(accumulator, multiplier.product, index, self.mode))
-            m.d.sync += accumulator.eq(Mux(fresh, 0, total))
+            m.d.sync += accumulator.eq(Mux(self.fresh, 0, total))
             kept = Signal.like(finished, name=f"kept{index}", reset_less=True)
             m.d.comb += finished.eq(kept)
             if self._followed:

@@ -14,6 +14,7 @@ from golden.product.packing import slot
 from golden.product.tiling import drain_cycles
 
 from ..common.checks import check_config
+from ..common.delayed import delayed
 from ..common.operands import TileMode, by_mode
 from ..common.shapes import shape_of
 from .processing_element import sums_signature
@@ -62,8 +63,9 @@ class TileDrain(wiring.Component):
         The sums of that tile are in the PE rows from the next cycle on.
     sums : ``In(sums_signature(config)).array(cols)``
         Of the first PE row.
-    shift : ``Out(1)``
-        In the next cycle they are to be those of the next PE row.
+    shift : ``Out(1).array(cols)``
+        In the next cycle they are to be those of the next PE row: all alike, a register for each
+        column.
     o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order.
     """
@@ -81,7 +83,7 @@ class TileDrain(wiring.Component):
             "start": In(starts_layout(config)),
             "capture": In(1),
             "sums": In(sums_signature(config)).array(config.cols),
-            "shift": Out(1),
+            "shift": Out(1).array(config.cols),
             "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
@@ -137,11 +139,11 @@ class TileDrain(wiring.Component):
             m.d.comb += following.beat.eq(Mux(row_end, 0, place.beat + 1))
             with m.If(row_end):
                 m.d.comb += following.upper.eq((mode == TileMode.W4A4) & ~place.upper)
-        m.d.sync += [
-            place.eq(following),
-            self.shift.eq(schedule.next_issue & (following.beat == by_mode(next_mode, final))
-                          & (following.upper | (next_mode != TileMode.W4A4))),
-        ]
+        m.d.sync += place.eq(following)
+        shifts = (schedule.next_issue & (following.beat == by_mode(next_mode, final))
+                  & (following.upper | (next_mode != TileMode.W4A4)))
+        for col, shift in enumerate(self.shift):
+            m.d.comb += shift.eq(delayed(m, shifts, f"shift_{col}", 1, attrs={"keep": 1}))
         return place
 
     def _row(self, m):

@@ -91,7 +91,7 @@ def element(mode):
             found = getattr(dut.sums, f"slot{index}")
             total, finished = (Signal.like(found, name=f"{name}_{index}")
                                for name in ("total", "finished"))
-            one.m.d.sync += total.eq(Mux(dut.last, 0, total + term))
+            one.m.d.sync += total.eq(Mux(dut.fresh, 0, total + term))
             with one.m.If(dut.last):
                 one.m.d.sync += finished.eq(total + term)
             one.claim(f"sum {index}", accumulators[index] == total)
@@ -152,7 +152,7 @@ def test_a_mutant_of_an_element_is_found(function, old, new, mode, broken, tmp_p
 
 
 @pytest.mark.parametrize(("old", "new", "broken"), [
-    ("Mux(fresh, 0, total)", "total", "sum 3"),
+    ("Mux(self.fresh, 0, total)", "total", "sum 3"),
     ("m.d.sync += kept.eq(total)", "m.d.sync += kept.eq(accumulator)", "slot 3"),
 ])
 def test_a_mutant_of_the_sums_is_found(old, new, broken, tmp_path, monkeypatch):

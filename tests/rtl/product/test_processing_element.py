@@ -19,6 +19,12 @@ def read(ctx, sums):
     return [ctx.get(getattr(sums, f"slot{index}")) for index in range(SLOTS)]
 
 
+def end(ctx, dut, last):
+    """Say whether the products of the cycle are the last of a tile."""
+    ctx.set(dut.last, last)
+    ctx.set(dut.fresh, last)
+
+
 async def feed(ctx, dut, mode, steps):
     """Give the operands of one tile, a cycle each, and their mode and end in time."""
     for cycle in range(len(steps) + Multiplier.LATENCY):
@@ -26,9 +32,9 @@ async def feed(ctx, dut, mode, steps):
         ctx.set(dut.activation, packed_activation(activations))
         ctx.set(dut.weight, packed_weight(weights))
         ctx.set(dut.mode, TileMode[mode.name])
-        ctx.set(dut.last, cycle == len(steps) + Multiplier.LATENCY - 1)
+        end(ctx, dut, cycle == len(steps) + Multiplier.LATENCY - 1)
         await ctx.tick()
-    ctx.set(dut.last, 0)
+    end(ctx, dut, 0)
 
 
 def dot_products(mode, steps):
@@ -74,7 +80,7 @@ def test_every_pair_of_4_bit_operands_beside_every_neighbour_sign():
 
     async def testbench(ctx):
         ctx.set(dut.mode, TileMode.W4A4)
-        ctx.set(dut.last, 1)  # every product is a tile of its own
+        end(ctx, dut, 1)  # every product is a tile of its own
         latency = Multiplier.LATENCY + 1
         for cycle in range(len(steps) + latency - 1):
             activations, weights = steps[min(cycle, len(steps) - 1)]
@@ -100,9 +106,30 @@ def test_keeps_the_sums_of_a_tile_while_the_next_one_is_added():
         for _ in range(Multiplier.LATENCY + 1):
             assert read(ctx, dut.sums)[0] == 12
             await ctx.tick()
-        ctx.set(dut.last, 1)
+        end(ctx, dut, 1)
         await ctx.tick()
         assert read(ctx, dut.sums)[0] == 100
+
+    simulate(dut, testbench)
+
+
+def test_starts_from_zero_when_told_and_keeps_what_is_finished():
+    dut = ProcessingElement(CONFIG)
+
+    async def testbench(ctx):
+        await feed(ctx, dut, Mode.W8A8, [([3], [4])])
+        ctx.set(dut.activation, 2)
+        ctx.set(dut.weight, 50)
+        for _ in range(5):
+            await ctx.tick()
+        ctx.set(dut.activation, 0)
+        ctx.set(dut.fresh, 1)
+        for _ in range(Multiplier.LATENCY + 1):
+            await ctx.tick()
+        ctx.set(dut.fresh, 0)
+        assert read(ctx, dut.sums)[0] == 12
+        await feed(ctx, dut, Mode.W8A8, [([5], [6])])
+        assert read(ctx, dut.sums)[0] == 30
 
     simulate(dut, testbench)
 
