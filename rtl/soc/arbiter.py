@@ -65,8 +65,15 @@ class MemoryArbiter(wiring.Component):
                 m.d.comb += chosen.eq(pick)
         free = Signal()
         accepted = Array(asking)[chosen] & free
+        # Whether one more may be on its way is known ahead: users hear at once if they may ask.
+        room, flying = Signal(init=1), Signal(range(self._flight + 1))
+        m.d.sync += [
+            flying.eq(flying + accepted - response.valid),
+            room.eq(response.valid | Mux(accepted, flying < self._flight - 1,
+                                         flying != self._flight)),
+        ]
         m.d.comb += [
-            free.eq((~request.valid | request.ready) & owners.w_rdy),
+            free.eq((~request.valid | request.ready) & room),
             owners.w_en.eq(accepted),
             owners.w_data.eq(chosen),
             owners.r_en.eq(response.valid),
