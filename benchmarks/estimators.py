@@ -26,11 +26,11 @@ from golden.network.network import Block, Linear, Network, Norm
 from golden.network.precision import HEAD, Precision
 from golden.network.shape import VitShape
 from sim.cli import UserError, command, one_of, precision, whole_file
+from sim.common.tables import show, table_of
 from sim.compiler import compile_network
 from sim.estimation import workload as names
 from sim.estimation.scalesim import product_cycles
 from sim.harness import verilator
-from sim.tables import show, table_of
 
 from . import estimator_tools as tools
 from .estimator_tools import Product

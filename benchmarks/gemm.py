@@ -20,7 +20,7 @@ from rich.table import Table
 from golden.common.formats import Mode
 from golden.product.mac_array import gemm, prepare_weights
 from sim.cli import command, positive
-from sim.tables import show, table_of
+from sim.common.tables import show, table_of
 
 from .bursts import add_threads, medians, set_threads
 

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from golden.soc.boards import BOARDS
 from sim.cli import UserError, command, positive, progress, whole_file
+from sim.common.tables import show, table_of
 from sim.compiler.plan import plan_line
-from sim.tables import show, table_of
 
 PROG = "python -m benchmarks.models"
 

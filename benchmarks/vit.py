@@ -23,9 +23,9 @@ from golden.network.network import Network
 from golden.network.precision import Precision
 from golden.network.vit import Vit
 from sim.cli import command, positive
+from sim.common.tables import show, table_of
 from sim.inputs import models
 from sim.ptq import pipeline, source
-from sim.tables import show, table_of
 
 from .bursts import add_threads, medians, set_threads
 

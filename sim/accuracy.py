@@ -81,7 +81,7 @@ class _ListShifts(argparse.Action):
         parser.exit(0)
 
 
-def _shifts(text: str) -> list:
+def shift_list(text: str) -> list:
     from .shifts.shift import parse  # SciPy's import, which other uses do without
 
     try:
@@ -125,7 +125,7 @@ def _parser() -> Parser:
         help="train everything for N epochs in methods that end in -all (default: %(default)s)")
     add("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
         help="of training, bootstrap and shifts (default: %(default)s)")
-    add("--shift", type=_shifts, default=[], metavar="NAME:SEVERITY,...",
+    add("--shift", type=shift_list, default=[], metavar="NAME:SEVERITY,...",
         help="compare on shifted images, too: families of ImageNet-C and dark, severities 1 to 5 "
              "(a NAME alone: 1, 3 and 5); imagenet-c and all are several families")
     add("--list-shifts", action=_ListShifts, help="show the families of shifts, and exit")

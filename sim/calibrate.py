@@ -34,11 +34,11 @@ from .cli import (
     progress,
     up_to,
 )
-from .code_digest import digest
+from .common.code_digest import digest
+from .common.tables import show, table_of
 from .inputs.float_model import FloatModel
 from .inputs.quantized_model import QuantizedModel, save
 from .prediction import predictor_options
-from .tables import show, table_of
 
 PROG = "python -m sim.calibrate"
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")

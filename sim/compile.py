@@ -31,11 +31,11 @@ from golden.soc.boards import BOARDS
 from rtl.cli import Parser
 
 from .cli import UserError, command, core, one_line, one_of, printable, up_to, whole_file
+from .common.tables import list_of, show
 from .compiler import DoesNotFit, compile_cascade, compile_network
 from .compiler.plan import plan_line
 from .inputs.model_lookup import open_model
 from .inputs.quantized_model import QuantizedModel
-from .tables import list_of, show
 
 PROG = "python -m sim.compile"
 

@@ -17,11 +17,11 @@ from rich.text import Text
 from rtl.cli import Parser
 
 from .cli import command, positive, positive_float, printable, progress
+from .common.tables import list_of, show, table_of
 from .evaluation.agreement import Report, report
 from .inputs import images, quantized_model
 from .inputs.labels import read_labels
 from .inputs.model_lookup import preprocessing_of_model
-from .tables import list_of, show, table_of
 
 PROG = "python -m sim.emulate"
 

@@ -27,12 +27,12 @@ from golden.common.config import CORES
 from rtl.cli import Parser
 
 from .cli import TRACE, UserError, command, core, one_line, one_of, positive, printable, progress
+from .common.tables import show
 from .inference.backends import BACKENDS, CoreOptions
 from .inference.classify import Answer, classify
 from .inputs import float_model
 from .inputs.model_lookup import open_model, preprocessing_of_model
 from .inputs.quantized_model import QuantizedModel
-from .tables import show
 
 PROG = "python -m sim.run"
 

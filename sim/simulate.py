@@ -33,6 +33,7 @@ from .cli import (
     printable,
     up_to,
 )
+from .common.tables import list_of, show
 from .estimation.program_costs import estimate_program
 from .estimation.trace_events import write_trace
 from .harness import verilator
@@ -44,7 +45,6 @@ from .inference.classes import class_names, guesses
 from .inputs import images
 from .inputs.model_lookup import preprocessing_for
 from .inputs.programs import read_program
-from .tables import list_of, show
 
 PROG = "python -m sim.simulate"
 TOP = 3  # classes shown

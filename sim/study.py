@@ -25,8 +25,8 @@ from golden.prediction.scale_predictor import PredictorShape
 from rtl.cli import Parser
 
 from .cli import UserError, any_precision, check_precision, command, folder, positive, progress
+from .common.tables import show, table_of
 from .prediction import predictor
-from .tables import show, table_of
 
 PROG = "python -m sim.study"
 

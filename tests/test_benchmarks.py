@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import gemm, models, vit
-from tests.sim.test_tables import printed
+from tests.sim.common.test_tables import printed
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import pytest
 from sim import estimate
 
 
-@pytest.mark.parametrize("command", ["sim.accuracy", "sim.estimate", "sim.record", "sim.doctor",
-                                     "sim.explore", "sim.report",
+@pytest.mark.parametrize("command", ["sim.accuracy", "sim.cascade", "sim.estimate", "sim.record",
+                                     "sim.doctor", "sim.explore", "sim.report",
                                      "rtl.export", "rtl.build", "rtl.utilisation"])
 def test_wrong_option_is_one_line(command, capsys):
     main = importlib.import_module(command).main

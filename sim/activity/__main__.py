@@ -30,11 +30,11 @@ from golden.cycles.timing import cycles
 from rtl.cli import Parser
 
 from ..cli import UserError, command, core, one_line, positive, printable, up_to, whole_file
+from ..common.tables import show, table_of
 from ..compiler import DoesNotFit, compile_network
 from ..harness.core_build import build
 from ..inputs import images
 from ..inputs.model_lookup import open_model, preprocessing_of_model
-from ..tables import show, table_of
 from .measure import Run, chosen, factors, kinds, measure, measure_random
 from .units import UNITS
 

@@ -22,8 +22,8 @@ from golden.core.program import Program
 from rtl.cli import Parser
 
 from ..cli import command, one_line, positive, printable, up_to
+from ..common.tables import list_of, show, table_of
 from ..inputs.programs import read_program
-from ..tables import list_of, show, table_of
 from .board import Board
 from .errors import WrongMemory
 from .opened import open_board

@@ -13,7 +13,7 @@ from rich.text import Text
 from golden.common.formats import Mode
 
 from ..cli import printable
-from ..tables import pairs_of, show, table_of
+from ..common.tables import pairs_of, show, table_of
 from . import scalesim
 from .costs import Estimate, Layer
 from .energy import CLOCK_TREE, DRAM_RANGE, LEAKAGE, Chip, measured_factors

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..cli import printable
+from ..common.tables import pairs_of, show, table_of
 from ..compiler.plan import plan_line
-from ..tables import pairs_of, show, table_of
 from ..timeline.spans import residents, spans_of
 from .energy import EnergyTable
 from .estimate_report import (

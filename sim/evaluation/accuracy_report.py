@@ -6,7 +6,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from ..tables import show, table_of
+from ..common.tables import show, table_of
 from .comparison import CONFIDENCE, ORACLE, PERCENTILES, RESAMPLES, Row
 
 NONE = "-"

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cli import UserError, whole_file
-from ..code_digest import digest
+from ..common.code_digest import digest
 from ..inputs import images as image_files
 from ..inputs import models
 from ..inputs.damage import DAMAGE, arrays_of

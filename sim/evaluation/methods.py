@@ -15,7 +15,7 @@ import torch
 
 from golden.network.precision import AnyPrecision
 
-from ..code_digest import digest as code_digest
+from ..common.code_digest import digest as code_digest
 from ..prediction import predictor
 from ..ptq import dynamic, pipeline, train
 from ..ptq.checkpoint import Checkpoint

@@ -17,7 +17,7 @@ import torch
 from golden.network.precision import AnyPrecision
 
 from ..cli import UserError, one_line, whole_file
-from ..code_digest import digest
+from ..common.code_digest import digest
 from ..prediction import scale_costs
 from ..prediction.scale_costs import Cost
 from ..ptq import pipeline

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from ..tables import show, table_of
+from ..common.tables import show, table_of
 from .comparison import CONFIDENCE, Difference
 from .shift_comparison import Cell, MeanDifference, ShiftRow
 

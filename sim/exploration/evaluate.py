@@ -19,7 +19,7 @@ from golden.network.precision import parse
 from golden.network.shape import VitShape
 
 from ..cli import UserError, one_line
-from ..code_digest import digest
+from ..common.code_digest import digest
 from ..compiler import DoesNotFit, compile_network
 from ..compiler.blank import blank_network, default_tap
 from ..estimation.program_costs import ProgramEstimate, estimate_program

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..cli import UserError, printable, whole_file
-from ..tables import show, table_of
+from ..common.tables import show, table_of
 from . import area
 from .choices import Constraint, front
 from .evaluate import Setting

@@ -83,12 +83,17 @@ class QuantizedModel:
 
 def save(model: QuantizedModel, path: Path | str) -> None:
     """Write a model, or nothing at all; the same bytes for the same model."""
-    arrays = {}
-    network = _take_apart(Network, model.network, "", arrays)
-    data = content({"format": FORMAT, "version": VERSION, "network": network,
-                    "about": model.metadata}, arrays)
+    data = stored(model)
     with whole_file(Path(path)) as temporary:
         temporary.write_bytes(data)
+
+
+def stored(model: QuantizedModel) -> bytes:
+    """Return what the file of a model holds."""
+    arrays = {}
+    network = _take_apart(Network, model.network, "", arrays)
+    return content({"format": FORMAT, "version": VERSION, "network": network,
+                    "about": model.metadata}, arrays)
 
 
 def content(about: dict, arrays: dict[str, np.ndarray]) -> bytes:

@@ -9,7 +9,7 @@ from golden.network.shape import VitShape
 from sim import study
 from sim.prediction import predictor
 from tests.cases import shipped
-from tests.sim.test_tables import printed
+from tests.sim.common.test_tables import printed
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=6, heads=4, hidden=64, classes=7)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from golden.network.precision import Precision
-from sim import code_digest
 from sim.cli import UserError
+from sim.common import code_digest
 from sim.evaluation import chunks, dask_cluster, evaluation, preparation
 from sim.evaluation.contender import Integer
 from sim.shifts.shift import Shift

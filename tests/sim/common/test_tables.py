@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from rtl.utilisation import DEVICE, LIMITS, Row, Utilisation
-from sim.tables import list_of, pairs_of, show, table_of
+from sim.common.tables import list_of, pairs_of, show, table_of
 
 COLUMNS = ["tensor", "x", "cycles", "share", "MACs", "mJ"]
 ROWS = [["blocks.11.attention.projection GEMM", "12", "1,234,567", "17.3 %", "261.4M", "0.123"],

@@ -1,6 +1,6 @@
 import pytest
 
-from sim import code_digest
+from sim.common import code_digest
 
 
 def test_digest_counts_code_and_what_it_imports(tmp_path, monkeypatch):

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.common.checks import integers
 from golden.core.program import Program
 from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.cycles.timing import timing
-from golden.network.cascade import doubts_of
-from golden.network.network import Network
-from golden.network.vit import Vit
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +69,6 @@ class Point:
     exited: float
     right: float
     cycles: float
-
-
-def answers(first: Network, second: Network, pixels: np.ndarray,
-            labels: np.ndarray | None = None, batch: int = 32) -> Answers:
-    """Run both networks on images, uint8 (images, side, side, 3).
-
-    Without labels, what the second one says is right.
-    """
-    logits = [np.concatenate([vit.run(pixels[at:at + batch]).logits
-                              for at in range(0, len(pixels), batch)])
-              for vit in (Vit(first), Vit(second))]
-    classes = [each.argmax(axis=1) for each in logits]
-    wanted = classes[1] if labels is None else integers(
-        "labels", labels, 0, first.shape.classes - 1, shape=(len(pixels),))
-    return Answers(doubts_of(logits[0]), classes[0] == wanted, classes[1] == wanted)
 
 
 def cycles_of(program: Program, memory: MemoryModel | SdramMemory = USUAL) -> Cycles:

@@ -6,19 +6,18 @@ import pytest
 from golden.common.config import CORES
 from golden.cycles.memory_model import IDEAL
 from golden.cycles.timing import cycles
-from golden.network.cascade import Cascade, CascadeVit
+from golden.network.cascade import Cascade, CascadeVit, doubts_of
 from golden.network.precision import Precision
 from golden.network.vit import Vit
-from sim.compiler import compile_cascade
-from sim.inference.cascade import (
+from sim.cascades.thresholds import (
     Answers,
     Cycles,
     Point,
-    answers,
     cheapest,
     cycles_of,
     points,
 )
+from sim.compiler import compile_cascade
 from tests.cases.networks import network, pixels
 from tests.sim.compiler.test_compiler import SHAPE
 
@@ -54,23 +53,12 @@ def test_there_must_be_images():
         points(Answers(*(np.zeros(0, int) for _ in range(3))), Cycles(1, 2))
 
 
-def test_answers_are_those_of_both_networks():
-    images = pixels(9, SHAPE)
-    classes = [Vit(each).run(images).logits.argmax(axis=1) for each in (FIRST, SECOND)]
-    labels = np.where(np.arange(9) % 3, classes[0], classes[1])
-    found = answers(FIRST, SECOND, images, labels, batch=4)
-    assert found.first.tolist() == (classes[0] == labels).tolist()
-    assert found.second.tolist() == (classes[1] == labels).tolist()
-    alike = answers(FIRST, SECOND, images)
-    assert alike.second.all()
-    assert alike.first.tolist() == (classes[0] == classes[1]).tolist()
-    assert not alike.first.all()
-
-
 def test_a_point_is_what_the_cascade_does():
     images = pixels(9, SHAPE)
     labels = Vit(SECOND).run(images).logits.argmax(axis=1)
-    found = answers(FIRST, SECOND, images, labels)
+    first, second = (Vit(each).run(images).logits for each in (FIRST, SECOND))
+    found = Answers(doubts_of(first), first.argmax(axis=1) == labels,
+                    second.argmax(axis=1) == labels)
     program = compile_cascade(Cascade(FIRST, SECOND, 0), CORES["4x4"])
     each = cycles_of(program, IDEAL)
     assert each.early == sum(cycles(program, IDEAL, program.about["cascade"]["exit"]))

@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from .cli import printable
+from ..cli import printable
 
 NAME = 12
 """To so few characters names are cut before a column goes."""

@@ -1,0 +1,1 @@
+"""Cascades of two networks: what they answer on images, and their thresholds."""

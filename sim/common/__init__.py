@@ -1,0 +1,1 @@
+"""What all of sim shares: tables on a terminal, digests of code."""
