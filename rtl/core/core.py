@@ -92,20 +92,21 @@ class Core(wiring.Component):
         config = self._config
         # No run: all is reset, so that nothing of one is left for the next. What computes is reset
         # from the end of the instructions until a cycle into the next run, by registers of its own.
-        idle, at_rest, watched = Signal(), Signal(init=1), Signal(init=1)
+        idle, watched = Signal(), Signal(init=1)
         m.submodules.sequencer = sequencer = Sequencer()
         m.submodules.scratchpad = Scratchpad(config)
         m.submodules.counters = Counters()
-        for name, part, reset in (
-                ("memory_side", MemorySide(config), idle),
-                ("program_stream", ProgramStream(config), idle),
-                ("constant_store", ConstantStore(config), idle),
-                ("product_path", ProductPath(config), at_rest),
-                ("result_path", ResultPath(config), at_rest),
-                ("row_path", RowPath(config), at_rest),
-                ("prediction", Prediction(config), watched)):
-            m.submodules[name] = ResetInserter(reset)(part)
-        m.d.sync += [at_rest.eq(idle | (sequencer.phase == Phase.DRAIN)), watched.eq(at_rest)]
+        for name, part in (("memory_side", MemorySide(config)),
+                           ("program_stream", ProgramStream(config)),
+                           ("constant_store", ConstantStore(config))):
+            m.submodules[name] = ResetInserter(idle)(part)
+        for name, part in (("product_path", ProductPath(config)),
+                           ("result_path", ResultPath(config)), ("row_path", RowPath(config))):
+            rests = Signal(init=1, name=f"{name}_rests", attrs={"keep": 1})
+            m.d.sync += rests.eq(idle | (sequencer.phase == Phase.DRAIN))
+            m.submodules[name] = ResetInserter(rests)(part)
+        m.d.sync += watched.eq(rests)
+        m.submodules.prediction = ResetInserter(watched)(Prediction(config))
 
         m.d.comb += [
             idle.eq(sequencer.idle),

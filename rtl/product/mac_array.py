@@ -107,7 +107,7 @@ class MacArray(wiring.Component):
         ]
         ahead = [delayed(m, value, name, flight - 1) for value, name in (
             (drain.finish, "last"), (self.tile.payload.mode, "mode"))]
-        m.d.sync += drain.capture.eq(ahead[0])
+        m.d.comb += drain.captures.eq(ahead[0])
         self._elements(m, edge, drain, *ahead)
         return m
 
@@ -146,4 +146,4 @@ class MacArray(wiring.Component):
                     connect(m, element.sums, drain.sums[col])
                 else:
                     connect(m, element.sums, rows[row - 1][col].behind)
-                    m.d.comb += rows[row - 1][col].shift.eq(drain.shift[col])
+                    m.d.comb += rows[row - 1][col].move.eq(drain.move[col])

@@ -30,7 +30,7 @@ class ProcessingElement(wiring.Component):
     A product reaches the accumulators ``Multiplier.LATENCY`` cycles after its operands; `mode`,
     `last` and `fresh` go with the product. With the last product of a tile the sums move to `sums`.
     A zero activation leaves the accumulators as they are. Finished sums leave from element to
-    element: with `shift`, `sums` take the place of those `behind`. No register is reset.
+    element: with `move`, `sums` take the place of those `behind`. No register is reset.
 
     Parameters
     ----------
@@ -52,8 +52,9 @@ class ProcessingElement(wiring.Component):
         first tile, while the multiplier is lent, and as long after as products of its user come.
     sums : ``Out(sums_signature(config))``
         Finished dot products.
-    shift, behind : ``In(1)``, ``In(sums_signature(config))``
-        Those of the element behind become this one's; not with `last`. Only if `followed`.
+    move, behind : ``In(1)``, ``In(sums_signature(config))``
+        Those of the element behind become this one's; with `last` it is high, too, and they do
+        not. Only if `followed`.
     lend, lent : ``In(1)``, ``In(lent_signature)``
         The multiplier is lent, and as its user has it. Only if it `lends`.
     """
@@ -69,7 +70,7 @@ class ProcessingElement(wiring.Component):
             "last": In(1),
             "fresh": In(1),
             "sums": Out(sums_signature(config)),
-            **({"shift": In(1), "behind": In(sums_signature(config))} if followed else {}),
+            **({"move": In(1), "behind": In(sums_signature(config))} if followed else {}),
             **(borrower if lends else {}),
         })
 
@@ -93,7 +94,7 @@ class ProcessingElement(wiring.Component):
             kept = Signal.like(finished, name=f"kept{index}", reset_less=True)
             m.d.comb += finished.eq(kept)
             if self._followed:
-                with m.If(self.last | self.shift):
+                with m.If(self.move):
                     m.d.sync += kept.eq(Mux(self.last, total,
                                             getattr(self.behind, f"slot{index}")))
             else:

@@ -41,7 +41,7 @@ def accumulators_layout(config: AcceleratorConfig) -> data.StructLayout:
 class TileDrain(wiring.Component):
     """Read the sums of one PE row after the other from the first, and add the start values.
 
-    Throughput of one beat per cycle, and a latency of :attr:`LATENCY` cycles from `capture`. The
+    Throughput of one beat per cycle, and a latency of :attr:`LATENCY` cycles from the capture. The
     output queue lets the array run without a stall, see :class:`_Schedule`.
 
     Parameters
@@ -49,7 +49,7 @@ class TileDrain(wiring.Component):
     config : :class:`AcceleratorConfig`
         Array shape, lanes and accumulator widths.
     flight : int
-        Cycles from `finish` to the `capture` of the same tile.
+        Cycles from `finish` to the capture of the same tile, the cycle after `captures`.
 
     Members
     -------
@@ -59,13 +59,14 @@ class TileDrain(wiring.Component):
         They are; only while `ready`.
     mode, start : ``In(TileMode)``, ``In(starts_layout(config))``
         Of the tile that is finished.
-    capture : ``In(1)``
-        The sums of that tile are in the PE rows from the next cycle on.
+    captures : ``In(1)``
+        In the next cycle the sums of that tile are captured: they are in the PE rows from the cycle
+        after that on.
     sums : ``In(sums_signature(config)).array(cols)``
         Of the first PE row.
-    shift : ``Out(1).array(cols)``
-        In the next cycle they are to be those of the next PE row: all alike, a register for each
-        column.
+    move : ``Out(1).array(cols)``
+        Sums are captured, or are to be those of the next PE row in the next cycle: all alike, a
+        register for each column.
     o : ``Out(stream.Signature(accumulators_layout(config)))``
         Logical rows in order, in a row logical columns in order.
     """
@@ -81,18 +82,20 @@ class TileDrain(wiring.Component):
             "finish": In(1),
             "mode": In(TileMode),
             "start": In(starts_layout(config)),
-            "capture": In(1),
+            "captures": In(1),
             "sums": In(sums_signature(config)).array(config.cols),
-            "shift": Out(1).array(config.cols),
+            "move": Out(1).array(config.cols),
             "o": Out(stream.Signature(accumulators_layout(config))),
         })
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.schedule = schedule = _Schedule(self._config, self._flight)
+        capture = Signal()
+        m.d.sync += capture.eq(self.captures)
         m.d.comb += [
             schedule.finish.eq(self.finish),
-            schedule.capture.eq(self.capture),
+            schedule.capture.eq(capture),
             schedule.taken.eq(self.o.valid & self.o.ready),
             self.ready.eq(schedule.ready),
         ]
@@ -103,10 +106,10 @@ class TileDrain(wiring.Component):
         m.d.comb += schedule.mode.eq(flight_mode)
         with m.If(~schedule.in_flight):
             m.d.sync += [flight_mode.eq(self.mode), flight_start.eq(self.start)]
-        with m.If(self.capture):
+        with m.If(capture):
             m.d.sync += [drain_mode.eq(flight_mode), drain_start.eq(flight_start)]
 
-        place = self._place(m, schedule, drain_mode, Mux(self.capture, flight_mode, drain_mode))
+        place = self._place(m, schedule, drain_mode, Mux(capture, flight_mode, drain_mode))
         starts = self._lanes(drain_start, place.beat)
 
         # Stage u: the sums of a PE row, and where in it the beat is.
@@ -142,8 +145,9 @@ class TileDrain(wiring.Component):
         m.d.sync += place.eq(following)
         shifts = (schedule.next_issue & (following.beat == by_mode(next_mode, final))
                   & (following.upper | (next_mode != TileMode.W4A4)))
-        for col, shift in enumerate(self.shift):
-            m.d.comb += shift.eq(delayed(m, shifts, f"shift_{col}", 1, attrs={"keep": 1}))
+        for col, move in enumerate(self.move):
+            m.d.comb += move.eq(delayed(m, shifts | self.captures, f"move_{col}", 1,
+                                        attrs={"keep": 1}))
         return place
 
     def _row(self, m):

@@ -23,6 +23,8 @@ def end(ctx, dut, last):
     """Say whether the products of the cycle are the last of a tile."""
     ctx.set(dut.last, last)
     ctx.set(dut.fresh, last)
+    if hasattr(dut, "move"):
+        ctx.set(dut.move, last)
 
 
 async def feed(ctx, dut, mode, steps):
@@ -144,10 +146,10 @@ def test_finished_sums_move_on_from_element_to_element():
         for _ in range(3):
             assert read(ctx, dut.sums)[0] == 12
             await ctx.tick()
-        ctx.set(dut.shift, 1)
+        ctx.set(dut.move, 1)
         await ctx.tick()
         assert read(ctx, dut.sums) == [-index - 5 for index in range(SLOTS)]
-        ctx.set(dut.shift, 0)
+        ctx.set(dut.move, 0)
         await feed(ctx, dut, Mode.W8A8, [([2], [9])])
         assert read(ctx, dut.sums)[0] == 18
 
