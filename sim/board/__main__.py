@@ -122,7 +122,8 @@ def _selftest(board: Board, args) -> tuple[dict, list]:
     for bits in ("w8a8", "w4a4"):
         model = open_model(f"vit_cifar10:{bits}")
         try:
-            program = compile_network(model.network, board.system.config)
+            program = compile_network(model.network, board.system.config,
+                                      memory=board.memory)
         except DoesNotFit as error:
             rows.append((f"vit_cifar10 {bits}", f"does not fit: {one_line(error)}"))
             continue

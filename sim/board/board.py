@@ -9,8 +9,11 @@ import numpy as np
 
 from golden.core.isa import Status
 from golden.core.program import Program, ProgramError, walk
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
+from golden.soc.boards import BOARDS
 from golden.soc.link import BLOCK
 from golden.soc.registers import REGISTERS
+from golden.soc.system import System
 
 from .errors import RunFailed, WrongCore
 from .link import Link, Progress, compare
@@ -68,6 +71,14 @@ class Board:
     def system(self):
         """What the board is, :class:`golden.soc.system.System`."""
         return self.link.system
+
+    @property
+    def memory(self) -> SdramMemory | MemoryModel:
+        """The memory of the known board that this one is, else the usual one: what the cycles of
+        its programs are reckoned with.
+        """
+        return next((memory for memory in BOARDS.values()
+                     if System.of(self.system.config, memory) == self.system), USUAL)
 
     def check(self, program: Program) -> None:
         """Return if the board can run a program.

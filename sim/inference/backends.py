@@ -10,6 +10,7 @@ import numpy as np
 
 from golden.common.config import CORES, AcceleratorConfig
 from golden.core.program import Program
+from golden.cycles.memory_model import USUAL, MemoryModel, SdramMemory
 from golden.network.network import Network
 
 from ..cli import UserError, one_line
@@ -45,11 +46,12 @@ def _golden(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np
     return lambda pixels: made.run(pixels).logits
 
 
-def _program(network: Network, core: AcceleratorConfig):
+def _program(network: Network, core: AcceleratorConfig,
+             memory: MemoryModel | SdramMemory = USUAL) -> Program:
     from ..compiler import DoesNotFit, compile_network
 
     try:
-        return compile_network(network, core)
+        return compile_network(network, core, memory=memory)
     except DoesNotFit as error:
         raise UserError(f"the model does not fit the core: {one_line(error)}") from None
 
@@ -84,7 +86,7 @@ def _board(network: Network, options: CoreOptions) -> Callable[[np.ndarray], np.
     opened = contextlib.ExitStack()
     atexit.register(opened.close)  # what runs images is a plain function, which nobody closes
     board = opened.enter_context(open_board(options.port))
-    program = _program(network, board.system.config)
+    program = _program(network, board.system.config, board.memory)
     board.load(program)
     right = machine_of(program)
 

@@ -10,11 +10,14 @@ from golden.core.isa import Opcode
 from golden.cycles.memory_model import IDEAL, USUAL, MemoryModel
 from golden.cycles.timing import timing
 from golden.network.cascade import Cascade, CascadeVit
-from sim.compiler import compile_cascade
+from sim import calibrate
+from sim.compiler import compile_cascade, compile_network
 from sim.harness import verilator
 from sim.harness.expected import golden_run
-from sim.inputs.model_lookup import open_model
+from sim.inputs import images as image_files
+from sim.inputs.model_lookup import open_model, preprocessing_of_model
 from tests.cases.networks import pixels
+from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_cascade import KINDS, cascade_of
 from tests.sim.compiler.test_compiler import SHAPE, SMALL, WIDE
 from tests.sim.harness.test_timing_rtl import compare
@@ -43,13 +46,8 @@ def test_small_cascades(kind, config):
         compare(shown, IDEAL, USUAL, MemoryModel(7, 3), MemoryModel(200, 1.5))
 
 
-@pytest.mark.parametrize("name", ["4x8", pytest.param("8x16", marks=pytest.mark.long)])
-def test_the_shipped_models(name):
-    config = {"4x8": WIDE, **CORES}[name]
-    first, second = (open_model(f"vit_cifar10:{bits}").network for bits in ("w4a4", "w8a8"))
-    images = pixels(5, first.shape)
-    doubts = CascadeVit(Cascade(first, second, 0)).run(images).doubts
-    cascade = Cascade(first, second, int(np.median(doubts)))
+def hold(cascade, config, images):
+    """Hold both ways through a cascade against golden and the estimate; return their cycles."""
     program = compile_cascade(cascade, config)
     left = program.about["cascade"]["exit"]
     cycles = []
@@ -62,7 +60,42 @@ def test_the_shipped_models(name):
         count = left if exited else len(program.instructions()) - 1
         assert len(result.instruction_cycles) == count
         cycles.append(result.cycles)
-    assert cycles[1] > 3 * cycles[0]
+    return cycles
+
+
+def in_doubt_of_half(first, second, images):
+    """Return a cascade whose first network answers half of the images."""
+    doubts = CascadeVit(Cascade(first, second, 0)).run(images).doubts
+    return Cascade(first, second, int(np.median(doubts)))
+
+
+@pytest.mark.parametrize("name", ["4x8", pytest.param("8x16", marks=pytest.mark.long)])
+def test_the_shipped_models(name):
+    first, second = (open_model(f"vit_cifar10:{bits}").network for bits in ("w4a4", "w8a8"))
+    images = pixels(5, first.shape)
+    early, late = hold(in_doubt_of_half(first, second, images), {"4x8": WIDE, **CORES}[name],
+                       images)
+    assert late > 3 * early
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+def test_deit_tiny_on_validation_images(tmp_path):
+    """As a user calibrates both networks; few calibration images, to be quicker."""
+    name, networks = "deit_tiny_patch16_224", []
+    weights = str(SHARED / "weights" / f"{name}.safetensors")
+    for bits in ("w4a4", "w8a8"):
+        path = tmp_path / f"{bits}.safetensors"
+        assert calibrate.main(["--model", name, "--weights", weights, "--bits", bits, "--images",
+                               str(SHARED / "calibration"), "--count", "64",
+                               "--out", str(path)]) == 0
+        networks.append(open_model(str(path)))
+    _, images = image_files.pixels(SHARED / "validation", preprocessing_of_model(networks[0]), 4)
+    cascade = in_doubt_of_half(*(each.network for each in networks), images)
+    early, late = hold(cascade, CORES["8x16"], images)
+    alone = timing(compile_network(cascade.first, CORES["8x16"]), USUAL).cycles
+    assert alone < early < 1.001 * alone
+    assert late > 3 * early
 
 
 def test_it_is_the_core_that_decides():
