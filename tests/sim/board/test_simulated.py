@@ -32,6 +32,8 @@ from tests.cases import shipped
 from tests.cases.networks import network, pixels
 from tests.cases.programs import random_program
 from tests.sim.compiler.test_compiler import SHAPE
+from tests.sim.harness.test_core import DEIT_T
+from tests.sim.test_emulate import with_tap
 
 pytestmark = pytest.mark.verilator
 CORE = CORES["4x4"]
@@ -311,6 +313,22 @@ def test_a_network_is_compiled_for_the_core_that_is_there(at):
     run = BACKENDS["board"](made, CoreOptions(port=at[1], check=True))
     images = pixels(2, SHAPE)
     assert (run(images) == Vit(made).run(images).logits).all()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bits", ["w4a4", "w8a8"])
+def test_deit_tiny_whole_on_the_core_of_the_board(bits):
+    """Random weights, and scales that are predicted."""
+    made = with_tap(network(Precision.parse(bits), shape=DEIT_T), DEIT_T)
+    program = compile_network(made, CORES["8x8"], memory=MEMORY)
+    (image,) = pixels(1, DEIT_T)
+    with SimulatedBoard(CORES["8x8"]) as simulated, contextlib.closing(simulated.open()) as port:
+        board = Board(Link(port), simulated)
+        board.load(program)
+        found = checked(board, simulated, program, image)
+        assert found.counters["predict"] > 0
+        assert simulated.trouble() == ""
+    assert (found.logits == Vit(made).run(image[None]).logits[0]).all()
 
 
 @pytest.mark.parametrize(("words", "message"), [
