@@ -7,6 +7,7 @@ refused by :mod:`golden.core.machine`.
 
 from dataclasses import dataclass
 
+from ..common.config import AcceleratorConfig
 from ..common.formats import Mode
 from ..memory.scratchpad import stride_of, words_of
 from ..prediction import scale_unit
@@ -14,7 +15,7 @@ from ..prediction.scale_predictor import PredictorShape
 from . import isa
 from .field_rules import check_fields, check_slots
 from .isa import Instruction, Layout, Opcode, Source
-from .program import Program, ProgramError, check_range, units_of, walk
+from .program import Program, ProgramError, Tensor, check_range, units_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +148,17 @@ def verify(program: Program) -> None:
         With the instruction and the reason.
     """
     steps = walk(program.memory, program.stream, program.config)
+    coming = sorted(program.tensors, key=lambda tensor: tensor.first, reverse=True)
+    alive: list[Tensor] = []
     for index, (address, op) in enumerate(steps):
+        while coming and coming[-1].first < index:
+            alive.append(coming.pop())
+        alive = [tensor for tensor in alive if index <= tensor.last]
         try:
             check(op, program.config, len(program.memory))
             _check_store(op, program)
             for span in spans(op, program.config)[1]:
-                _check_alive(index, span, program)
+                _check_alive(index, span, alive, program.config)
         except ValueError as error:
             raise ProgramError(f"instruction {index} at 0x{address:x}, {op.opcode.name}: "
                                f"{error}") from None
@@ -169,12 +175,10 @@ def _check_store(op: Instruction, program: Program) -> None:
         raise ValueError(f"memory from 0x{op.address:x} to 0x{end:x} must be that of the logits")
 
 
-def _check_alive(index: int, span: Span, program: Program) -> None:
-    end = span.address + span.words(program.config)
-    for tensor in program.tensors:
-        if not tensor.first < index <= tensor.last:
-            continue
-        size = tensor.words(program.config)
+def _check_alive(index: int, span: Span, alive: list[Tensor], config: AcceleratorConfig) -> None:
+    end = span.address + span.words(config)
+    for tensor in alive:
+        size = tensor.words(config)
         inside = tensor.address <= span.address and end <= tensor.address + size
         # Parts of a tensor may still be written; who needs it last may write in its place, which
         # `check` allows of residuals only.

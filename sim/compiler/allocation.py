@@ -14,17 +14,18 @@ def allocate(matrices: list[Matrix], config: AcceleratorConfig) -> None:
     DoesNotFit
         If the scratchpad is too small.
     """
-    placed: list[Matrix] = []
-    for matrix in sorted(matrices, key=lambda matrix: (matrix.first, -matrix.last)):
-        taken = sorted((other.address, other.address + other.words) for other in placed
-                       if other.first <= matrix.last and matrix.first <= other.last)
+    alive: list[Matrix] = []  # of those that have places
+    ordered = sorted(matrices, key=lambda matrix: (matrix.first, -matrix.last))
+    for matrix in ordered:
+        alive = [other for other in alive if matrix.first <= other.last]
+        taken = sorted((other.address, other.address + other.words) for other in alive)
         matrix.address = 0
         for start, end in taken:
             if matrix.address + matrix.words <= start:
                 break
             matrix.address = max(matrix.address, -(-end // matrix.unit) * matrix.unit)
-        placed.append(matrix)
-    highest = max(placed, key=lambda matrix: matrix.address + matrix.words)
+        alive.append(matrix)
+    highest = max(ordered, key=lambda matrix: matrix.address + matrix.words)
     need = -(-(highest.address + highest.words) * config.word_bytes // 1024)
     if need > config.sram_kib:
         raise DoesNotFit(f"the scratchpad must have {need} KiB for this network, and has "

@@ -145,12 +145,11 @@ def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: di
     """Return the program of the plan with the fewest blocks that fits.
 
     Where a matrix has no room, there are more blocks in the part that it belongs to: fewer would
-    be no help to it. Long images have hundreds of blocks to choose from: steps double as long as
-    they do not suffice, and what they passed over is gone back to by halves.
+    be no help to it. Long images have hundreds of blocks to choose from: there are twice as many as
+    long as they do not suffice, and what that passed over is gone back to by halves.
     """
     few = dict.fromkeys(PHASES, 0)  # so many blocks are too few
-    steps = dict.fromkeys(PHASES, 1)
-    plan, program = _first_that_fits(plan, few, steps, network, config, about, made)
+    plan, program = _first_that_fits(plan, few, network, config, about, made)
     for phase in PHASES:
         while passed := [count for count in counts(phase, network, config)
                          if few[phase] < count < getattr(plan, phase)]:
@@ -165,20 +164,18 @@ def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: di
     return replace(program, about={**program.about, "plan": said})
 
 
-def _first_that_fits(plan: Plan, few: dict[str, int], steps: dict[str, int], network: Network,
-                     config: AcceleratorConfig, about: dict,
-                     made: dict) -> tuple[Plan, Program]:
+def _first_that_fits(plan: Plan, few: dict[str, int], network: Network, config: AcceleratorConfig,
+                     about: dict, made: dict) -> tuple[Plan, Program]:
     """Return the first plan that fits, and its program; note how many blocks were too few."""
     while True:
         try:
             return plan, _with_plan(plan, network, config, about, False, made)
         except DoesNotFit as error:
             phase = error.phase
-            more = phase and finer(plan, phase, network, config, steps[phase])
+            more = phase and finer(plan, phase, network, config)
             if error.sram_kib is None or not more:
                 raise
-            few[phase], steps[phase] = getattr(plan, phase), 2 * steps[phase]
-            plan = more
+            few[phase], plan = getattr(plan, phase), more
 
 
 def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: dict, jit: bool,

@@ -88,13 +88,14 @@ def counts(phase: str, network: Network, config: AcceleratorConfig) -> list[int]
                    for count in range(1, -(-rows // unit) + 1)})
 
 
-def finer(plan: Plan, phase: str, network: Network, config: AcceleratorConfig,
-          steps: int = 1) -> Plan | None:
-    """Return the plan with more blocks in a phase, the next number of them that there can be or
-    some steps behind it, up to the most; nothing where there cannot be more.
+def finer(plan: Plan, phase: str, network: Network, config: AcceleratorConfig) -> Plan | None:
+    """Return the plan with twice the blocks in a phase, or the next number that there can be, up to
+    the most; nothing where there cannot be more.
     """
-    more = [count for count in counts(phase, network, config) if count > getattr(plan, phase)]
-    return replace(plan, **{phase: more[min(steps, len(more)) - 1]}) if more else None
+    each = counts(phase, network, config)
+    present = getattr(plan, phase)
+    more = next((count for count in each if count >= 2 * present), each[-1])
+    return replace(plan, **{phase: more}) if more > present else None
 
 
 def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
