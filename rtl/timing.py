@@ -15,6 +15,7 @@ the netlist (:mod:`rtl.fpga.static_timing`) as soon as that is synthesised.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -28,7 +29,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.soc.boards import BAUD, BOARDS
 from golden.soc.system import System
 
-from .build import find_tool, one_line_errors, run_tool, step
+from .build import BuildError, find_tool, one_line_errors, run_tool, step
 from .cli import Parser, command, count
 from .core.constant_store import ConstantStore
 from .core.core import Core
@@ -133,6 +134,28 @@ def place(unit: str, netlist: Path, seed: int, frequency: float) -> Placed:
     made = json.loads((netlist.parent / report).read_text())
     (clock,) = made["fmax"].values()
     return Placed(unit, seed, clock["achieved"], path_of(made))
+
+
+def placed_mhz(netlist: Path, seed: int, frequency: float) -> float:
+    """Place a netlist with a seed, for a clock in MHz; return what nextpnr then estimates.
+
+    Wires are not routed: the estimate is of what they will take at least.
+
+    Raises
+    ------
+    MissingTool, BuildError
+        If nextpnr is not installed, or fails.
+    """
+    name = f"placed_{seed}"
+    run_tool(find_tool("nextpnr-ecp5"), name, [
+        *_DEVICE, "--json", netlist.name, "--freq", f"{frequency:g}", "--seed", str(seed),
+        "--placer", "static", "--no-route", "--timing-allow-fail", "--lpf-allow-unconstrained",
+    ], netlist.parent)
+    log = (netlist.parent / f"{name}.log").read_text(errors="replace")
+    found = re.findall(r"Max frequency for clock .*: ([0-9.]+) MHz", log)
+    if not found:
+        raise BuildError(f"{name} says no clock (see {netlist.parent / name}.log)")
+    return float(found[-1])
 
 
 def _one_of(names):

@@ -50,6 +50,7 @@ from .estimation.energy import NODES
 from .exploration import explore_report as report
 from .exploration.accuracy import COLUMNS, UNKNOWN, read_accuracy
 from .exploration.choices import column, constraint
+from .exploration.clock import clock_of
 from .exploration.evaluate import Setting
 from .exploration.exploration import Exploration
 from .exploration.grid import Design, designs, memory, memory_of, several
@@ -60,7 +61,12 @@ from .exploration.search import SEED, search
 PROG = "python -m sim.explore"
 DEFAULT_WORK = Path("build/explore.jsonl")
 OBJECTIVES = ["fps", "energy_mj", "luts"]
+PLACED = "placed"
 _BITS = ("w8a8", "w4a8", "w4a4")
+
+
+def _clock(text: str) -> float | None:
+    return None if text == PLACED else positive_float(text)
 
 
 def _bits(text: str) -> list[str]:
@@ -88,8 +94,9 @@ def _parser() -> Parser:
              "w4a4,0=w8a8,3-4.fc1=w4a8 (default: w8a8)")
     add("--scales", type=several(one_of(*SCALES)), default=["predicted"], metavar="KIND,...",
         help=f"{', '.join(SCALES)} (default: predicted)")
-    add("--clock", type=positive_float, default=100.0, metavar="MHZ",
-        help="clock in MHz (default: %(default)g)")
+    add("--clock", type=_clock, default=100.0, metavar="MHZ",
+        help=f"clock in MHz (default: %(default)g), or {PLACED}: of each design, as a model of "
+             "placements on an ECP5 has it")
     add("--tech", type=one_of(*NODES), default="28nm", metavar="NODE",
         help=f"process of the energies: {', '.join(NODES)} (default: %(default)s)")
     add("--constraint", type=constraint, action="append", default=[], metavar="COLUMN>=N",
@@ -125,9 +132,10 @@ def _designs(args) -> list[Design]:
     base = args.core
     for name in args.memory:
         try:
-            memory_of(name, args.clock).port(base)
+            clock = clock_of(base) if args.clock is None else args.clock
+            memory_of(name, clock).port(base)
         except ValueError as error:
-            raise UserError(f"--memory {name} with --clock {args.clock:g}: {error}") from None
+            raise UserError(f"--memory {name} with --clock {clock:g}: {error}") from None
     return designs(rows=args.rows or [base.rows], cols=args.cols or [base.cols],
                    sram_kib=args.sram or [base.sram_kib], bus_bytes=args.bus or [base.bus_bytes],
                    stream_words=args.stream or [base.stream_words], memory=args.memory,

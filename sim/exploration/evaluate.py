@@ -14,6 +14,7 @@ from itertools import groupby
 from golden.common.config import AcceleratorConfig
 from golden.common.config_file import core_from_table
 from golden.core.program import Program
+from golden.cycles.memory_model import MemoryModel, SdramMemory
 from golden.cycles.timing import Timing, timing
 from golden.network.precision import parse
 from golden.network.shape import VitShape
@@ -24,6 +25,7 @@ from ..compiler import DoesNotFit, compile_network
 from ..compiler.blank import blank_network, default_tap
 from ..estimation.program_costs import ProgramEstimate, estimate_program
 from .area import SYNTHESES, area_of
+from .clock import PLACEMENTS, clock_of
 from .grid import Design, memory_of
 
 
@@ -39,8 +41,10 @@ class Setting:
         Why not, then.
     base
         The core that a design changes.
-    clock_mhz, tech
-        As :func:`sim.estimation.program_costs.estimate_program` takes them.
+    clock_mhz
+        Of all designs; None: of each its own, as :func:`sim.exploration.clock.clock_of` says.
+    tech
+        As :func:`sim.estimation.program_costs.estimate_program` takes it.
     norm_pre
         Whether the network has a LayerNorm before its blocks.
     """
@@ -49,10 +53,16 @@ class Setting:
     shape: VitShape | None
     reason: str
     base: AcceleratorConfig
-    clock_mhz: float
+    clock_mhz: float | None
     tech: str
     norm_pre: bool = False
 
+    def clock(self, config: AcceleratorConfig) -> float:
+        """Clock of a design with this core, in MHz."""
+        return clock_of(config) if self.clock_mhz is None else self.clock_mhz
+
+
+Memory = MemoryModel | SdramMemory
 
 ESTIMATED = ("cycles", "fps", "energy_mj", "array_busy", "array_utilisation", "sram_bytes",
              "dram_bytes", "scratchpad_kib", "mac_mj", "sram_mj", "dram_mj", "vector_mj",
@@ -63,8 +73,10 @@ AREA = ("luts", "ffs", "multipliers", "block_rams")
 
 @lru_cache
 def code() -> str:
-    """Return the digest of the code that results depend on, and of what the area is fitted to."""
-    whole = digest("sim.exploration.evaluate").encode() + SYNTHESES.read_bytes()
+    """Return the digest of the code that results depend on, and of what its models are fitted to.
+    """
+    whole = b"".join([digest("sim.exploration.evaluate").encode(), SYNTHESES.read_bytes(),
+                      PLACEMENTS.read_bytes()])
     return hashlib.sha256(whole).hexdigest()
 
 
@@ -105,7 +117,7 @@ def evaluate(setting: Setting, designs: list[Design], expected: str | None = Non
             reason, need = one_line(error), error.sram_kib or 0
         except ValueError as error:
             reason = one_line(error)
-    times: dict[str, Timing] = {}
+    times: dict[Memory, Timing] = {}
     return [_row(setting, design, made, need, reason, times) for design in designs]
 
 
@@ -119,11 +131,11 @@ def _compiled(setting: Setting, design: Design) -> Program:
 
 
 def _row(setting: Setting, design: Design, made: Program | None, need: int, reason: str,
-         times: dict[str, Timing]) -> dict:
-    area, estimated = dict.fromkeys(AREA), dict.fromkeys(ESTIMATED)
+         times: dict[Memory, Timing]) -> dict:
+    area, estimated, clock = dict.fromkeys(AREA), dict.fromkeys(ESTIMATED), setting.clock_mhz
     try:
         config = core_from_table(design.core, setting.base)
-        area = asdict(area_of(config))
+        area, clock = asdict(area_of(config)), setting.clock(config)
         if need > config.sram_kib:
             reason = (f"the scratchpad must have {need} KiB for this network, and has "
                       f"{config.sram_kib}")
@@ -132,17 +144,18 @@ def _row(setting: Setting, design: Design, made: Program | None, need: int, reas
     except ValueError as error:
         reason = one_line(error)
     fits = estimated["cycles"] is not None
-    return {"model": setting.model, **asdict(design), "clock_mhz": setting.clock_mhz,
+    return {"model": setting.model, **asdict(design), "clock_mhz": clock,
             "tech": setting.tech, "fits": fits, "reason": "" if fits else reason, **estimated,
             **area}
 
 
 def _timed(setting: Setting, program: Program, design: Design,
-           times: dict[str, Timing]) -> ProgramEstimate:
-    memory = memory_of(design.memory, setting.clock_mhz)
-    if design.memory not in times:
-        times[design.memory] = timing(program, memory)
-    return estimate_program(program, memory, setting.clock_mhz, setting.tech, times[design.memory])
+           times: dict[Memory, Timing]) -> ProgramEstimate:
+    clock = setting.clock(program.config)
+    memory = memory_of(design.memory, clock)
+    if memory not in times:
+        times[memory] = timing(program, memory)
+    return estimate_program(program, memory, clock, setting.tech, times[memory])
 
 
 def _estimated(found: ProgramEstimate) -> dict:

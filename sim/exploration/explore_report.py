@@ -11,14 +11,14 @@ from rich.text import Text
 
 from ..cli import UserError, printable, whole_file
 from ..common.tables import show, table_of
-from . import area
+from . import area, clock
 from .choices import Constraint, front
 from .evaluate import Setting
 
 MARKS = ("meets", "front")
 """Columns that say whether a row keeps to all constraints, and whether it is on the front."""
 
-_SPARE = [[8], [2], [7], [9], [3], [6]]
+_SPARE = [[9], [2], [8], [10], [3], [7], [4]]
 _REASONS = 3  # shown
 
 
@@ -39,6 +39,7 @@ def as_dict(setting: Setting, rows: list[dict], constraints: list[Constraint],
         "base": asdict(setting.base), "clock_mhz": setting.clock_mhz, "tech": setting.tech,
         "constraints": [str(one) for one in constraints], "objectives": objectives,
         "area_error": {"luts": area.error("LUT4"), "ffs": area.error("FF")},
+        "clock_error": clock.error(),
         "designs": rows,
     }
 
@@ -75,20 +76,21 @@ def print_report(setting: Setting, rows: list[dict], constraints: list[Constrain
     fitting = sum(row["fits"] for row in rows)
     console.print(Text.assemble(
         (printable(setting.model), "bold green"),
-        f", {len(rows):,} designs, {setting.clock_mhz:g} MHz, {setting.tech}: {fitting:,} fit"
+        f", {len(rows):,} designs, {_clock(setting)}, {setting.tech}: {fitting:,} fit"
         + (f", {sum(row['meets'] for row in rows):,} with "
            f"{', '.join(map(str, constraints))}" if constraints else "")))
     console.print()
     best = sorted((row for row in rows if row["front"]), key=lambda row: -row["fps"])
     cells = [[f"{row['rows']}x{row['cols']} {row['bits']} {row['scales']}",
-              f"{row['sram_kib']}", row["memory"], f"{row['cycles']:,}", f"{row['fps']:,.2f}",
+              f"{row['sram_kib']}", row["memory"], f"{row['cycles']:,}",
+              f"{row['clock_mhz']:.1f}", f"{row['fps']:,.2f}",
               f"{row['energy_mj']:.3f}", f"{100 * row['array_utilisation']:.1f} %",
               f"{row['luts']:,}", str(row["multipliers"]), str(row["block_rams"])] for row in best]
     if best:
         show(console, table_of(
             f"Front of {', '.join(objectives)}",
-            ["design", "KiB", "memory", "cycles", "frames/s", "mJ", "used", "LUTs", "mult.",
-             "BRAM"], cells, console.width, _SPARE))
+            ["design", "KiB", "memory", "cycles", "MHz", "frames/s", "mJ", "used", "LUTs",
+             "mult.", "BRAM"], cells, console.width, _SPARE))
     else:
         console.print("No design is what is wanted.")
     console.print()
@@ -103,3 +105,13 @@ def print_report(setting: Setting, rows: list[dict], constraints: list[Constrain
         f"Cycles are those of the RTL. LUTs are a model, {100 * worst:.0f} % off at most for a "
         f"synthesis that it is not fitted to; arrays larger than {largest.rows}x{largest.cols} "
         "are extrapolated.", style="dim"))
+    if setting.clock_mhz is None:
+        worst = max(map(abs, clock.error().values()))
+        console.print(Text(
+            "Clocks are a model of cores placed alone on an LFE5U-85F, "
+            f"{100 * worst:.0f} % off at most for one that it is not fitted to; routed, and with "
+            "what is around them on a board, they are slower (docs/board.md).", style="dim"))
+
+
+def _clock(setting):
+    return "clocks as placed" if setting.clock_mhz is None else f"{setting.clock_mhz:g} MHz"

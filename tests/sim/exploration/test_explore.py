@@ -19,6 +19,7 @@ from sim.compiler.blank import blank_network, default_tap
 from sim.estimation.program_costs import estimate_program
 from sim.evaluation import dask_cluster
 from sim.exploration import evaluate, run
+from sim.exploration.clock import clock_of
 from sim.exploration.evaluate import AREA, ESTIMATED, Setting
 from sim.exploration.grid import Design, designs, memory_of
 from sim.exploration.kept import Kept
@@ -80,6 +81,21 @@ def test_a_core_has_an_area_whatever_runs_on_it(rows):
         built = (design.rows, design.cols) != (4, 16) and design.bus_bytes <= design.cols
         assert (row["luts"] is not None) == built
         assert row["fits"] is False or all(row[name] > 0 for name in AREA)
+
+
+def test_clocks_of_a_model_are_those_of_each_design(rows):
+    wanted = designs(**GRID | {"bus_bytes": [4], "scales": ["static"], "bits": ["w4a4"]})
+    placed = replace(SETTING, clock_mhz=None)
+    found = dict(zip(wanted, [row for group in evaluate.tasks(wanted)
+                              for row in evaluate.evaluate(placed, group)], strict=True))
+    fitting = [design for design in wanted if rows[design]["fits"]]
+    assert fitting
+    for design in fitting:
+        row, clock = found[design], clock_of(core_from_table(design.core, SETTING.base))
+        assert row["clock_mhz"] == clock
+        assert row["fps"] == pytest.approx(clock * 1e6 / row["cycles"])
+        assert row["cycles"] == rows[design]["cycles"] or design.memory == "ulx3s"
+    assert len({found[design]["clock_mhz"] for design in fitting}) > 2
 
 
 def test_a_network_that_cannot_be_compiled_says_why():
