@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class SimulatedBoard:
         Of its core.
     memory
         Its memory, and the clock of both, which is simulated as fast as it goes.
+    netlist
+        In place of the RTL, as :func:`sim.harness.board_build.build_board` takes it.
 
     Attributes
     ----------
@@ -44,9 +47,10 @@ class SimulatedBoard:
         Of its serial port, while it runs.
     """
 
-    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY):
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY,
+                 netlist: Callable[[int], str] | None = None):
         self.system = System.of(config, memory)
-        self._board, self._opened = memory, None
+        self._board, self._netlist, self._opened = memory, netlist, None
 
     def __enter__(self) -> "SimulatedBoard":
         from rtl.soc.host_link import PAUSE_BITS
@@ -55,7 +59,8 @@ class SimulatedBoard:
         from ..harness.board_build import build_board
 
         divisor = UartReceiver.SHORTEST  # the fastest line there is: a simulation takes its time
-        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor)
+        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor,
+                             self._netlist)
         with contextlib.ExitStack() as opened, file_errors("cannot simulate"):
             place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
             self._log = place / "log"
