@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Instance, Module
+from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,17 +20,23 @@ _CIRCLE = 360
 
 @dataclass(frozen=True, slots=True)
 class PllPlan:
-    """Dividers: the reference over `reference` times `feedback` is the clock, and that times
-    `output` the oscillator, all within the limits of Lattice FPGA-DS-02012, "sysCLOCK PLL Timing".
+    """Dividers: the reference over `reference` times `feedback` times `loop` is the oscillator, and
+    that over `output` the clock, all within the limits of Lattice FPGA-DS-02012, "sysCLOCK PLL
+    Timing".
+
+    What goes back to the phase detector is the oscillator over `loop`: the clock itself, or, where
+    that can make no multiple of the reference, an output that has no other use.
     """
 
     reference: int
     feedback: int
+    loop: int
     output: int
 
     @classmethod
     def of(cls, reference_hz: int, hertz: int) -> "PllPlan":
-        """Return the plan with the oscillator next to the middle of its range.
+        """Return the plan with the clock fed back and the oscillator next to the middle of its
+        range, if there is one; else that with the oscillator there.
 
         Raises
         ------
@@ -39,15 +45,24 @@ class PllPlan:
         """
         integer("reference_hz", reference_hz, 1)
         integer("hertz", hertz, 1)
-        plans = [cls(reference, hertz * reference // reference_hz, output)
+        plans = [plan for output in range(1, _MOST_DIVIDER + 1) if hertz * output in _OSCILLATOR
                  for reference in range(1, _MOST_DIVIDER + 1)
                  if reference_hz // reference in _PHASE_DETECTOR
-                 and hertz * reference % reference_hz == 0
-                 and 1 <= hertz * reference // reference_hz <= _MOST_DIVIDER
-                 for output in range(1, _MOST_DIVIDER + 1) if hertz * output in _OSCILLATOR]
+                 and (plan := cls._between(reference_hz, reference, hertz, output))]
         if not plans:
             raise ValueError(f"no PLL makes {hertz} Hz of {reference_hz} Hz")
-        return min(plans, key=lambda plan: (abs(hertz * plan.output - _BEST), plan.reference))
+        return min(plans, key=lambda plan: (
+            plan.loop != plan.output, abs(hertz * plan.output - _BEST), plan.reference))
+
+    @classmethod
+    def _between(cls, reference_hz: int, reference: int, hertz: int,
+                 output: int) -> "PllPlan | None":
+        """Return the plan with two of the dividers, if there is one."""
+        times, left = divmod(hertz * output * reference, reference_hz)
+        loops = [output, *reversed(range(1, _MOST_DIVIDER + 1))]
+        loop = next((loop for loop in loops if not left and times % loop == 0
+                     and times // loop <= _MOST_DIVIDER), None)
+        return None if loop is None else cls(reference, times // loop, loop, output)
 
     def phase(self, degrees: int) -> tuple[int, int]:
         """Return CPHASE and FPHASE of an output `degrees` behind one of 0 degrees, in periods of
@@ -59,7 +74,7 @@ class PllPlan:
 
 
 class Pll(wiring.Component):
-    """EHXPLLL with two outputs.
+    """EHXPLLL with two outputs, and perhaps one for its own loop.
 
     Parameters
     ----------
@@ -84,11 +99,14 @@ class Pll(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         plan = self._plan
-        outputs = {"CLKOP": 0, "CLKOS": self._degrees}
+        own = plan.loop == plan.output  # the clock is what is fed back
+        looped = self.clock if own else Signal()
+        clock, behind = ("CLKOP", "CLKOS") if own else ("CLKOS", "CLKOS2")
+        outputs = {"CLKOP": (plan.loop, (plan.loop - 1, 0)), clock: (plan.output, plan.phase(0)),
+                   behind: (plan.output, plan.phase(self._degrees))}
         parameters = {}
-        for name, degrees in outputs.items():
-            whole, eighths = plan.phase(degrees)
-            parameters |= {f"p_{name}_ENABLE": "ENABLED", f"p_{name}_DIV": plan.output,
+        for name, (divider, (whole, eighths)) in outputs.items():
+            parameters |= {f"p_{name}_ENABLE": "ENABLED", f"p_{name}_DIV": divider,
                            f"p_{name}_CPHASE": whole, f"p_{name}_FPHASE": eighths}
         m.submodules.pll = Instance(
             "EHXPLLL", **parameters,
@@ -99,8 +117,8 @@ class Pll(wiring.Component):
             p_CLKI_DIV=plan.reference, p_CLKFB_DIV=plan.feedback,
             a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1",
             a_MFG_GMCREF_SEL="2",
-            i_CLKI=self.reference, i_CLKFB=self.clock, i_RST=0, i_STDBY=0,
+            i_CLKI=self.reference, i_CLKFB=looped, i_RST=0, i_STDBY=0,
             i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1,
-            i_PLLWAKESYNC=0, i_ENCLKOP=0,
-            o_CLKOP=self.clock, o_CLKOS=self.behind, o_LOCK=self.locked)
+            i_PLLWAKESYNC=0, i_ENCLKOP=0, o_LOCK=self.locked,
+            **{"o_CLKOP": looped, f"o_{clock}": self.clock, f"o_{behind}": self.behind})
         return m
