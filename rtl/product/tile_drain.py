@@ -131,19 +131,21 @@ class TileDrain(wiring.Component):
         """Return the place of the beat that is issued, beats within a logical row and logical rows
         within a PE row, and let the sums move on with the last of a PE row.
 
-        Whether they do is known a cycle before: so many registers are told.
+        Whether they do, and whether a row ends, is known a cycle before: so many registers are
+        told.
         """
         lanes, cols = self._config.lanes, self._config.cols
         final = {each: each.col_slots * cols // lanes - 1 for each in Mode}
         place = Signal(data.StructLayout({"upper": 1, "beat": range(max(final.values()) + 1)}))
         following, row_end = Signal.like(place), Signal()
-        m.d.comb += [row_end.eq(place.beat == by_mode(mode, final)), following.eq(place)]
+        last = following.beat == by_mode(next_mode, final)
+        m.d.comb += following.eq(place)
         with m.If(schedule.issue):
             m.d.comb += following.beat.eq(Mux(row_end, 0, place.beat + 1))
             with m.If(row_end):
                 m.d.comb += following.upper.eq((mode == TileMode.W4A4) & ~place.upper)
-        m.d.sync += place.eq(following)
-        shifts = (schedule.next_issue & (following.beat == by_mode(next_mode, final))
+        m.d.sync += [place.eq(following), row_end.eq(last)]
+        shifts = (schedule.next_issue & last
                   & (following.upper | (next_mode != TileMode.W4A4)))
         for col, move in enumerate(self.move):
             m.d.comb += move.eq(delayed(m, shifts | self.captures, f"move_{col}", 1,
