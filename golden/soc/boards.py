@@ -7,9 +7,7 @@ BAUD = 3_000_000
 """Of their serial lines."""
 
 CLOCK_HZ = 37_500_000
-"""Of core, controller and chip: what was placed and routed does 47.1 MHz (docs/board.md), and the
-next that the board's PLL makes is 50.
-"""
+"""Of core, controller and chip: what was placed and routed does 51.2 MHz (docs/board.md)."""
 
 PHASE = 90
 """Degrees by which the clock of the memory chip is later than the core's.
