@@ -6,8 +6,8 @@ from ..sdram.sdram import CHIPS
 BAUD = 3_000_000
 """Of their serial lines."""
 
-CLOCK_HZ = 37_500_000
-"""Of core, controller and chip: what was placed and routed does 51.2 MHz (docs/board.md)."""
+CLOCK_HZ = 50_000_000
+"""Of core, controller and chip: what was placed and routed does 52.9 MHz (docs/board.md)."""
 
 PHASE = 90
 """Degrees by which the clock of the memory chip is later than the core's.
