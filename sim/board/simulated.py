@@ -4,7 +4,6 @@ import contextlib
 import mmap
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +37,6 @@ class SimulatedBoard:
         Of its core.
     memory
         Its memory, and the clock of both, which is simulated as fast as it goes.
-    netlist
-        In place of the RTL, as :func:`sim.harness.board_build.build_board` takes it.
 
     Attributes
     ----------
@@ -47,10 +44,9 @@ class SimulatedBoard:
         Of its serial port, while it runs.
     """
 
-    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY,
-                 netlist: Callable[[int], str] | None = None):
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY):
         self.system = System.of(config, memory)
-        self._board, self._netlist, self._opened = memory, netlist, None
+        self._board, self._opened = memory, None
 
     def __enter__(self) -> "SimulatedBoard":
         from rtl.soc.host_link import PAUSE_BITS
@@ -59,8 +55,7 @@ class SimulatedBoard:
         from ..harness.board_build import build_board
 
         divisor = UartReceiver.SHORTEST  # the fastest line there is: a simulation takes its time
-        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor,
-                             self._netlist)
+        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor)
         with contextlib.ExitStack() as opened, file_errors("cannot simulate"):
             place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
             self._log = place / "log"

@@ -1,7 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Compiles a simulated board with Verilator: accelerator, memory, and ``board_main.cpp``."""
 
-from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -16,17 +15,13 @@ TOP = "vernier_board"
 _MAIN = Path(__file__).with_name("board_main.cpp")
 
 
-def build_board(config: AcceleratorConfig, memory: SdramMemory, baud: int,
-                netlist: Callable[[int], str] | None = None) -> Path:
+def build_board(config: AcceleratorConfig, memory: SdramMemory, baud: int) -> Path:
     """Return the executable of a board, compiled first if the cache does not have it.
 
     Parameters
     ----------
     config, memory, baud
         As :class:`rtl.soc.soc.Soc` takes them.
-    netlist
-        Makes the Verilog that takes the place of the RTL, of the baud rate: a module
-        :data:`TOP` with the ports of :class:`rtl.soc.board_model.BoardModel`.
 
     Raises
     ------
@@ -38,11 +33,5 @@ def build_board(config: AcceleratorConfig, memory: SdramMemory, baud: int,
 
         return component_verilog(BoardModel(config, memory, baud), TOP)
 
-    if netlist is not None:
-        return executable(Design("board", TOP, _MAIN, lambda: netlist(baud), _shape, "", None))
-    return executable(Design("board", TOP, _MAIN, verilog, _shape, "",
+    return executable(Design("board", TOP, _MAIN, verilog, lambda _: "#pragma once\n", "",
                              repr((astuple(config), astuple(memory), baud))))
-
-
-def _shape(_: str) -> str:
-    return "#pragma once\n"
