@@ -40,6 +40,7 @@ from .inputs.model_lookup import open_model, preprocessing_of_model
 
 PROG = "python -m sim.cascade"
 CLEAN, MEAN = "clean", "mean of shifts"
+LOSS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,9 @@ def _parser() -> Parser:
     chosen.add_argument("--threshold", type=up_to(LOG2.max), metavar="N",
                         help="largest doubt with which the first one answers, as sim.compile "
                              "takes it")
-    add("--loss", type=_percent, default=0.5, metavar="PERCENT",
-        help="so many answers may be others than the second network's (default: %(default)s)")
+    add("--loss", type=_percent, metavar="PERCENT",
+        help="with --calibration: so many answers may be others than the second network's "
+             f"(default: {LOSS})")
     add("--images", type=Path, metavar="DIR", help="images to say accuracy and cycles of")
     add("--count", type=positive, metavar="N", help="use the first N of them (default: all)")
     add("--labels", type=Path, metavar="FILE|DIR",
@@ -150,16 +152,17 @@ def _cycles(args, models: list) -> tuple[Cycles, int]:
     except ValueError as error:
         raise UserError(f"--memory {args.memory}: {one_line(error)}") from None
     first, second, against = (model.network for model in models)
+    names = f"{args.first} or {args.second}"
     try:
         program = compile_cascade(Cascade(first, second, 0), args.core, memory=memory)
+        names = args.against or args.second
         alone = compile_network(against, args.core, memory=memory)
     except DoesNotFit as error:
-        raise UserError(f"{args.first} or {args.second} does not fit the core: "
-                        f"{one_line(error)}") from None
+        raise UserError(f"{names} does not fit the core: {one_line(error)}") from None
     return cycles_of(program, memory), timing(alone, memory).cycles
 
 
-def _choose(args, models: list, cycles: Cycles, read) -> Point:
+def _choose(args, loss: float, models: list, cycles: Cycles, read) -> Point:
     """Return the cheapest point of the calibration images that keeps enough answers."""
     from .cascades.answers import seen, with_mirrored
 
@@ -168,7 +171,7 @@ def _choose(args, models: list, cycles: Cycles, read) -> Point:
                      for name, model in zip((args.first, args.second), models[:2], strict=True))
     same = first.classes == second.classes
     found = Answers(first.doubts, same, np.ones_like(same))
-    return cheapest(points(found, cycles), 1 - args.loss / 100)
+    return cheapest(points(found, cycles), 1 - loss / 100)
 
 
 def evaluated(args, models: list, threshold: int, cycles: Cycles, alone: int, read) -> list[Row]:
@@ -238,6 +241,8 @@ def main(argv: list[str] | None = None) -> int:
         for name in ("labels", "count", "shift"):
             if getattr(args, name):
                 raise UserError(f"--{name} needs --images")
+    if args.calibration is None and args.loss is not None:
+        raise UserError("--loss needs --calibration")
     models = _open(args)
     cycles, alone = _cycles(args, models)
     made = dict(zip(("first", "second", "against"), _names(args), strict=True)) | {
@@ -256,9 +261,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         raise UserError(f"cannot write {args.work}: {error.strerror}") from None
     if args.calibration is not None:
-        point = _choose(args, models, cycles, read)
+        loss = LOSS if args.loss is None else args.loss
+        point = _choose(args, loss, models, cycles, read)
         made |= {"threshold": point.threshold, "calibration": {
-            "loss": args.loss, "exited": 100 * point.exited, "kept": 100 * point.right}}
+            "loss": loss, "exited": 100 * point.exited, "kept": 100 * point.right}}
     rows = ([] if args.images is None else
             evaluated(args, models, made["threshold"], cycles, alone, read))
     if args.json:

@@ -1,6 +1,7 @@
 """What networks of a cascade answer on images, kept in files so that it is made once."""
 
 import hashlib
+import importlib.metadata
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ from ..shifts.shift import Shift
 
 BATCH = 25
 """Images that are run at a time."""
+
+SHIFTING = "numpy", "pillow", "scipy"
+"""Libraries that say what a shift makes of pixels, beside our own code."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +98,8 @@ def _key(model: QuantizedModel, images: Images) -> str:
              "code": digest("sim.cascades.answers"),
              "pixels": hashlib.sha256(images.pixels).hexdigest()}
     if images.shift is not None:
-        about |= {"shift": asdict(images.shift), "seed": images.seed}
+        about |= {"shift": asdict(images.shift), "seed": images.seed,
+                  "libraries": {name: importlib.metadata.version(name) for name in SHIFTING}}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 

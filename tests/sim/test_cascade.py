@@ -117,6 +117,7 @@ def test_the_table_fits_a_terminal(images, work, capsys):
 @pytest.mark.parametrize(("words", "said"), [
     (["--threshold", "9000", "--shift", "fog"], "--shift needs --images"),
     (["--threshold", "9000", "--labels", "labels.csv"], "--labels needs --images"),
+    (["--threshold", "9000", "--loss", "1"], "--loss needs --calibration"),
     (["--threshold", "9000", "--calibration", "x"], "not allowed with argument"),
     ([], "one of the arguments --calibration --threshold is required"),
     (["--threshold", "99999"], "must be an integer within 0..32767, not '99999'"),
