@@ -10,39 +10,26 @@ more for large arrays.
 import sys
 from pathlib import Path
 
-from rtl.build import one_line_errors
-from rtl.cli import Parser
+from golden.common.config import AcceleratorConfig
 from rtl.utilisation import synthesise
 
 from ..cli import command
 from .area import SYNTHESES
-from .cores_file import core, read, write
+from .cores_command import extend, parser
 
 PROG = "python -m sim.exploration.syntheses"
-_CONTENTS = "syntheses", "units"
-
-
-def _parser() -> Parser:
-    parser = Parser(prog=PROG, description=__doc__.partition("\n")[0])
-    parser.add_argument("cores", nargs="*", type=core, metavar="CORE",
-                        help="like 4x8:sram_kib=96 (default: all that the file has)")
-    parser.add_argument("--file", type=Path, default=SYNTHESES, metavar="FILE",
-                        help="what is to be kept (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("build/syntheses"), metavar="DIR",
-                        help="directory for netlists (default: %(default)s)")
-    return parser
 
 
 @command(PROG)
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
-    args = _parser().parse_args(argv)
-    known = read(args.file, *_CONTENTS)
-    for config in args.cores or list(known):
-        with one_line_errors(args.out):
-            found = synthesise(config, args.out)
-        known[config] = {row.unit: row.used for row in sorted(found.rows, key=lambda row: row.unit)}
-        write(args.file, PROG, *_CONTENTS, known)
+    args = parser(PROG, __doc__, SYNTHESES, Path("build/syntheses")).parse_args(argv)
+
+    def make(config: AcceleratorConfig) -> dict:
+        found = synthesise(config, args.out)
+        return {row.unit: row.used for row in sorted(found.rows, key=lambda row: row.unit)}
+
+    extend(args, PROG, "syntheses", "units", make)
     return 0
 
 

@@ -92,3 +92,14 @@ def test_a_core_that_there_is_not_is_one_line(text, capsys, tmp_path):
     assert exit.value.code == 2
     assert capsys.readouterr().err.startswith(
         "python -m sim.exploration.syntheses: error: argument CORE: ")
+
+
+def test_a_file_of_something_else_is_one_line_and_stays(tmp_path, capsys):
+    path = tmp_path / "syntheses.json"
+    for text in ("{", "{}", '{"syntheses": [{"config": {"rows": 4}}]}', "[1]"):
+        path.write_text(text)
+        assert syntheses.main(["4x4", "--file", str(path)]) == 2
+        said = capsys.readouterr().err
+        assert f"{path} is no file of syntheses: " in said
+        assert said.count("\n") == 1
+        assert path.read_text() == text
