@@ -31,6 +31,7 @@ from golden.soc.boards import BOARDS
 from rtl.cli import Parser
 
 from .accuracy import shift_list
+from .cascades.pairs import paired
 from .cascades.thresholds import Answers, Cycles, Point, cheapest, cycles_of, points
 from .cli import UserError, command, core, one_line, one_of, positive, printable, progress, up_to
 from .common.tables import show, table_of
@@ -124,24 +125,11 @@ def _names(args) -> list[str]:
 
 
 def _open(args) -> list:
-    """Return the first, the second and the model that they are held against.
-
-    Raises
-    ------
-    UserError
-        If they do not go together.
-    """
-    names = _names(args)
-    models = [open_model(name) for name in names]
-    for name, other in zip(names[1:], models[1:], strict=True):
-        for what in ("classes", "preprocessing"):
-            if models[0].metadata.get(what) != other.metadata.get(what):
-                raise UserError(f"{what} of {name} must be those of {args.first}")
-        try:
-            Cascade(models[0].network, other.network, 0)
-        except ValueError as error:
-            raise UserError(f"{name} and {args.first}: {one_line(error)}") from None
-    return models
+    """Return the first, the second and the model that they are held against, which go together."""
+    models = [(name, open_model(name)) for name in _names(args)]
+    for other in models[1:]:
+        paired(models[0], other)
+    return [model for _, model in models]
 
 
 def _cycles(args, models: list) -> tuple[Cycles, int]:

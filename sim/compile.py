@@ -30,6 +30,7 @@ from golden.network.cascade import Cascade
 from golden.soc.boards import BOARDS
 from rtl.cli import Parser
 
+from .cascades.pairs import paired
 from .cli import UserError, command, core, one_line, one_of, printable, up_to, whole_file
 from .common.tables import list_of, show
 from .compiler import DoesNotFit, compile_cascade, compile_network
@@ -111,21 +112,12 @@ def _print(made: dict, program: Program, folder: Path) -> None:
 
 
 def _cascade(args, model: QuantizedModel) -> Cascade:
-    """Return the cascade of a model and the second one.
-
-    Raises
-    ------
-    UserError
-        If they do not go together.
-    """
-    second = open_model(args.cascade)
-    for name in ("classes", "preprocessing"):
-        if model.metadata.get(name) != second.metadata.get(name):
-            raise UserError(f"--cascade: {name} of {args.cascade} must be those of {args.model}")
+    """Return the cascade of a model and the second one."""
+    second = args.cascade, open_model(args.cascade)
     try:
-        return Cascade(model.network, second.network, args.threshold)
-    except ValueError as error:
-        raise UserError(f"--cascade: {one_line(error)}") from None
+        return paired((args.model, model), second, args.threshold)
+    except UserError as error:
+        raise UserError(f"--cascade: {error}") from None
 
 
 @command(PROG)

@@ -118,7 +118,8 @@ def test_mistakes_of_cascades_are_one_line(words, message, tmp_path, capsys):
 @pytest.mark.parametrize(("changed", "message"), [
     ({"metadata": {"classes": list("abcdefghij")}},
      "--cascade: classes of .* must be those of vit_cifar10"),
-    ({"network": {"logit_point": 9}}, "--cascade: logit_point must be the same .*, not 11 and 9"),
+    ({"network": {"logit_point": 9}},
+     "--cascade: .* and .*: logit_point must be the same .*, not 11 and 9"),
 ])
 def test_models_of_a_cascade_go_together(changed, message, tmp_path, capsys, monkeypatch):
     good = open_model("vit_cifar10:w8a8")
