@@ -10,7 +10,7 @@ from ..product.mac_array import Activation
 from ..rows.layernorm import highest_channels
 from ..rows.softmax import reciprocal
 from ..rows.softmax_run import highest_keys
-from .isa import Instruction, Layout, Opcode, Path, Source
+from .isa import OPERANDS, Instruction, Layout, Opcode, Path, Source
 from .program import check_range, tile_column_words
 
 
@@ -100,6 +100,9 @@ def _check_gemm(op, config, memory_size):
         raise ValueError("path wide has no GELU or offset")
     if op.rows and op.weights == Source.STREAM:
         raise ValueError("row exponents go with weights of the scratchpad, not of the stream")
+    most = config.rows - 1 if Layout(op.layout) in OPERANDS else 0
+    if op.first_row > most:
+        raise ValueError(f"first_row must be within 0..{most} in this layout, not {op.first_row}")
     _check_multiplier(op, config)
     if op.tap:
         _check_tap(op, config)

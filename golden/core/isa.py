@@ -43,6 +43,7 @@ GEMM        Operands (m, k) times weights (k, n), `start` of each column added, 
               DIRECT  ``clip(round(acc * multiplier))`` with ``low, high``; with `rows` the row
                       exponents of the last SOFTMAX are taken off the exponent
             With `tap` the range unit watches ``y``. With `residual` a wide matrix is added.
+            Results that are operands begin at PE row `first_row` of the tile at `dest`.
             Payload, if `weights` is STREAM: of each tile column, its columns, then the bytes of
             :func:`golden.product.operand_bytes.pack_weights`. Bias and start are zero without it.
 SOFTMAX     Of `m` rows of `n` scores, as operands or codes (`step`); keeps the row exponents.
@@ -197,6 +198,7 @@ FIELDS: dict[str, IntFormat] = {
     "statistics": _up(16), "variables": _up(8), "monomials": _up(16), "sites": _SLOT,
     "degree": _up(2), "projected": _FLAG,
     "logits": _FLAG,
+    "first_row": _up(5),
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
@@ -228,7 +230,7 @@ _HAS = {
     Opcode.GEMM: ("mode", "activation", "weights", "path", "gelu", "residual", "rows", "tap",
                   "m", "k", "n", "source", "source_stride", "weights_address", "weights_stride",
                   "residual_address", "residual_stride", *_MULTIPLIER, "exponent_out", "scale_out",
-                  *_LIMITS, *RANGE_FIELDS),
+                  *_LIMITS, *RANGE_FIELDS, "first_row"),
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
     Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),

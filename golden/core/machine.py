@@ -195,7 +195,8 @@ class Machine:
             return
         values = values - 8 if op.offset else values
         if layout in isa.OPERANDS:
-            scratchpad.write_operand(self.scratchpad, op.dest, op.dest_stride, values, layout)
+            scratchpad.write_operand(self.scratchpad, op.dest, op.dest_stride, values, layout,
+                                     op.first_row)
         else:
             scratchpad.write_weights(self.scratchpad, op.dest, op.dest_stride, values, layout,
                                      self.config)

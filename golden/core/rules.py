@@ -78,7 +78,9 @@ def spans(op: Instruction, config) -> tuple[list[Span], list[Span]]:
     if op.residual:
         reads.append(Span("residual_address", op.residual_address, op.residual_stride,
                           Layout.WIDE, op.m, op.n))
-    return reads, [Span("dest", op.dest, op.dest_stride, Layout(op.layout), op.m, op.n)]
+    layout = Layout(op.layout)
+    before = op.first_row * (8 // layout.bits) if layout in isa.OPERANDS else 0
+    return reads, [Span("dest", op.dest, op.dest_stride, layout, before + op.m, op.n)]
 
 
 def check(op: Instruction, config, memory_size: int) -> None:

@@ -87,10 +87,11 @@ def write_wide(memory: Memory, address: int, stride: int, values: np.ndarray) ->
     memory[index] = padded.reshape(rows, words, lanes)
 
 
-def _operand_places(memory: Memory, address: int, stride: int, rows: int, cols: int, packed: int):
+def _operand_places(memory: Memory, address: int, stride: int, rows: int, cols: int, packed: int,
+                    first: int = 0):
     """Return word and bank of each PE row and pair of columns, (PE rows, pairs)."""
     lanes = memory.shape[1]
-    row = np.arange(-(-rows // packed))[:, None]
+    row = first + np.arange(-(-rows // packed))[:, None]
     word = address + row // lanes * stride + np.arange(-(-cols // 2))
     return word, (row % lanes + word) % lanes
 
@@ -109,8 +110,10 @@ def read_operand(memory: Memory, address: int, stride: int, rows: int, cols: int
 
 
 def write_operand(memory: Memory, address: int, stride: int, values: np.ndarray,
-                  layout: Layout) -> None:
-    """Store an OPERAND matrix; a missing last row or column is stored as zero."""
+                  layout: Layout, first: int = 0) -> None:
+    """Store an OPERAND matrix from PE row `first` of its first tile on; a missing last row or
+    column is stored as zero.
+    """
     rows, cols = values.shape
     packed = 2 if layout is Layout.OPERAND4 else 1
     padded = np.zeros((rows + rows % packed, cols + cols % 2), np.uint16)
@@ -118,7 +121,7 @@ def write_operand(memory: Memory, address: int, stride: int, values: np.ndarray,
     if packed == 2:
         padded = padded[::2] | padded[1::2] << 4
     pairs = padded[:, ::2] | padded[:, 1::2] << 8
-    memory[_operand_places(memory, address, stride, rows, cols, packed)] = pairs
+    memory[_operand_places(memory, address, stride, rows, cols, packed, first)] = pairs
 
 
 def read_weights(memory: Memory, address: int, stride: int, rows: int, cols: int, layout: Layout,

@@ -110,7 +110,7 @@ class ResultPath(wiring.Component):
             self.norms.ready.eq(1),
 
             placement.run.layout.eq(layout),
-            *joined(placement.run, op, "dest", "dest_stride", "m", "n"),
+            *joined(placement.run, op, "dest", "dest_stride", "m", "n", "first_row"),
             placement.i.valid.eq(Mux(softmax, self.codes.valid, epilogue.o.valid)),
             placement.i.payload.eq(Mux(softmax, self.codes.payload.as_value(),
                                        epilogue.o.payload.as_value())),

@@ -10,6 +10,7 @@ from golden.common.formats import ACT16, IntFormat
 from golden.core.isa import FIELDS, OPERANDS, Layout
 from golden.cycles.product_cycles import PLACEMENT
 from golden.memory.scratchpad import BANK_BITS
+from golden.rows.layernorm import highest_channels
 
 from ..common.checks import check_config
 from ..common.shapes import shape_of
@@ -21,8 +22,10 @@ __all__ = ["Placement", "destination_layout", "placed_layout"]
 _BYTE, _NIBBLE = 8, 4
 
 destination_layout = data.StructLayout({name: shape_of(FIELDS[name])
-                                for name in ("layout", "dest", "dest_stride", "m", "n")})
-"""A matrix of `m` rows and `n` columns; `dest` and `dest_stride` in words."""
+                                for name in ("layout", "dest", "dest_stride", "m", "n",
+                                             "first_row")})
+"""A matrix of `m` rows and `n` columns; `dest` and `dest_stride` in words. The first row of OPERAND
+is PE row `first_row` of its tile."""
 
 
 def placed_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -40,13 +43,13 @@ class Placement(wiring.Component):
     Four-stage pipeline that never stalls: a beat of cycle ``t`` is at `write` in cycle
     ``t + LATENCY``. OPERAND4 holds two rows in a byte: the beats of an even row wait in a memory
     for those of the odd row, unless it is the last row of the matrix. The memory has room for the
-    longest row, of ``config.max_k`` columns, as such a matrix is multiplied along its rows; the
+    longest row that is multiplied, ``config.max_k`` columns, and for the longest of LayerNorm; the
     other layouts know no limit but that of `n`.
 
     Parameters
     ----------
     config : :class:`AcceleratorConfig`
-        Of a core: gives the scratchpad, `cols` and `max_k`.
+        Of a core: gives the scratchpad, `cols`, `max_k` and `max_channels`.
 
     Members
     -------
@@ -70,7 +73,7 @@ class Placement(wiring.Component):
         self._rows = config.rows
         self._row_bits = ceil_log2(config.rows)
         self._tile_bits = ceil_log2(config.cols // config.rows)
-        self._beats = -(-config.max_k // config.rows)
+        self._beats = -(-max(config.max_k, highest_channels(config)) // config.rows)
         super().__init__({
             "run": In(destination_layout),
             "i": In(stream.Signature(placed_layout(config), always_ready=True)),
@@ -193,7 +196,7 @@ class Placement(wiring.Component):
                 m.d.comb += [index.eq(row), offset.eq(beat), bank.eq(0)]
             for layout in OPERANDS:
                 with m.Case(layout):
-                    pe_row = row[_BYTE // layout.bits - 1:]
+                    pe_row = (row[_BYTE // layout.bits - 1:] + self.run.first_row)[:len(row)]
                     m.d.comb += [
                         index.eq(pe_row >> bits),
                         offset.eq(beat << (bits - 1)),

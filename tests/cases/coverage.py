@@ -12,7 +12,7 @@ import numpy as np
 from golden.common import formats
 from golden.common.formats import ACC, ACT16, STATISTIC, Mode
 from golden.core import machine as golden_machine
-from golden.core.isa import Instruction, Layout, Opcode, Path, Source
+from golden.core.isa import OPERANDS, Instruction, Layout, Opcode, Path, Source
 from golden.core.machine import Machine
 from golden.core.program import Program, payload_bytes, tile_column_words
 from golden.core.rules import Span, spans
@@ -53,7 +53,8 @@ def _bins() -> dict[str, list[str]]:
             ("source", "weights_address", "residual_address", "dest"),
             ("as needed", "larger"))],
         "layouts": [_name(layout, *each) for layout in Layout for each in product(
-            ("odd rows", "odd columns", "over older data", "at the end"))],
+            ("odd rows", "odd columns", "over older data", "at the end"))]
+        + [_name(layout, "within a tile") for layout in OPERANDS],
         "requantization": [_name(*each) for each in product(
             ("wide", "site", "direct", "to site", "norm"), ENDS)],
         "requantization by rows": ["low", "inside", "high"],
@@ -245,6 +246,8 @@ class _Observer:
         for span in writes:
             if op.opcode is not Opcode.LOAD:
                 self._written(span)
+                if op.opcode is Opcode.GEMM and op.first_row:
+                    self.hit("layouts", f"{span.layout.name.lower()} within a tile")
             words = slice(span.address, span.address + span.words(self.config))
             self.older[words] = True
 

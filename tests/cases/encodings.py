@@ -38,9 +38,9 @@ INSTRUCTIONS = [
       "exponent_out": -226257, "scale_a": 3555, "scale_b": 3989, "scale_out": 2377,
       "last_token": 50169, "last_chunk_token": 46509, "last_word": 42847, "last_tile_word":
       39187, "last_group_word": 35525, "last_lane": 249, "last_chunk": 60971, "chunk_entries":
-      57311, "per_channel": 1, "log2_chunks": -15547},
+      57311, "per_channel": 1, "log2_chunks": -15547, "first_row": 21},
      ("b7cabf8c66d8e5fb97c2319be50c7ae9bf04fffde1b1d33d567c719b8cdaa7992f8c3cde959f94000000"
-     "0000000000000000000000000000000000000000903fdc5afb753a9159ac98bfe2fefdbd6818")),
+     "0000000000000000000000000000000000000000903fdc5afb753a9159ac98bfe2fefdbd6818000000000000a002")),
     (Opcode.SOFTMAX, {"m": 5221, "n": 6091, "source": 797055, "source_stride": 39729, "dest":
       906161, "dest_stride": 50531, "step": 1199, "factor": 46689, "shift": 21},
      ("0800a08c0280e5fb97c2319b000000000000000000b1d33d560c00000000000000000000000000000000"

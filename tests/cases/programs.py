@@ -263,7 +263,10 @@ class _Generator:
             # Row exponents that no SOFTMAX has set are whatever a run before has left.
             fields["rows"] = int(self.chance(0.5) and self.machine.row_exponents[:m].all())
         fields |= self.matrix("source", operand_layout(mode), m, k)
-        fields |= self.matrix("dest", layout, m, n)
+        if layout in OPERANDS and self.chance(0.4):
+            fields["first_row"] = self.within(1, config.rows - 1)
+        before = fields.get("first_row", 0) * (8 // layout.bits)
+        fields |= self.matrix("dest", layout, before + m, n)
         first = 15 if path is not Path.DIRECT else layout.bits - 1
         lambdas = 8 if fields.get("rows") else 0
         fields |= self.multiplier(lambdas - size + self.target(first))

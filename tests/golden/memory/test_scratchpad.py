@@ -123,6 +123,25 @@ def test_writes_every_element_to_its_place_and_nothing_else(layout, name):
 
 
 @every_config
+@pytest.mark.parametrize("layout", OPERANDS, ids=lambda layout: layout.name)
+def test_operands_begin_at_a_row_within_a_tile(layout, name):
+    config = CONFIGS[name]
+    packed = 8 // layout.bits
+    for memory, values, _, stride, _ in matrices(layout, config):
+        rows, cols = values.shape
+        for first in (1, config.rows - 1):
+            whole = np.zeros((first * packed + rows, cols), int)
+            whole[first * packed:] = values
+            want = memory.copy()
+            scratchpad.write_operand(want, 3, stride, whole, layout)
+            kept = scratchpad.read_operand(memory, 3, stride, first * packed, cols + cols % 2,
+                                           layout, signed=True)
+            scratchpad.write_operand(want, 3, stride, kept, layout)
+            scratchpad.write_operand(memory, 3, stride, values, layout, first)
+            assert np.array_equal(memory, want), f"{values.shape} from row {first}"
+
+
+@every_config
 @every_layout
 def test_reads_every_element_from_its_place(layout, name):
     config = CONFIGS[name]

@@ -62,11 +62,12 @@ class Run:
     dest: int
     stride: int
     tile: int | None = None
+    first: int = 0
 
     def registers(self):
         rows, cols = self.values.shape
         return {"layout": self.layout, "dest": self.dest, "dest_stride": self.stride,
-                "m": rows, "n": cols}
+                "m": rows, "n": cols, "first_row": self.first}
 
     def beats(self):
         """Beats with up to two rows and a beat of columns too many, and junk outside."""
@@ -89,18 +90,21 @@ class Run:
         if self.layout is Layout.WIDE:
             golden.write_wide(*where)
         elif self.layout in OPERANDS:
-            golden.write_operand(*where, self.layout)
+            golden.write_operand(*where, self.layout, self.first)
         else:
             golden.write_weights(*where, self.layout, self.config)
 
 
-def run(layout, rows, cols, config, tile=None, seed=1):
-    """Return a matrix of 16-bit values somewhere in the scratchpad."""
+def run(layout, rows, cols, config, tile=None, seed=1, first=0):
+    """Return a matrix of 16-bit values somewhere in the scratchpad, that of operands from PE row
+    `first` on.
+    """
+    first = first if layout in OPERANDS else 0
     rng = np.random.default_rng([seed, rows, cols])
     stride = golden.stride_of(layout, rows, cols, config) + int(rng.integers(3))
-    words = golden.words_of(layout, rows, cols, stride, config)
+    words = golden.words_of(layout, rows + 2 * first, cols, stride, config)
     return Run(config, layout, rng.integers(-1 << 15, 1 << 15, (rows, cols)),
-               int(rng.integers(config.scratchpad_words - words)), stride, tile)
+               int(rng.integers(config.scratchpad_words - words)), stride, tile, first)
 
 
 def runs(layout, config):
@@ -115,6 +119,8 @@ def runs(layout, config):
         run(layout, 2, 2 * c + 3, config, tile=c // n),
         run(layout, 5, 3 * n, config),
         run(layout, 2 * n + 3, n // 2 + 1, config),
+        run(layout, 3, n + 1, config, first=n - 1),
+        run(layout, 2 * n + 3, n - 1, config, tile=1, first=n // 2),
     ]
 
 
@@ -177,9 +183,10 @@ def test_matches_golden_when_layouts_follow_each_other_without_gaps(name):
 
 
 @pytest.mark.parametrize("order", [None, 1])
-def test_even_rows_of_the_longest_product_wait_for_odd_ones(order):
-    config = CONFIGS["4x8"]
-    check(config, [run(Layout.OPERAND4, 5, config.max_k, config, order)])
+@pytest.mark.parametrize("longest", ["max_k", "max_channels"])
+def test_even_rows_of_the_longest_matrices_wait_for_odd_ones(longest, order):
+    config = replace(CONFIGS["4x8"], **{longest: 256})
+    check(config, [run(Layout.OPERAND4, 5, 256, config, order)])
 
 
 @every_layout
