@@ -110,38 +110,43 @@ def _queries(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix
 
 def probabilities(build: LayerBuilder, index: int, name: str, block: Block,
                   keys: tuple[Matrix, int], queries: tuple[Matrix, int], sites: dict,
-                  size: tuple[int, int], places: Matrix | None = None) -> Matrix:
+                  size: tuple[int, int], places: tuple[Matrix, int] | None = None,
+                  before: int = 0) -> Matrix:
     """Scores of queries and keys of a head, as many as `size` says, and their softmax, as 8-bit
-    exponentials or 4-bit codes; `places` are added to the scores.
+    exponentials or 4-bit codes; `places` are added to the scores. There may be queries `before`
+    those, whose scores nobody needs.
     """
     network, slots, (rows, tokens) = build.network, build.slots, size
-    scores = build.matrix(name.format("scores"), Layout.WIDE, rows, tokens)
-    added = {} if places is None else {"residual_address": (places, 0)}
+    scores = build.matrix(name.format("scores"), Layout.WIDE, before + rows, tokens)
+    added = {} if places is None else {"residual_address": places}
     build.emit(Opcode.GEMM, b"", {"source": queries, "weights_address": keys, **added},
                {"dest": (scores, 0)}, mode=build.widths(index, ATTENTION).score_mode,
-               activation=Activation.SIGNED, weights=Source.KEYS, path=Path.WIDE, m=rows,
-               k=network.shape.head_dim, n=tokens, exponent=network.score_exponent + _SCORE,
-               residual=len(added), scale_a=slots[sites["q"]], scale_b=slots[sites["k"]])
+               activation=Activation.SIGNED, weights=Source.KEYS, path=Path.WIDE,
+               m=before + rows, k=network.shape.head_dim, n=tokens, residual=len(added),
+               exponent=network.score_exponent + _SCORE, scale_a=slots[sites["q"]],
+               scale_b=slots[sites["k"]])
+    if before:
+        build.need(rows)
     probs = build.matrix(name.format("probs"), Layout.OPERAND8, rows, tokens, signed=False)
     step, payload = {}, b""
     if block.step:
         factor, shift = softmax.reciprocal(block.step)
         step = {"step": block.step, "factor": factor, "shift": shift}
         payload = numbers_of(softmax.codebook(block.step), isa.CODEBOOK, build.config)
-    build.emit(Opcode.SOFTMAX, payload, {"source": (scores, 0)}, {"dest": (probs, 0)},
-               m=rows, n=tokens, **step)
+    build.emit(Opcode.SOFTMAX, payload, {"source": (scores, before * scores.stride)},
+               {"dest": (probs, 0)}, m=rows, n=tokens, **step)
     return probs
 
 
 def mix(build: LayerBuilder, index: int, name: str, block: Block, probs: Matrix,
         values: tuple[Matrix, int], place: tuple[Matrix, int], sites: dict,
-        parts: list[slice]) -> None:
-    """Probabilities times values of a head, to a place of what the projection takes: of several
-    parts of the keys, all but the last to a matrix of that name.
+        parts: list[slice], first_row: int = 0) -> None:
+    """Probabilities times values of a head, to a place of what the projection takes, from a PE row
+    of its tile on: of several parts of the keys, all but the last to a matrix of that name.
     """
     network, shape, config = build.network, build.network.shape, build.config
     fmt, slot = build.site_format(sites["proj"]), build.slots[sites["proj"]]
-    limits = {"low": fmt.min, "high": fmt.max}
+    limits = {"low": fmt.min, "high": fmt.max, "first_row": first_row}
     point = (build.wide_point(sites["proj"]) if build.jit else network.qkv_point) * LAMBDA.one
     wide = {"path": Path.WIDE, "exponent": point}
     if build.jit:

@@ -24,7 +24,7 @@ from .limits import DoesNotFit, pixel_bytes
 from .linker import link, reserve
 from .lowering import lower
 from .plan import Plan
-from .windows import Cuts, lower_windows
+from .windows.network import Cuts, lower_windows
 
 SECOND = "second."
 """What names of the second network's tensors begin with."""

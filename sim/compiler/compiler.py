@@ -26,7 +26,8 @@ from .limits import DoesNotFit, check
 from .linker import link, reserve
 from .lowering import lower
 from .plan import PHASES, Plan, counts, described, finer, kinds, moved
-from .windows import cuts_of, lower_windows
+from .windows.cuts import cuts_of
+from .windows.network import lower_windows
 
 
 def compile_network(network: Network, config: AcceleratorConfig, about: dict | None = None,

@@ -183,10 +183,11 @@ class LayerBuilder(Builder):
 
     def onto(self, x: Matrix, name: str, a: Matrix, layer: Linear, site: int | None, mode: Mode,
              taps: list[Tap], activation=Activation.SIGNED, *, first: int = 0,
-             source: tuple[Matrix, int] | None = None, rows: int | None = None) -> None:
+             source: tuple[Matrix, int] | None = None, rows: int | None = None,
+             alone: bool = False) -> None:
         """Multiply and add to the residual stream from row `first` on, in place; predict scales of
         what has become. `source` is where the `rows` of `a` begin, if there are others before.
-        Without a name, what the residual stream is has none yet.
+        Without a name, what the residual stream is has none yet; `alone`, it has been nothing yet.
         """
         tap = {}
         if taps:
@@ -194,9 +195,9 @@ class LayerBuilder(Builder):
                                self.config.tile_cols(mode) // self.config.lanes)
             tap = {"tap": 1, **shape.registers(self.config)}
         place = (x, first * x.stride)
-        self.product(a, layer, site, mode,
-                     {"source": source or (a, 0), "residual_address": place}, {"dest": place},
-                     activation=activation, path=Path.WIDE, residual=1, rows=rows, **tap)
+        sums = {} if alone else {"residual_address": place}
+        self.product(a, layer, site, mode, {"source": source or (a, 0), **sums}, {"dest": place},
+                     activation=activation, path=Path.WIDE, residual=len(sums), rows=rows, **tap)
         if name:
             self.version(x, name)
         if taps:

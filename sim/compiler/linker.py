@@ -16,7 +16,7 @@ from golden.network.network import Network
 from .builder import Builder, Matrix, Step
 from .limits import DoesNotFit, pixel_bytes
 from .plan import Plan
-from .windows import constants, region_sizes
+from .windows.constants import constants, region_sizes
 
 _PAGE = 64  # parts of external memory begin at multiples of it
 

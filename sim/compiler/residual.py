@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from golden.common.formats import Mode
+from golden.common.formats import ACT16, Mode
 from golden.core.isa import Layout, Opcode
 from golden.core.program import Region
 from golden.core.rules import operand_layout
 from golden.memory.scratchpad import stride_of
-from golden.network.network import Linear, Norm, Tap, parts_of
+from golden.network.network import Linear, Network, Norm, Tap, parts_of
 from golden.network.precision import HEAD
+from golden.network.shape import Window
 from golden.product.mac_array import Activation
 
 from .builder import Matrix
@@ -190,13 +191,31 @@ def embed(x: Residual, regions: dict[str, Region], taps: list[Tap]) -> None:
     parts = list(blocks(shape.grid, plan.patches, 1))
     whole = not apart and len(parts) == 1
     # The last first: each leaves its row of zeros, with a bias, where the one before it ends.
-    pixel = pixel_bytes(shape, build.config)
-    layers = build.once("patch", lambda: [
-        _with_room(layer, pixel) for layer in parts_of(build.network.patch, shape.patch_parts)])
+    layers = patch_layers(build)
     for first, rows in reversed(parts):
         _patches(x, layers, first, rows, regions, taps if whole else [])
     if taps and not whole:
         x.watch(taps[0])
+
+
+def patch_layers(build: LayerBuilder) -> list[Linear]:
+    """Return the patch embedding, a layer for each part of the values of patches."""
+    network, shape = build.network, build.network.shape
+    pixel, patch = pixel_bytes(shape, build.config), network.patch
+    if same_for_all(network):
+        patch = replace(patch, bias=patch.bias + network.embedding[0])
+    return build.once("patch", lambda: [
+        _with_room(layer, pixel) for layer in parts_of(patch, shape.patch_parts)])
+
+
+def same_for_all(network: Network) -> bool:
+    """Return whether what is added to embedded patches is the same for all, and there are no other
+    tokens: it is a bias of their product then.
+    """
+    first = network.embedding[0]
+    bias = network.patch.bias.astype(int) + first
+    return (not network.shape.prefix and bool((network.embedding == first).all())
+            and ACT16.min <= bias.min() and bias.max() <= ACT16.max)
 
 
 def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: dict[str, Region],
@@ -209,20 +228,23 @@ def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: di
     embedding = regions["embedding"].address
     norm = build.network.norm_pre
     apart = x.matrix is None or norm is not None
+    alone = same_for_all(build.network)
     begin, made, name = 0, x.matrix, "" if top else "embedding"
     before = int(top > 0 or not shape.prefix)  # rows that are not kept
     if apart:
         begin, name = first if before else 0, f"embedding{at}"
         made = x.rows(f"{'embedded' if norm else 'x'}{at}", first - begin + rows * shape.grid + 1)
         missing = int(begin < 0)  # nothing is before the first patch
-        build.load(made, embedding + x.bytes_before(begin + missing), missing,
-                   made.rows - missing)
+        if not alone:
+            build.load(made, embedding + x.bytes_before(begin + missing), missing,
+                       made.rows - missing)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        patches = _cut(build, f"patches{'' if last else f'.part{number}'}{at}", top, rows, number,
-                       regions["image"].address)
+        patches = patches_of(build, f"patches{'' if last else f'.part{number}'}{at}",
+                             Window(top, 0, rows, shape.grid), number, regions["image"].address)
         build.onto(made, name if last else "", patches, layer, None, HEAD.mode,
-                   taps if last else [], Activation.UNSIGNED, first=first - begin)
+                   taps if last else [], Activation.UNSIGNED, first=first - begin,
+                   alone=alone and not number)
     if norm is not None:
         _begin(x, made, begin, before, at)
     elif apart:
@@ -243,21 +265,23 @@ def _begin(x: Residual, embedded: Matrix, begin: int, before: int, at: str) -> N
     x.keep(Part(made, 0, first, rows, at))
 
 
-def _cut(build: LayerBuilder, name: str, top: int, rows: int, part: int, image: int) -> Matrix:
-    """Return a part of the values of some rows of patches, behind a row of zeros for the token
-    before them.
+def patches_of(build: LayerBuilder, name: str, window: Window, part: int, image: int) -> Matrix:
+    """Return a part of the values of the patches in a window of the grid, behind a row of zeros for
+    the token before them.
     """
     shape = build.network.shape
     pixel = pixel_bytes(shape, build.config)
     values, row = shape.patch_parts[part], 3 * shape.patch
     above, below = values.start // row, values.stop // row  # rows of a patch
     across = pixel * shape.image
-    cut = build.matrix(name, Layout.OPERAND8, rows * shape.grid + 1,
-                       (below - above) * pixel * shape.patch, signed=False)
-    build.emit(Opcode.PATCHES, writes={"dest": (cut, 0)}, m=cut.rows, k=cut.cols,
-               address=image + (top * shape.patch + above) * across, run_bytes=pixel * shape.patch,
-               grid=shape.grid, image_row_bytes=across, patch_row_bytes=across * shape.patch)
-    return cut
+    made = build.matrix(name, Layout.OPERAND8, window.tokens + 1,
+                        (below - above) * pixel * shape.patch, signed=False)
+    build.emit(Opcode.PATCHES, writes={"dest": (made, 0)}, m=made.rows, k=made.cols,
+               address=(image + (window.top * shape.patch + above) * across
+                        + window.left * pixel * shape.patch),
+               run_bytes=pixel * shape.patch, grid=window.width, image_row_bytes=across,
+               patch_row_bytes=across * shape.patch)
+    return made
 
 
 def _with_room(patch: Linear, pixel: int) -> Linear:

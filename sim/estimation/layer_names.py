@@ -13,9 +13,9 @@ from golden.core.isa import Opcode
 from ..compiler.cascade import SECOND
 
 _OF_BLOCK = {
-    "qkv": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv", "scores": "attn",
-    "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj", "fc1": "norm2",
-    "fc2": "mlp.fc1", "x": "mlp.fc2", "windows": "norm1", "places": "attn",
+    "qkv": "norm1", "keys": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv",
+    "scores": "attn", "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj",
+    "fc1": "norm2", "fc2": "mlp.fc1", "x": "mlp.fc2", "windows": "norm1", "places": "attn",
 }
 _OF_MERGE = {"line": "norm", "merge": "norm", "merged": "reduction"}
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",

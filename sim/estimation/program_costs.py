@@ -255,7 +255,7 @@ class _Counter:
     def _traffic(self, op: Instruction) -> Traffic:
         """Return the bytes moved on chip: scratchpad; ring and buffer of keys."""
         config = self._config
-        written = sum(span.rows * span.cols * Layout(span.layout).bits // 8
+        written = sum((op.m or span.rows) * span.cols * Layout(span.layout).bits // 8
                       for span in spans(op, config)[1])
         if op.opcode is Opcode.GEMM:
             return self._product_traffic(op) + Traffic(written)

@@ -386,6 +386,8 @@ def first(compiled, opcode, which=0):
     (Opcode.GEMM, 1, {"activation": 2}, "activation must be signed or unsigned in w4a4, not code"),
     (Opcode.GEMM, 1, {"scale_out": 200}, "scale_out must be below 128, not 200"),
     (Opcode.GEMM, 2, {"dest": 0x10}, r"dest \(0x10, .* overlaps embedding, which"),
+    (Opcode.GEMM, 0, {"first_row": 1}, r"first_row must be within 0\.\.0 in this layout, not 1"),
+    (Opcode.GEMM, 1, {"first_row": 4}, r"first_row must be within 0\.\.3 in this layout, not 4"),
     (Opcode.GEMM, 0, {"gelu": 1}, "path wide has no GELU or offset"),
     (Opcode.GEMM, 0, {"offset": 1}, "path wide has no GELU or offset"),
     (Opcode.GEMM, 1, {"rows": 1}, "row exponents go with weights of the scratchpad, not of"),

@@ -109,14 +109,28 @@ def test_windows_and_merges(bits, step, change):
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+@pytest.mark.parametrize("name", ["4x4", "4x8"])
+def test_patches_that_are_embedded_window_by_window(bits, name):
+    """As in Swin Transformers: what is added to them is the same for all."""
+    shape = replace(SHAPE, **WINDOWS)
+    made = with_norm_pre(network(Precision.parse(bits), shape=shape))
+    made = replace(made, embedding=np.repeat(made.embedding[:1], shape.tokens, 0))
+    result = run(made, CONFIGS[name], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS[name])
+    assert sum(op.opcode is Opcode.PATCHES for _, op in program.instructions()) == 4
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_windows_in_blocks(bits):
     """In the scratchpad of another size, only as large for the compiler."""
-    shape = replace(SHAPE, **WINDOWS | {"image": 48, "depth": 5, "merges": (2, 4)})
+    shape = replace(SHAPE, hidden=128, **WINDOWS | {"image": 48, "depth": 5, "merges": (2, 4)})
     made = with_norm_pre(network(Precision.parse(bits), shape=shape))
     image = pixels(1, shape)[0]
     program = compile_network(made, replace(CONFIGS["4x4"], sram_kib=8))
     plan = program.about["plan"]
-    assert min(plan["patches"], plan["attention"][0], plan["mlp"][0], plan["merge"][1]) > 1
+    assert min(plan["patches"], plan["attention"][0], plan["mlp"][1], plan["merge"][1]) > 1
+    assert plan["places"] in ([True, False, False], [True, True, False])
     program = replace(program, config=CONFIGS["4x4"])
     result = verilator.run(program, image, check=True)
     assert result.ok, result.message
@@ -278,6 +292,8 @@ def test_a_whole_model_that_is_larger_than_the_scratchpad(model, bits, step):
     made = network(Precision.parse(bits), step, shape=shape_of(model))
     if begins_with_norm(model):
         made = with_norm_pre(made)
+    if made.shape.window:  # as Swin Transformers have it
+        made = replace(made, embedding=np.repeat(made.embedding[:1], made.shape.tokens, 0))
     result = run(made, CORES["8x16"], pixels(1, made.shape)[0])
     program = compile_network(made, CORES["8x16"])
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))

@@ -1,0 +1,1 @@
+"""Networks of patches alone, whose attention is within windows, as instructions."""
