@@ -203,6 +203,9 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, li
     shown = chunks.listed(args.images, args.count, progress)
     floating = FloatModel.create(args.model, args.weights, args.image_size)
     shape = floating.source().shape
+    if args.shift and shape.colours != 3:
+        raise UserError(f"--shift is for images of 3 colours, and {args.model} takes "
+                        f"{shape.colours}")
     labels = None
     if args.labels is not None:
         labels = read_labels(args.labels, [one.name for one in shown], shape.classes)

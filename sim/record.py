@@ -17,6 +17,7 @@ from rtl.cli import Parser
 
 from .cli import UserError, command, one_line, positive, printable, progress
 from .inputs import images
+from .inputs.decoding import MODES
 from .recordings import recording_file
 from .recordings.recording_file import Choices, Recording
 from .recordings.sites import SITES
@@ -38,7 +39,7 @@ def _digest(path: Path) -> str:
 
 
 def _pictures(folder: Path | None, count: int | None) -> list:
-    return images.packaged()[:count] if folder is None else images.folder(folder, count)
+    return images.packaged()[:count] if folder is None else images.folder(folder, count, max(MODES))
 
 
 def make(name: str, weights: Path | None, pictures: list, choices: Choices, command_line: str,

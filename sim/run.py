@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from .inputs import images
 
-    pictures = [images.read(path)[1] for path in args.images]
+    pictures = [images.read(path, model.network.shape.colours)[1] for path in args.images]
     preprocessing = preprocessing_of_model(model)
     with Console(stderr=True).status("Getting the float model"):  # a download may take its time
         floating, notes = _beside(model, args.weights)

@@ -86,13 +86,13 @@ def pixels_of(program: Program, image: Path | None, seed: int) -> np.ndarray:
         If the image cannot be read, or the program does not say how to prepare it.
     """
     if image is None:
-        return np.random.default_rng(seed).integers(0, 256, (program.side, program.side, 3),
-                                                    dtype=np.uint8)
+        shape = program.side, program.side, program.colours
+        return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     config = program.about.get("preprocessing")
     if config is None:
         raise UserError("the program does not say how its images are prepared; use --random")
-    preprocessing = preprocessing_for(config, program.side, "program")
-    return preprocessing.pixels(images.read(image)[1])
+    preprocessing = preprocessing_for(config, program.side, "program", program.colours)
+    return preprocessing.pixels(images.read(image, program.colours)[1])
 
 
 def summary(program: Program, result: Result, machine: Machine) -> dict:

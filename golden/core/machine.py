@@ -34,7 +34,7 @@ class Machine:
     ----------
     program
         Verified first, see :func:`golden.core.rules.verify`.
-    pixels : uint8 array, shape (side, side, 3), optional
+    pixels : uint8 array, shape (side, side, colours), optional
         The image; without one, that of the program's memory.
     image_offset, logits_offset : int
         Bytes that are added to where the program has its image and its logits, whole beats of the

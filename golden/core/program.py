@@ -89,6 +89,8 @@ class Program:
         What lies in the scratchpad when.
     about
         Whatever else is known, as JSON values: ``model``, ``classes``, ``bits``, ...
+    colours
+        Bytes of a pixel as an image file has it.
     """
 
     config: AcceleratorConfig
@@ -101,13 +103,14 @@ class Program:
     logit_point: int
     tensors: tuple[Tensor, ...]
     about: dict
+    colours: int = 3
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes of a pixel in memory: three colours, or beside them a fourth byte of zero, where
-        the image's region is as large.
+        """Bytes of a pixel in memory: its colours, and behind them as many bytes of zero as the
+        image's region has room for.
         """
-        return 4 if self.image.size == 4 * self.side**2 else 3
+        return self.image.size // self.side**2
 
     @property
     def scratchpad_bytes(self) -> int:
@@ -118,14 +121,14 @@ class Program:
     def with_image(self, pixels) -> np.ndarray:
         """Return external memory with an image in it, uint8.
 
-        `pixels` is uint8 (side, side, 3), as :meth:`golden.network.vit.Vit.run` takes them.
+        `pixels` is uint8 (side, side, colours), as :meth:`golden.network.vit.Vit.run` takes them.
         """
         pixels = integers("pixels", pixels, UINT8.min, UINT8.max, dtype=np.uint8,
-                          shape=(self.side, self.side, 3))
+                          shape=(self.side, self.side, self.colours))
         memory = np.frombuffer(self.memory, np.uint8).copy()
         size = self.pixel_bytes * self.side**2
         place = memory[self.image.address:self.image.address + size]
-        place.reshape(-1, self.pixel_bytes)[:, :3] = pixels.reshape(-1, 3)
+        place.reshape(-1, self.pixel_bytes)[:, :self.colours] = pixels.reshape(-1, self.colours)
         return memory
 
     def instructions(self) -> list[tuple[int, Instruction]]:
@@ -155,7 +158,8 @@ class Program:
                  "sha256": hashlib.sha256(self.memory).hexdigest(),
                  "config": asdict(self.config),
                  **{name: asdict(getattr(self, name)) for name in ("stream", "image", "logits")},
-                 **{name: getattr(self, name) for name in ("side", "classes", "logit_point")},
+                 **{name: getattr(self, name) for name in (
+                     "side", "colours", "classes", "logit_point")},
                  "tensors": [asdict(tensor) for tensor in self.tensors], "about": self.about}
         write_folder(Path(folder), {MEMORY: self.memory,
                                     ABOUT: (json.dumps(about, indent=1) + "\n").encode()})
@@ -186,6 +190,7 @@ def load(folder: Path) -> Program:
             config=AcceleratorConfig(**about["config"]), memory=memory,
             **{name: Region(**about[name]) for name in ("stream", "image", "logits")},
             **{name: about[name] for name in ("side", "classes", "logit_point")},
+            colours=about.get("colours", 3),
             tensors=tuple(Tensor(**{**tensor, "layout": Layout(tensor["layout"])})
                           for tensor in about["tensors"]),
             about=about["about"])
@@ -214,9 +219,11 @@ def _check_manifest(program: Program) -> None:
         region = getattr(program, name)
         check_range(name, region.address, integer(f"size of {name}", region.size, 0),
                     len(program.memory))
-    for name, count, region in (("side", 3 * integer("side", program.side, 1) ** 2, program.image),
-                                ("classes", 2 * integer("classes", program.classes, 1),
-                                 program.logits)):
+    pixel = integer("colours", program.colours, 1, 4)
+    pixels = integer("side", program.side, 1) ** 2
+    logits = 2 * integer("classes", program.classes, 1)
+    for name, count, region in (("side", pixel * pixels, program.image),
+                                ("classes", logits, program.logits)):
         if count > region.size:
             raise ValueError(f"{name} must be such that {count} bytes fit {region.size}, but it is "
                              f"{getattr(program, name)}")

@@ -9,13 +9,13 @@ NAME = "VERNIER_PROGRAM"
 
 def c_header(program: Program) -> str:
     """Return the header: a constant :data:`NAME` of the driver's type for programs."""
-    image = 3 * program.side ** 2
+    image = program.colours * program.side**2
     members = {
         "config": "{" + ", ".join(map(str, astuple(program.config))) + "}",
         "memory_bytes": len(program.memory),
         "stream": f"0x{program.stream.address:x}", "stream_bytes": program.stream.size,
         "image": f"0x{program.image.address:x}", "image_bytes": image,
-        "pixel_bytes": program.pixel_bytes,
+        "colours": program.colours, "pixel_bytes": program.pixel_bytes,
         "logits": f"0x{program.logits.address:x}", "classes": program.classes,
         "image_space": program.image.size, "logits_space": program.logits.size,
         "logit_point": program.logit_point,

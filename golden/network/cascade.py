@@ -48,9 +48,10 @@ class Cascade:
 
     def __post_init__(self):
         integer("threshold", self.threshold, 0, formats.LOG2.max)
-        ours, other = ((each.shape.image, each.shape.classes, each.logit_point)
+        ours, other = ((each.shape.image, each.shape.colours, each.shape.classes, each.logit_point)
                        for each in (self.first, self.second))
-        for name, one, two in zip(("image", "classes", "logit_point"), ours, other, strict=True):
+        for name, one, two in zip(("image", "colours", "classes", "logit_point"), ours, other,
+                                  strict=True):
             if one != two:
                 raise ValueError(f"{name} must be the same of both networks, not {one} and {two}")
         integer("classes", self.first.shape.classes, 1, softmax.HIGHEST_KEYS)
@@ -89,10 +90,12 @@ class CascadeVit:
         self._first, self._second = Vit(cascade.first), Vit(cascade.second)
 
     def run(self, pixels) -> CascadeInference:
-        """Classify images, uint8 (images, side, side, 3), as :meth:`.vit.Vit.run` takes them."""
-        side = self.cascade.first.shape.image
+        """Classify images, uint8 (images, side, side, colours), as :meth:`.vit.Vit.run` takes
+        them.
+        """
+        shape = self.cascade.first.shape
         pixels = integers("pixels", pixels, 0, formats.UINT8.max, dtype=np.uint8,
-                          shape=(None, side, side, 3))
+                          shape=(None, shape.image, shape.image, shape.colours))
         logits = self._first.run(pixels).logits
         doubts = doubts_of(logits)
         exited = doubts <= self.cascade.threshold

@@ -20,6 +20,8 @@ POOL_SITE, HEAD_SITE = "pool", "head"
 MERGED = 4
 """Tokens that become one, of two rows and two columns: row by row, their channels in line."""
 
+MOST_COLOURS = 4
+
 WIDEST = 1024
 """Most channels of a block, those that a dot product with weights has without parts."""
 
@@ -147,7 +149,7 @@ class BlockShape:
 
 @dataclass(frozen=True, slots=True)
 class VitShape:
-    """Sizes of a Vision Transformer, for square images of three colours.
+    """Sizes of a Vision Transformer, for square images.
 
     Its tokens are the prefix, which is the same for all images, and the patches. Before some blocks
     four neighbouring patches may become one with twice the channels; heads and channels inside the
@@ -172,6 +174,9 @@ class VitShape:
         is one.
     merges
         Blocks before which patches are merged.
+    colours
+        Bytes of a pixel, 1 to :data:`MOST_COLOURS`: red, green and blue; or gray, with or without
+        another channel; or those and a fourth.
     """
 
     image: int
@@ -185,6 +190,7 @@ class VitShape:
     classified: int = 1
     window: int = 0
     merges: tuple[int, ...] = ()
+    colours: int = 3
 
     def __post_init__(self):
         for name in ("image", "patch", "dim", "depth", "heads", "hidden", "classes"):
@@ -196,6 +202,7 @@ class VitShape:
                 raise ValueError(f"{whole} must be a multiple of {part}, not "
                                  f"{getattr(self, whole)} of {getattr(self, part)}")
         integer("classified", self.classified, 0, self.prefix)
+        integer("colours", self.colours, 1, MOST_COLOURS)
         if self.prefix and (self.window or self.merges):
             raise ValueError("there must be no tokens before patches that have windows or are "
                              f"merged, not {self.prefix}")
@@ -232,12 +239,12 @@ class VitShape:
     @property
     def patch_values(self) -> int:
         """Values of a patch: row, column, colour."""
-        return 3 * self.patch**2
+        return self.colours * self.patch**2
 
     @property
     def patch_parts(self) -> list[slice]:
         """Values of a patch that are multiplied together: whole rows of it."""
-        return _parts(self.patch_values, LONGEST, 3 * self.patch)
+        return _parts(self.patch_values, LONGEST, self.colours * self.patch)
 
     @property
     def classified_parts(self) -> list[slice]:

@@ -121,8 +121,8 @@ class Vit:
 
         Parameters
         ----------
-        pixels : uint8 array, shape (images, side, side, 3)
-            As an image file holds them: red, green, blue.
+        pixels : uint8 array, shape (images, side, side, colours)
+            As an image file holds them, of three: red, green, blue.
         scales : int array, shape (images, sites), optional
             lambda of each site, in place of static and predicted ones.
         choose : callable, optional
@@ -145,7 +145,7 @@ class Vit:
         """
         network, shape = self.network, self.network.shape
         pixels = integers("pixels", pixels, 0, formats.UINT8.max, dtype=np.uint8,
-                          shape=(None, shape.image, shape.image, 3))
+                          shape=(None, shape.image, shape.image, shape.colours))
         images = len(pixels)
         if scales is None:
             lambdas = np.tile(network.scales.astype(np.int64), (images, 1))

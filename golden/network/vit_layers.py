@@ -106,11 +106,11 @@ def normalized(x, norm: Norm, shifts, epsilon: int):
 def patches(pixels: np.ndarray, shape: VitShape) -> np.ndarray:
     """Cut images into the rows that the patch embedding multiplies.
 
-    uint8 (images, side, side, 3) to uint8 (images, patches, values): patches by row and column,
-    values by row, column and colour.
+    uint8 (images, side, side, colours) to uint8 (images, patches, values): patches by row and
+    column, values by row, column and colour.
     """
     images, grid, side = len(pixels), shape.grid, shape.patch
-    cut = pixels.reshape(images, grid, side, grid, side, 3).transpose(0, 1, 3, 2, 4, 5)
+    cut = pixels.reshape(images, grid, side, grid, side, shape.colours).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(cut.reshape(images, grid * grid, shape.patch_values))
 
 

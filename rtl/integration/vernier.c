@@ -91,9 +91,10 @@ static void put_image(const struct vernier *core, uint32_t offset, const uint8_t
     uint32_t index;
 
     if (pixels != NULL)
-        for (index = 0; index < program->image_bytes / 3; ++index)
-            memcpy(image + program->pixel_bytes * index, pixels + 3 * index, 3);
-    VERNIER_CLEAN(image, program->pixel_bytes * (program->image_bytes / 3));
+        for (index = 0; index < program->image_bytes / program->colours; ++index)
+            memcpy(image + program->pixel_bytes * index, pixels + program->colours * index,
+                   program->colours);
+    VERNIER_CLEAN(image, program->pixel_bytes * (program->image_bytes / program->colours));
 }
 
 static void get_logits(const struct vernier *core, uint32_t offset, int16_t *logits) {

@@ -31,7 +31,7 @@ struct vernier_program {
     uint32_t memory_bytes;                 /* of memory.bin */
     uint32_t stream, stream_bytes;         /* instructions, with their payloads */
     uint32_t image, image_bytes;           /* pixels, as they are given: rows of red, green, blue */
-    uint32_t pixel_bytes;                  /* of one in memory: 3, or 4, the last one zero */
+    uint32_t colours, pixel_bytes;         /* of one as given, 3, and in memory, then zeros */
     uint32_t logits, classes;              /* 16 bits each, the low byte first */
     uint32_t image_space, logits_space;    /* bytes of memory that are theirs */
     int32_t logit_point;                   /* fractional bits of a logit */

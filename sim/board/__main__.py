@@ -143,8 +143,10 @@ def _run(board: Board, args) -> tuple[dict, list]:
     from ..inputs.model_lookup import preprocessing_for
 
     program = read_program(args.program)
-    preprocessing = preprocessing_for(program.about.get("preprocessing"), program.side, "program")
-    pictures = [preprocessing.pixels(images.read(path)[1]) for path in args.images]
+    preprocessing = preprocessing_for(program.about.get("preprocessing"), program.side, "program",
+                                      program.colours)
+    pictures = [preprocessing.pixels(images.read(path, program.colours)[1])
+                for path in args.images]
     board.check(program)
     with _bytes_shown("Loading") as progress:
         board.load(program, progress=progress)

@@ -22,10 +22,12 @@ class DoesNotFit(ValueError):
 
 
 def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
-    """Return the bytes of a pixel in external memory: its colours, and a fourth one of zero where
-    the rows of patches would not begin at words of the bus otherwise.
+    """Return the bytes of a pixel in external memory: its colours, and as few of zero behind them
+    as have the rows of patches begin at words of the bus.
     """
-    return 4 if 3 * shape.patch % config.bus_bytes else 3
+    most = max(shape.colours, config.bus_bytes)
+    return next(size for size in range(shape.colours, most + 1)
+                if size * shape.patch % config.bus_bytes == 0 or size == most)
 
 
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
@@ -38,7 +40,7 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
         raise DoesNotFit("what is added to scores is for networks of patches alone")
     pixel = pixel_bytes(shape, config)
     rows, taken = (parts[0].stop for parts in (shape.patch_parts, shape.classified_parts))
-    limits = (("values of a patch at once", pixel * rows // 3, "max_k"),
+    limits = (("values of a patch at once", pixel * rows // shape.colours, "max_k"),
               ("values that the head takes at once", taken, "max_k"),
               ("tokens of which the mean is taken",
                0 if shape.classified else shape.blocks[-1].tokens, "key_words"))

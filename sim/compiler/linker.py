@@ -87,7 +87,8 @@ def link(build: Builder, networks: list[tuple[Network, dict[str, Region]]],
     return Program(
         config=config, memory=bytes(memory), stream=Region(end, len(stream)),
         image=regions["image"], logits=regions["logits"], side=shape.image, classes=shape.classes,
-        logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)), about=about)
+        logit_point=network.logit_point, tensors=tuple(_tensors(build.matrices)), about=about,
+        colours=shape.colours)
 
 
 def _end(regions: dict[str, Region]) -> int:

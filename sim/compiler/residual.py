@@ -205,7 +205,7 @@ def patch_layers(build: LayerBuilder) -> list[Linear]:
     if same_for_all(network):
         patch = replace(patch, bias=patch.bias + network.embedding[0])
     return build.once("patch", lambda: [
-        _with_room(layer, pixel) for layer in parts_of(patch, shape.patch_parts)])
+        _with_room(layer, shape.colours, pixel) for layer in parts_of(patch, shape.patch_parts)])
 
 
 def same_for_all(network: Network) -> bool:
@@ -271,7 +271,7 @@ def patches_of(build: LayerBuilder, name: str, window: Window, part: int, image:
     """
     shape = build.network.shape
     pixel = pixel_bytes(shape, build.config)
-    values, row = shape.patch_parts[part], 3 * shape.patch
+    values, row = shape.patch_parts[part], shape.colours * shape.patch
     above, below = values.start // row, values.stop // row  # rows of a patch
     across = pixel * shape.image
     made = build.matrix(name, Layout.OPERAND8, window.tokens + 1,
@@ -284,8 +284,8 @@ def patches_of(build: LayerBuilder, name: str, window: Window, part: int, image:
     return made
 
 
-def _with_room(patch: Linear, pixel: int) -> Linear:
+def _with_room(patch: Linear, colours: int, pixel: int) -> Linear:
     """Return the patch embedding with weights of zero for what pixels have beside colours."""
-    weight = patch.weight.reshape(-1, 3, patch.bias.size)
-    weight = np.pad(weight, ((0, 0), (0, pixel - 3), (0, 0)))
+    weight = patch.weight.reshape(-1, colours, patch.bias.size)
+    weight = np.pad(weight, ((0, 0), (0, pixel - colours), (0, 0)))
     return replace(patch, weight=weight.reshape(-1, patch.bias.size))

@@ -248,7 +248,8 @@ class _Counter:
         rows = self._program.about.get("needed", {}).get(str(index), op.m)
         macs = 0 if op.tap and op.k == 1 else rows * op.k * op.n  # that is for a tap to watch
         if op.source == self._patches:
-            macs = (op.m - 1) * (op.k // self._program.pixel_bytes * 3) * op.n
+            program = self._program
+            macs = (op.m - 1) * (op.k // program.pixel_bytes * program.colours) * op.n
         return (macs, macs / mode.macs / self._config.multipliers,
                 computed * self._energies.mac(mode))
 

@@ -183,7 +183,7 @@ def classify(prepared: Prepared, code: str, preprocessing: dict,
                         "meanwhile; start again")
     prepare, pixels = models.preprocessing_of(preprocessing), []
     for image in images:
-        found, picture = image_files.read(image.path)
+        found, picture = image_files.read(image.path, prepare.colours)
         if found.sha256 != image.sha256:
             raise UserError(f"the image {image.path} was changed meanwhile; start again")
         made = prepare.pixels(picture)

@@ -1,11 +1,11 @@
-"""What the file of an image becomes: pixels of three channels of 8 bits, the right way up.
+"""What the file of an image becomes: pixels of 8 bits a channel, the right way up.
 
 Every mode of Pillow has one answer:
 
 * Gray, palette, CMYK, YCbCr, LAB and HSV are converted. Of 16 bits the upper 8 count, in gray as
   in colour; of fewer than 16 (TIFF, PGM), as many.
 * Transparency is left out, as timm and torchvision do: the colour beneath counts. Colours that
-  were multiplied by it are divided first.
+  were multiplied by it are divided first. Where a model takes two or four channels, it is the last.
 * Integers of 32 bits, and floats, are refused: what is white in them, the file does not say.
 * The orientation that a camera noted (EXIF) is applied.
 """
@@ -34,8 +34,12 @@ _TURNS = dict(zip(range(2, 9), (
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it prints, as of last resort
 
 
-def decode(data: bytes) -> Image.Image:
-    """Return the image in the bytes of a file, its mode RGB.
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Pillow's modes of images with so many channels."""
+
+
+def decode(data: bytes, channels: int = 3) -> Image.Image:
+    """Return the image in the bytes of a file, its mode that of :data:`MODES`.
 
     What a decoder warns about, and reads all the same, is read.
 
@@ -49,7 +53,7 @@ def decode(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-                return _upright(rgb(image), image.getexif())
+                return _upright(with_channels(image, channels), image.getexif())
     except Exception as error:  # decoders of damaged data raise whatever comes
         raise ValueError(_reason(error)) from error
 
@@ -65,6 +69,24 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError | ValueError | SyntaxError | Image.DecompressionBombError):
         return one_line(getattr(error, "strerror", None) or error)
     return f"its data is damaged ({type(error).__name__}: {one_line(error)})"
+
+
+def with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return an image with so many channels, 8 bits each.
+
+    Raises
+    ------
+    ValueError
+        If its numbers have no known range.
+    """
+    made = rgb(image)
+    if channels % 2:
+        return made.convert(MODES[channels])
+    opaque = image.mode in {"I", "F"} or image.mode.startswith("I;")
+    made = made.convert("RGBA")
+    if not opaque and image.has_transparency_data:
+        made.putalpha(image.convert("RGBA").getchannel("A"))
+    return made.convert(MODES[channels])
 
 
 def rgb(image: Image.Image) -> Image.Image:

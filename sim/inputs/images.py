@@ -109,7 +109,8 @@ def _images(path: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
             yield from _images(entry, above | {here})
 
 
-def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Image.Image]]:
+def folder(path: Path | str, count: int | None = None,
+           channels: int = 3) -> list[tuple[Source, Image.Image]]:
     """Read the first `count` images of a folder, or all of them, in the order of :func:`files`.
 
     Raises
@@ -117,10 +118,10 @@ def folder(path: Path | str, count: int | None = None) -> list[tuple[Source, Ima
     UserError
         If there is no such folder, it has no images, or one of them is broken.
     """
-    return [read(file) for file in files(path)[:count]]
+    return [read(file, channels) for file in files(path)[:count]]
 
 
-def read(path: Path) -> tuple[Source, Image.Image]:
+def read(path: Path, channels: int = 3) -> tuple[Source, Image.Image]:
     """Read one image as :func:`sim.inputs.decoding.decode` does.
 
     Raises
@@ -133,7 +134,7 @@ def read(path: Path) -> tuple[Source, Image.Image]:
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from None
     try:
-        image = decode(data)
+        image = decode(data, channels)
     except ValueError as error:
         raise UserError(f"cannot read the image {path}: {error}") from None
     return Source(path.name, hashlib.sha256(data).hexdigest()), image
@@ -153,13 +154,14 @@ def pixels(path: Path | str, preprocessing, count: int | None = None,
     Returns
     -------
     sources : list of Source
-    pixels : uint8 array, shape (images, height, width, 3)
+    pixels : uint8 array, shape (images, height, width, colours)
 
     Raises
     ------
     UserError
         As :func:`folder` does.
     """
-    found = [(source, preprocessing.pixels(image)) for source, image in
-             map(read, progress(files(path)[:count], "Reading"))]
+    read_files = (read(file, preprocessing.colours)
+                  for file in progress(files(path)[:count], "Reading"))
+    found = [(source, preprocessing.pixels(image)) for source, image in read_files]
     return [source for source, _ in found], np.stack([array for _, array in found])

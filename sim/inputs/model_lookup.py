@@ -21,7 +21,7 @@ def open_model(text: str) -> QuantizedModel:
     return load(zoo.quantized_file(text))
 
 
-def preprocessing_for(config: dict | None, side: int, what: str):
+def preprocessing_for(config: dict | None, side: int, what: str, colours: int = 3):
     """Return the :class:`sim.inputs.models.Preprocessing` that makes the pixels of a network.
 
     Parameters
@@ -32,6 +32,8 @@ def preprocessing_for(config: dict | None, side: int, what: str):
         Height and width of the images that the network takes.
     what
         Whose it is, for messages, such as ``model``.
+    colours
+        Of its pixels.
 
     Raises
     ------
@@ -49,6 +51,9 @@ def preprocessing_for(config: dict | None, side: int, what: str):
     if made.size != (side, side):
         raise UserError(f"the {what} takes images of {side} x {side}, but its preprocessing makes "
                         f"{made.size[0]} x {made.size[1]}")
+    if made.colours != colours:
+        raise UserError(f"the {what} takes images of {colours} colours, but its preprocessing "
+                        f"makes {made.colours}")
     return made
 
 
@@ -60,5 +65,6 @@ def preprocessing_of_model(model: QuantizedModel):
     UserError
         As :func:`preprocessing_for` does.
     """
-    return preprocessing_for(model.metadata.get("preprocessing"), model.network.shape.image,
-                             "model")
+    shape = model.network.shape
+    return preprocessing_for(model.metadata.get("preprocessing"), shape.image, "model",
+                             shape.colours)

@@ -10,9 +10,10 @@ import torch
 
 from .. import zoo
 from ..cli import UserError, one_line
+from .decoding import MODES
 from .preprocessing import Preprocessing, preprocessing, preprocessing_of
 from .torchvision_compat import timm
-from .weights import load_weights
+from .weights import colours_of, load_weights
 
 __all__ = ["SHORT_NAMES", "Preprocessing", "class_names", "create", "is_known", "meta_model",
            "preprocessing", "preprocessing_of", "timm_name"]
@@ -102,7 +103,8 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
         Short name or timm name.
     weights
         File with the weights under timm's key names or Hugging Face's, see
-        :func:`.weights.load_weights`. A file of :mod:`sim.train` says itself what model it is
+        :func:`.weights.load_weights`; pixels have the colours that its patch embedding takes,
+        up to four. A file of :mod:`sim.train` says itself what model it is
         for, unless `name` is one of timm's.
     pretrained
         Download the weights timm has for the model. Not together with `weights`; with neither,
@@ -124,6 +126,8 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
     else:
         full = timm_name(name)
         model = _download(full, image_size) if pretrained else _build(full, image_size)
+        if weights is not None:
+            model = _for_colours(model, full, weights, image_size)
     if weights is not None:
         load_weights(model, weights, f"{weights} does not fit {timm_name(name)}"
                      if about is None else f"{weights} is damaged", resample=image_size is not None)
@@ -139,13 +143,40 @@ def _sized(image_size: int | None) -> dict:
 def _for_size(model: torch.nn.Module, image_size: int | None) -> torch.nn.Module:
     """Return the model, with a data configuration for images of its size."""
     if image_size is not None:
-        model.pretrained_cfg = model.pretrained_cfg | {"input_size": (3, image_size, image_size)}
+        colours = model.pretrained_cfg["input_size"][0]
+        model.pretrained_cfg = model.pretrained_cfg | {
+            "input_size": (colours, image_size, image_size)}
     return model
 
 
-def _build(full: str, image_size: int | None = None) -> torch.nn.Module:
+def _for_colours(model: torch.nn.Module, full: str, weights: Path | str,
+                 image_size: int | None) -> torch.nn.Module:
+    """Return the model for images of the colours that weights are for. Its data configuration makes
+    such: of gray, and of what is beside red, green and blue, mean and deviation are the average of
+    theirs.
+    """
+    embed = getattr(getattr(model, "patch_embed", None), "proj", None)
+    if getattr(embed, "in_channels", None) != 3:
+        return model
+    colours = colours_of(weights)
+    if colours == 3:
+        return model
+    if colours not in MODES:
+        raise UserError(f"{weights} is for images of {colours} colours, and 1 to {max(MODES)} are "
+                        "supported")
+    model = _build(full, image_size, colours)
+    config, kept = model.pretrained_cfg, 3 if colours > 3 else 0
+    made = {name: (*config[name][:kept],
+                   *(sum(config[name]) / len(config[name]),) * (colours - kept))
+            for name in ("mean", "std")}
+    model.pretrained_cfg = config | made | {"input_size": (colours, *config["input_size"][1:])}
+    return model
+
+
+def _build(full: str, image_size: int | None = None, colours: int = 3) -> torch.nn.Module:
+    options = {} if colours == 3 else {"in_chans": colours}
     try:
-        return timm.create_model(full, **_sized(image_size))
+        return timm.create_model(full, **_sized(image_size), **options)
     except AssertionError as error:
         raise UserError(f"timm cannot build {full} for images of {image_size}: "
                         f"{one_line(error)}") from None

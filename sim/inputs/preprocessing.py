@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .decoding import MODES
 from .torchvision_compat import timm
 
 CONFIG = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
@@ -36,19 +37,28 @@ class Preprocessing:
     _resize: object
     config: dict | None = None
 
+    @property
+    def colours(self) -> int:
+        """Channels of the images."""
+        return len(self.mean)
+
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """Resize and crop an image to the model's uint8 pixels, shape ``(H, W, 3)``."""
-        return np.ascontiguousarray(np.asarray(self._resize(image.convert("RGB")))
-                                    .transpose(1, 2, 0))
+        """Resize and crop an image to the model's uint8 pixels, shape ``(H, W, colours)``."""
+        image = image.convert(MODES[self.colours])
+        parts = [image]
+        if self.colours % 2 == 0:  # the last channel by itself: Pillow multiplies others by it
+            parts = [image.convert(MODES[self.colours - 1]), image.getchannel("A")]
+        made = np.concatenate([np.asarray(self._resize(part)) for part in parts])
+        return np.ascontiguousarray(made.transpose(1, 2, 0))
 
     def tensor(self, pixels: np.ndarray, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Normalise pixels ``(H, W, 3)`` to a batch of one, ``(1, 3, H, W)``."""
+        """Normalise pixels ``(H, W, colours)`` to a batch of one, ``(1, colours, H, W)``."""
         mean, std = (torch.tensor(value, dtype=dtype) for value in (self.mean, self.std))
         values = torch.tensor(pixels, dtype=dtype) / 255
         return ((values - mean) / std).permute(2, 0, 1)[None].contiguous()
 
     def __call__(self, image: Image.Image, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Return the model's input for an image, ``(1, 3, H, W)``."""
+        """Return the model's input for an image, ``(1, colours, H, W)``."""
         return self.tensor(self.pixels(image), dtype)
 
 
@@ -79,11 +89,13 @@ def preprocessing_of(config: dict) -> Preprocessing:
     plain = {name: list(value) if isinstance(value, tuple) else value
              for name, value in config.items() if name in CONFIG}
     size = plain["input_size"]
-    if not (_numbers(size, int) and size[0] == 3 and min(size) > 0):
-        raise ValueError(f"input_size must be 3, height and width, not {size!r}")
+    if not (_numbers(size, int, 3) and size[0] in MODES and min(size) > 0):
+        raise ValueError(f"input_size must be colours (1 to {max(MODES)}), height and width, not "
+                         f"{size!r}")
     for name in "mean", "std":
-        if not _numbers(plain[name], int | float):
-            raise ValueError(f"{name} must be three numbers, not {plain[name]!r}")
+        if not _numbers(plain[name], int | float, size[0]):
+            raise ValueError(f"{name} must be one number for each of {size[0]} colours, not "
+                             f"{plain[name]!r}")
     if min(plain["std"]) <= 0:
         raise ValueError(f"std must be above 0, not {plain['std']!r}")
     share = plain["crop_pct"]
@@ -101,6 +113,6 @@ def _number(value, kind) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
-def _numbers(value, kind) -> bool:
-    return (isinstance(value, list) and len(value) == 3
+def _numbers(value, kind, count: int) -> bool:
+    return (isinstance(value, list) and len(value) == count
             and all(_number(one, kind) for one in value))

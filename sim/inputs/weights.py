@@ -265,6 +265,22 @@ def load_weights(model: torch.nn.Module, path: Path | str, complaint: str, *,
     _load(model, state, complaint)
 
 
+def colours_of(path: Path | str) -> int:
+    """Return how many colours pixels have for the patch embedding of a file; 3 where none is told.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    state = read_weights(path)
+    for name in ("patch_embed.proj.weight", "patch_embeddings.projection.weight"):
+        for key, tensor in state.items():
+            if key.endswith(name) and tensor.dim() == 4:
+                return tensor.shape[1]
+    return 3
+
+
 def _load_jax(model: torch.nn.Module, path: Path | str, complaint: str) -> None:
     if not hasattr(model, "load_pretrained"):
         raise UserError(f"{complaint}: it is in JAX's layout, which timm reads for other models")

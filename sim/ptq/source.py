@@ -81,7 +81,8 @@ def sizes(model: nn.Module) -> VitShape:
         dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
         hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head, "out_features", model.embed_dim),
-        prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1)
+        prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1,
+        colours=model.patch_embed.proj.in_channels)
 
 
 def has_norm_pre(model: nn.Module) -> bool:

@@ -201,9 +201,11 @@ class Twin(nn.Module):
         return held if self.drop is None else self.drop(x, held)
 
     def patches(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Cut pixels ``uint8 (images, side, side, 3)`` as ``golden.network.vit.patches`` does."""
+        """Cut pixels ``uint8 (images, side, side, colours)`` as ``golden.network.vit.patches``
+        does.
+        """
         n, grid, side = len(pixels), self.shape.grid, self.shape.patch
-        cut = pixels.reshape(n, grid, side, grid, side, 3).permute(0, 1, 3, 2, 4, 5)
+        cut = pixels.reshape(n, grid, side, grid, side, -1).permute(0, 1, 3, 2, 4, 5)
         return cut.reshape(n, grid * grid, -1).float()
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:

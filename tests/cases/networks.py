@@ -127,4 +127,4 @@ def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:
 def pixels(count: int, shape: VitShape = SHAPE, seed: int = 2) -> np.ndarray:
     """Return random images."""
     draw = np.random.default_rng(seed)
-    return draw.integers(0, 256, (count, shape.image, shape.image, 3), dtype=np.uint8)
+    return draw.integers(0, 256, (count, shape.image, shape.image, shape.colours), dtype=np.uint8)

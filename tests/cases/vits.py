@@ -8,6 +8,7 @@ from sim.inputs.models import Preprocessing
 from sim.inputs.torchvision_compat import timm
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+OF_FOURTH = 0.6, 0.15
 
 
 def model(seed: int = 1, **options):
@@ -80,15 +81,20 @@ def stir(model, gain: float = 1.0):
     return model.eval().requires_grad_(False)
 
 
-def preprocessing(side: int = 16) -> Preprocessing:
+def preprocessing(side: int = 16, colours: int = 3) -> Preprocessing:
     """Return the preprocessing of images that have the right size already."""
-    return Preprocessing((side, side), MEAN, STD,
-                         lambda image: np.asarray(image).transpose(2, 0, 1))
+    mean, std = ((*three, fourth)[:colours]
+                 for three, fourth in zip((MEAN, STD), OF_FOURTH, strict=True))
+    return Preprocessing((side, side), mean, std,
+                         lambda image: np.asarray(image).reshape(side, side, -1)
+                         .transpose(2, 0, 1))
 
 
-def pixels(count: int, side: int = 16, seed: int = 3) -> np.ndarray:
-    """Return smooth random images, uint8 (count, side, side, 3)."""
+def pixels(count: int, side: int = 16, seed: int = 3, colours: int = 3) -> np.ndarray:
+    """Return smooth random images, uint8 (count, side, side, colours)."""
     draw = np.random.default_rng(seed)
-    coarse = draw.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(one).resize((side, side), Image.BICUBIC))
-                     for one in coarse])
+    coarse = draw.integers(0, 256, (count, 4, 4, colours), dtype=np.uint8)
+    one_by_one = coarse.transpose(0, 3, 1, 2) if colours != 3 else coarse[:, None]
+    made = np.stack([[np.asarray(Image.fromarray(each).resize((side, side), Image.BICUBIC))
+                      for each in image] for image in one_by_one])
+    return made[:, 0] if colours == 3 else np.ascontiguousarray(made.transpose(0, 2, 3, 1))

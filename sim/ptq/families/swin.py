@@ -53,7 +53,8 @@ def sizes(model: nn.Module) -> VitShape:
         image=embed.img_size[0], patch=embed.patch_size[0], dim=first.dim, depth=ends[-1],
         heads=first.attn.num_heads, hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head.fc, "out_features", model.num_features), prefix=0, classified=0,
-        window=max(block.window_size[0] for block in blocks), merges=tuple(ends[:-1]))
+        window=max(block.window_size[0] for block in blocks), merges=tuple(ends[:-1]),
+        colours=embed.proj.in_channels)
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:

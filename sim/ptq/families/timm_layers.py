@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from golden.network.shape import MOST_COLOURS
+
 from ...inputs.models import Preprocessing
 from ...inputs.torchvision_compat import timm
 from ..float_vit import Affine
@@ -52,8 +54,11 @@ def missing_in_images(embed: nn.Module, preprocessing: Preprocessing) -> Iterato
         yield "images and patches must be square"
     elif tuple(preprocessing.size) != tuple(embed.img_size):
         yield f"images must be of {embed.img_size}, not {tuple(preprocessing.size)}"
-    elif embed.proj.in_channels != 3:
-        yield "images must have three colours"
+    elif not 1 <= embed.proj.in_channels <= MOST_COLOURS:
+        yield f"images must have 1 to {MOST_COLOURS} colours, not {embed.proj.in_channels}"
+    elif embed.proj.in_channels != len(preprocessing.mean):
+        yield (f"images of {embed.proj.in_channels} colours need as many means and deviations, "
+               f"not {len(preprocessing.mean)}")
 
 
 def missing_in_epsilons(model: nn.Module) -> Iterator[str]:

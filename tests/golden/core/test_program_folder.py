@@ -22,7 +22,7 @@ ABOUT = {
     "config": CONFIG,
     "stream": {"address": 24, "size": 32}, "image": {"address": 0, "size": 13},
     "logits": {"address": 16, "size": 6},
-    "side": 2, "classes": 3, "logit_point": -5,
+    "side": 2, "colours": 3, "classes": 3, "logit_point": -5,
     "tensors": [
         {"name": "0.fc1", "address": 37, "stride": 11, "layout": 2, "rows": 5, "cols": 9,
          "signed": True, "first": 1, "written": 3, "last": 4},

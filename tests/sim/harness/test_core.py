@@ -43,9 +43,11 @@ configs = pytest.mark.parametrize("name", [
     "4x4", "4x8", pytest.param("8x16", marks=pytest.mark.long)])
 
 
-def run(made, config, image, **options):
-    """Run a network on the RTL, checked after every instruction; return what came of it."""
-    program = compile_network(made, config)
+def run(made, config, image, program=None, **options):
+    """Run a network on the RTL, checked after every instruction; return what came of it. Large
+    ones take minutes to be compiled: their program may be given.
+    """
+    program = program or compile_network(made, config)
     result = verilator.run(program, image, check=True, **options)
     assert result.ok, result.message
     assert len(result.instruction_cycles) == len(program.instructions()) - 1
@@ -153,6 +155,15 @@ def test_products_in_parts(bits, step, kind):
 def test_rows_of_patches_that_are_no_words_of_the_bus(bits):
     shape = replace(SHAPE, image=14, patch=7)
     run(network(Precision.parse(bits), shape=shape), CONFIGS["4x4"], pixels(1, shape)[0])
+
+
+@pytest.mark.parametrize(("colours", "patch", "pixel"), [(1, 4, 1), (1, 7, 4), (1, 6, 2),
+                                                         (2, 6, 2), (4, 4, 4)])
+def test_images_of_other_colours(colours, patch, pixel):
+    shape = replace(SHAPE, image=2 * patch, patch=patch, colours=colours, depth=1)
+    made = network(Precision(8, 8), shape=shape)
+    assert compile_network(made, CONFIGS["4x4"]).pixel_bytes == pixel
+    run(made, CONFIGS["4x4"], pixels(1, shape)[0])
 
 
 @configs
@@ -294,8 +305,8 @@ def test_a_whole_model_that_is_larger_than_the_scratchpad(model, bits, step):
         made = with_norm_pre(made)
     if made.shape.window:  # as Swin Transformers have it
         made = replace(made, embedding=np.repeat(made.embedding[:1], made.shape.tokens, 0))
-    result = run(made, CORES["8x16"], pixels(1, made.shape)[0])
     program = compile_network(made, CORES["8x16"])
+    result = run(made, CORES["8x16"], pixels(1, made.shape)[0], program)
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from sim.cli import UserError
 from sim.inputs import images
-from sim.inputs.decoding import decode, rgb
+from sim.inputs.decoding import MODES, decode, rgb
 
 GRAY16 = np.array([[0, 255, 256, 0x80FF], [0x7F00, 0xFEFF, 0xFF00, 0xFFFF]], np.uint16)
 GRAY8 = np.array([[0, 0, 1, 0x80], [0x7F, 0xFE, 0xFF, 0xFF]], np.uint8)
@@ -234,3 +234,18 @@ def test_warnings_about_what_can_be_read_are_not_shown(monkeypatch, capfd):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     assert_gray(decode(file_of(Image.fromarray(UPRIGHT), "TIFF")), UPRIGHT)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("mode", "value", "channels", "wanted"), [
+    ("RGB", (9, 9, 9), 1, (9,)), ("L", 7, 1, (7,)), ("L", 7, 2, (7, 255)),
+    ("LA", (7, 3), 2, (7, 3)), ("RGBA", (9, 9, 9, 0), 2, (9, 0)),
+    ("RGB", (1, 2, 3), 4, (1, 2, 3, 255)), ("RGBA", (1, 2, 3, 4), 4, (1, 2, 3, 4)),
+    ("RGBA", (1, 2, 3, 4), 3, (1, 2, 3)), ("I;16", 0x1234, 4, (0x12, 0x12, 0x12, 255)),
+])
+def test_as_many_channels_as_a_model_takes(mode, value, channels, wanted):
+    image = Image.new(mode, (2, 2), value)
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    found = decode(buffer.getvalue(), channels)
+    assert (found.mode, found.size) == (MODES[channels], (2, 2))
+    assert np.asarray(found).reshape(4, -1).tolist() == [list(wanted)] * 4

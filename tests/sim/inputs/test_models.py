@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -144,3 +145,27 @@ def test_deit_tiny_knows_its_images():
     predicted = model(inputs).argmax(1)
     correct = sum(int(p) == int(row["label"]) for p, row in zip(predicted, rows, strict=True))
     assert correct > 0.6 * len(rows)
+
+
+@pytest.mark.parametrize("colours", [1, 2, 4])
+def test_pixels_have_the_colours_that_a_file_of_weights_takes(tmp_path, colours):
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(timm.create_model(TINY, in_chans=colours).state_dict(), path)
+    made = models.create(TINY, path)
+    assert made.patch_embed.proj.in_channels == colours
+    prepared = models.preprocessing(made)
+    usual = models.preprocessing(models.create(TINY))
+    assert (prepared.colours, prepared.size) == (colours, usual.size)
+    beside = sum(usual.mean) / 3
+    assert prepared.mean == pytest.approx((*usual.mean[:3 * (colours == 4)], beside, beside)[
+        :colours])
+    pixels = prepared.pixels(Image.new("RGBA", (300, 200), (50, 50, 50, 9)))
+    assert pixels[0, 0].tolist() == [*[50] * (colours - (colours % 2 == 0)), 9][:colours]
+    assert made(prepared.tensor(pixels)).shape == (1, 1000)
+
+
+def test_images_of_more_than_four_colours_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(timm.create_model(TINY, in_chans=5).state_dict(), path)
+    with pytest.raises(UserError, match="is for images of 5 colours, and 1 to 4 are supported$"):
+        models.create(TINY, path)

@@ -444,11 +444,13 @@ def test_preprocessing_of_a_model_can_be_stored():
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"input_size": (3, 12)}, r"input_size must be 3, height and width, not \[3, 12\]"),
-    ({"input_size": (1, 12, 12)}, "input_size must be 3, height"),
-    ({"input_size": (3, 0, 12)}, "input_size must be 3, height"),
-    ({"mean": "grey"}, "mean must be three numbers, not 'grey'"),
-    ({"std": [1, 1, True]}, "std must be three numbers"),
+    ({"input_size": (3, 12)},
+     r"input_size must be colours \(1 to 4\), height and width, not \[3, 12\]"),
+    ({"input_size": (5, 12, 12)}, r"input_size must be colours \(1 to 4\), height"),
+    ({"input_size": (1, 12, 12)}, r"mean must be one number for each of 1 colours, not \[0.5"),
+    ({"input_size": (3, 0, 12)}, r"input_size must be colours \(1 to 4\), height"),
+    ({"mean": "grey"}, "mean must be one number for each of 3 colours, not 'grey'"),
+    ({"std": [1, 1, True]}, "std must be one number for each of 3 colours"),
     ({"std": [1, 1, 0]}, "std must be above 0"),
     ({"crop_pct": 0}, r"crop_pct must be within 0.1\.\.2, not 0"),
     ({"interpolation": "best"}, "interpolation must be nearest, .* or lanczos, not 'best'"),

@@ -81,6 +81,17 @@ def test_eight_bits_are_nearly_the_float_network(network):
     assert relative(integer_logits(result, images[32:]), logits(network, images[32:])) < 0.06
 
 
+@pytest.mark.parametrize("colours", [1, 2, 4])
+def test_images_of_other_colours(colours):
+    model, images = vits.model(2, in_chans=colours), vits.pixels(48, colours=colours)
+    prepared = vits.preprocessing(colours=colours)
+    network = source.read(model, prepared)
+    wanted = torch.cat([model(prepared.tensor(one)) for one in images[32:]]).double().numpy()
+    np.testing.assert_allclose(logits(network, images[32:]), wanted, atol=1e-4)
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    assert relative(integer_logits(result, images[32:]), wanted) < 0.08
+
+
 def test_blocks_and_layers_are_quantized_each_to_its_widths(network):
     images = vits.pixels(48)
     wanted = logits(network, images[32:])
