@@ -18,17 +18,15 @@ NO_PLACES = np.empty(0, np.int16)
 
 @kernel(parallel=True)
 def split(y, mantissa, shift, low, high, out):
-    # (images, tokens, 3 * dim) to (3, images, heads, tokens, head_dim)
-    three, images, heads, tokens, size = out.shape
+    # queries, keys or values: (images, tokens, dim) to (images, heads, tokens, head_dim)
+    images, heads, tokens, size = out.shape
     for index in prange(images * tokens):
         image, token = index // tokens, index % tokens
-        for part in range(three):
-            factor, bits = mantissa[part, image], shift[part, image]
-            for head in range(heads):
-                for c in range(size):
-                    value = y[image, token, (part * heads + head) * size + c]
-                    out[part, image, head, token, c] = requant_kernel(
-                        value, factor, bits, low[part], high[part])
+        factor, bits = mantissa[image], shift[image]
+        for head in range(heads):
+            for c in range(size):
+                out[image, head, token, c] = requant_kernel(y[image, token, head * size + c],
+                                                            factor, bits, low, high)
 
 
 @kernel

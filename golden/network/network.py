@@ -77,6 +77,23 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeadNorm:
+    """LayerNorm of the queries or the keys of each head, the same for all heads.
+
+    Attributes
+    ----------
+    norm
+        Its affine, of ``head_dim`` channels.
+    epsilon
+        In the units of queries and keys before they are quantized, as
+        :func:`golden.rows.layernorm.epsilon_units` gives it.
+    """
+
+    norm: Norm
+    epsilon: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Numbers of one block.
 
@@ -92,6 +109,9 @@ class Block:
     places : int16 array, shape (heads, keys, keys), or None
         What is added to the scores of each query, a row, and key of a whole window for where they
         are to each other: log2, :data:`~golden.rows.softmax.SCORE`. None where nothing is.
+    q_norm, k_norm : HeadNorm or None
+        LayerNorms of queries and of keys (QK-norm), before they are quantized; None where there are
+        none.
     """
 
     norm1: Norm
@@ -103,6 +123,12 @@ class Block:
     step: int = 0
     coarse: np.ndarray | None = None
     places: np.ndarray | None = None
+    q_norm: HeadNorm | None = None
+    k_norm: HeadNorm | None = None
+
+    def head_norm(self, site: str) -> HeadNorm | None:
+        """Return the LayerNorm before the site ``q``, ``k`` or ``v``; None if there is none."""
+        return {"q": self.q_norm, "k": self.k_norm}.get(site)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +216,7 @@ class Network:
         Sizes and widths: those of all blocks, or of each and its layers.
     residual_point, qkv_point, logit_point
         Fractional bits of the 16-bit residual stream, of queries, keys and values before they
-        are quantized, and of the logits.
+        are normalised and quantized, and of the logits.
     epsilon
         Of every LayerNorm, as :func:`golden.rows.layernorm.epsilon_units` gives it.
     score_exponent
@@ -328,6 +354,14 @@ def _norm(name: str, norm: Norm, channels: int) -> Norm:
         integer(f"{name}.point", norm.point, -POINT_LIMIT, POINT_LIMIT))
 
 
+def _head_norm(name: str, norm: HeadNorm | None, channels: int) -> HeadNorm | None:
+    if norm is None:
+        return None
+    limits = layernorm.EPSILON
+    return HeadNorm(_norm(name, norm.norm, channels),
+                    integer(f"{name}.epsilon", norm.epsilon, limits.min, limits.max))
+
+
 def _block(name: str, block: Block, shape: BlockShape,
            precision: Callable[[str], Precision]) -> Block:
     dim, hidden, attention = shape.dim, shape.hidden, precision(ATTENTION)
@@ -346,7 +380,9 @@ def _block(name: str, block: Block, shape: BlockShape,
         _linear(f"{name}.fc2", block.fc2, hidden, dim, precision("fc2"), Activation.UNSIGNED,
                 shape.hidden_parts),
         integer(f"{name}.step", block.step, 0, softmax.STEP.max),
-        _flags(f"{name}.coarse", block.coarse, hidden), places)
+        _flags(f"{name}.coarse", block.coarse, hidden), places,
+        _head_norm(f"{name}.q_norm", block.q_norm, shape.head_dim),
+        _head_norm(f"{name}.k_norm", block.k_norm, shape.head_dim))
 
 
 def _merge(name: str, merge: Merge, after: BlockShape, precision: Precision) -> Merge:

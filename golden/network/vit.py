@@ -7,7 +7,8 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
     u    = layer_norm(x)                             32 bits, 10 + g fractional, of long rows 9 + g
     qkv  = requant(u, -lambda[qkv] - (10 + g))                    to the site's format
     y    = requant(qkv @ weight, lambda[qkv] + exponent) + bias   16 bits, qkv_point fractional
-    q    = requant(y, -lambda[q] - qkv_point)                     and so k and v
+    q    = requant(y, -lambda[q] - qkv_point)                     and so k and v, or
+           requant(layer_norm(y), -lambda[q] - (10 + g))          of each head, where q or k has one
     s    = requant(q @ k.T, lambda[q] + lambda[k] + score_exponent + 10)     Q6.10, log2
     a, r = softmax(s)                                             operands or codes, exponent
     proj = requant(a @ v, lambda[v] - r - lambda[proj])           to the site's format, or of
@@ -127,9 +128,10 @@ class Vit:
             lambda of each site, in place of static and predicted ones.
         choose : callable, optional
             Called for every site with its index, what is about to be quantized (an integer array,
-            images first; queries, keys and values as ``(images, tokens, dim)``), and the log2 of
-            its unit with 10 fractional bits (an integer array that broadcasts to it); returns
-            lambda of each image, or None to leave it.
+            images first; queries, keys and values as ``(images, tokens, dim)``, behind their
+            LayerNorm if they have one), and the log2 of its unit with 10 fractional bits (an
+            integer array that broadcasts to it); returns lambda of each image, or None to leave
+            it.
         watch : callable, optional
             Called with the name and the integers of each tensor as it is made, like
             ``3.fc1``, which it may keep.

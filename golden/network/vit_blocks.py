@@ -158,19 +158,14 @@ class Blocks:
         """
         network, shape = self._network, self._network.shape.blocks[index]
         images, tokens, _ = y.shape
-        lambdas, point = self._lambdas, network.qkv_point * _ONE
-        names = ("q", "k", "v")
-        if self._choose is not None:
-            for name, part in zip(names, np.split(y, 3, axis=2), strict=True):
-                self._scale(sites[name], part, -point)
-        scales = np.concatenate([lambdas[:, sites[name]] for name in names])
-        mantissa, shift = multiplier(-scales - point, np.zeros(1, np.int64))
-        low, high = (np.array([getattr(self._vit._formats[sites[name]], end) for name in names])
-                     for end in ("min", "max"))
         operands = np.empty((3, images, shape.heads, tokens, shape.head_dim), np.int8)
-        split(y, mantissa.reshape(3, images), shift.reshape(3, images), low, high, operands)
-        for name, part in zip(names, operands, strict=True):
-            watch(name, part)
+        for name, part, out in zip("qkv", np.split(y, 3, axis=2), operands, strict=True):
+            values, point = self._head_normalized(index, name, part, watch)
+            fmt = self._vit._formats[sites[name]]
+            lambdas = self._scale(sites[name], values, -point * _ONE)
+            mantissa, shift = multiplier(-lambdas - point * _ONE, np.zeros(1, np.int64))
+            split(values, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
+            watch(name, out)
         places = network.blocks[index].places
         if not shape.window:
             mixed, row_scale, seen = self._attend(index, operands, sites, places)
@@ -180,6 +175,20 @@ class Blocks:
             watch(name, tensor)
         watch("mixed", mixed)
         return mixed, row_scale
+
+    def _head_normalized(self, index: int, name: str, part, watch):
+        """Return queries, keys or values, (images, tokens, dim), as they are to be quantized, and
+        their fractional bits: behind their LayerNorm, if they have one.
+        """
+        norm = self._network.blocks[index].head_norm(name)
+        if norm is None:
+            return part, self._network.qkv_point
+        shape = self._network.shape.blocks[index]
+        images, tokens, dim = part.shape
+        rows = part.reshape(images, tokens * shape.heads, shape.head_dim)
+        u = normalized(rows, norm.norm, layernorm.shifts_of(None, shape.head_dim), norm.epsilon)
+        watch(f"{name}_norm", u.reshape(images, tokens, shape.heads, shape.head_dim))
+        return u.reshape(images, tokens, dim), _point(norm.norm)
 
     def _windows(self, index: int, operands, sites, places):
         """Attention within windows, those of a size together; what is seen is named by window."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.network.network import Block, Linear, Merge, Network, Norm, Stream
+from golden.network.network import Block, HeadNorm, Linear, Merge, Network, Norm, Stream
 from golden.network.precision import HEAD, AnyPrecision, layer_of
 from golden.network.shape import MERGED, VitShape
 from golden.results import gelu
@@ -86,6 +86,19 @@ def with_norm_pre(made: Network) -> Network:
     dim, draw = made.shape.dim, np.random.default_rng(4)
     norm = Norm(draw.integers(2000, 6000, dim), draw.integers(-2**21, 2**21, dim), 12)
     return replace(made, norm_pre=norm, epsilon_pre=1000)
+
+
+def with_qk_norm(made: Network) -> Network:
+    """Return a network with LayerNorms of queries and keys."""
+    channels, draw = made.shape.head_dim, np.random.default_rng(6)
+
+    def norm(epsilon):
+        return HeadNorm(Norm(draw.integers(2000, 6000, channels),
+                             draw.integers(-2**21, 2**21, channels), 12), epsilon)
+
+    return replace(made, blocks=tuple(
+        replace(block, q_norm=norm(3000 + index), k_norm=norm(500 + index))
+        for index, block in enumerate(made.blocks)))
 
 
 def massive(made: Network, channel: int = 3, unit: int = 5) -> Network:

@@ -10,7 +10,7 @@ from golden.common.formats import Mode
 from golden.core.isa import header_words
 from golden.network.precision import Precision, parse, site_format
 from golden.network.shape import LONGEST, LONGEST_KEYS, WIDEST, VitShape
-from tests.cases.networks import SHAPE, WINDOWS, network
+from tests.cases.networks import SHAPE, WINDOWS, network, with_qk_norm
 
 
 @pytest.mark.parametrize(("text", "modes", "limits"), [
@@ -162,6 +162,19 @@ def test_coarse_columns_are_flags_of_hidden_units(coarse, message):
     flags = dataclasses.replace(made.blocks[1], coarse=np.arange(20) % 2)
     assert dataclasses.replace(made, blocks=(made.blocks[0], flags)
                                ).blocks[1].coarse.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"epsilon": -1}, r"blocks\[1\]\.k_norm\.epsilon must be within 0\.\.\d+, not -1"),
+    ({"norm": network(Precision(8, 8)).norm},
+     r"blocks\[1\]\.k_norm\.gamma must have shape \(4\), not \(12,\)"),
+])
+def test_norms_of_keys_have_the_channels_of_a_head(change, message):
+    made = with_qk_norm(network(Precision(8, 8)))
+    first, block = made.blocks
+    broken = dataclasses.replace(block, k_norm=dataclasses.replace(block.k_norm, **change))
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(made, blocks=(first, broken))
 
 
 def test_floats_are_refused():

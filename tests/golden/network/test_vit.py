@@ -25,6 +25,7 @@ from tests.cases.networks import (
     network,
     pixels,
     with_norm_pre,
+    with_qk_norm,
 )
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
@@ -168,9 +169,14 @@ class Definition:
         y = seen[f"{index}.y"] = self.linear(f"{index}.qkv", block.qkv, a)
         parts = {}
         for name, part in zip("qkv", np.split(y, 3, axis=1), strict=True):
-            site = f"{index}.{name}"
-            parts[name] = self.site(site, part.reshape(len(part), self.shape.heads, -1)
-                                    .transpose(1, 0, 2), -scale[site] - 1024 * 10)
+            site, point = f"{index}.{name}", 10
+            heads = part.reshape(len(part), self.shape.heads, -1).transpose(1, 0, 2)
+            norm = {"q": block.q_norm, "k": block.k_norm, "v": None}[name]
+            if norm is not None:
+                heads = np.stack([layernorm.layer_norm(head, norm.norm.gamma, norm.norm.beta,
+                                                       norm.epsilon) for head in heads])
+                seen[f"{site}_norm"], point = heads.transpose(1, 0, 2), 10 + norm.norm.point
+            parts[name] = self.site(site, heads, -scale[site] - 1024 * point)
         self.probs, heads = {}, self.shape.heads
         if self.shape.window:
             mixed = np.zeros((len(x), self.shape.dim), int)
@@ -226,6 +232,25 @@ def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_every_tensor_behind_a_norm_before_the_blocks_is_that_of_the_definition(bits):
     check_definition(massive(with_norm_pre(network(Precision.parse(bits)))))
+
+
+@pytest.mark.parametrize(("bits", "step"), PRECISIONS)
+def test_every_tensor_with_norms_of_queries_and_keys_is_that_of_the_definition(bits, step):
+    check_definition(with_qk_norm(massive(network(Precision.parse(bits), step))))
+
+
+@pytest.mark.parametrize("name", ["q_norm", "k_norm"])
+def test_queries_or_keys_alone_can_be_normalised(name):
+    made = with_qk_norm(network(parse("w4a4,0=w8a8")))
+    one = replace(made, blocks=tuple(replace(block, **{name: None}) for block in made.blocks))
+    check_definition(one)
+    assert (vit.Vit(one).run(pixels(2)).logits != vit.Vit(made).run(pixels(2)).logits).any()
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_with_norms_of_keys_within_windows_is_that_of_the_definition(bits):
+    made = network(Precision.parse(bits), shape=replace(SHAPE, **WINDOWS))
+    check_definition(with_qk_norm(with_norm_pre(made)), images=2)
 
 
 @pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
@@ -333,6 +358,22 @@ def test_chosen_scales_are_used_and_reported():
         assert (found.scales[:, site] == wanted).all()
     again = made.run(pixels(2), scales=found.scales)
     assert (again.logits == found.logits).all()
+
+
+def test_scales_are_chosen_from_normalised_queries_and_keys():
+    made, seen, given = vit.Vit(with_qk_norm(network(Precision(8, 8)))), {}, {}
+
+    def choose(site, tensor, unit):
+        given[SHAPE.site_names()[site]] = tensor.copy(), int(np.ravel(unit)[0])
+
+    made.run(pixels(2), choose=choose, watch=seen.__setitem__)
+    for site, tensor, point in (("1.q", "1.q_norm", 22), ("1.k", "1.k_norm", 22)):
+        values, unit = given[site]
+        assert (values == seen[tensor].reshape(values.shape)).all()
+        assert unit == -1024 * point
+    values, unit = given["1.v"]
+    assert (values == seen["1.y"][..., 2 * SHAPE.dim:]).all()
+    assert unit == -1024 * 10
 
 
 def test_images_of_another_size_are_refused():
