@@ -125,7 +125,7 @@ def _choose(floating: FloatModel, pixels: np.ndarray, plan, args: argparse.Names
         "plan": repr(plan), "code": digest("sim.ptq.widths.mixing")})
     try:
         costs = Costs(source.shape, args.core, mixing.PRECISIONS[0],
-                      norm_pre=source.norm_pre is not None)
+                      norm_pre=source.norm_pre is not None, qk_norm=source.qk_norm)
         return mixing.mixed(source, pixels, plan, args.bits.value, costs, progress,
                             stages=stages.load(), save=stages.save)
     except ValueError as error:  # the core has no room for it, or the share is too small

@@ -37,7 +37,7 @@ from golden.soc.boards import BOARDS
 
 from .cli import UserError, command, one_line, whole_file
 from .compiler import DoesNotFit, compile_network, compile_with_room
-from .compiler.blank import begins_with_norm, blank_network, default_tap, shape_of
+from .compiler.blank import begins_with_norm, blank_network, default_tap, has_qk_norm, shape_of
 from .estimation import estimate_report as report
 from .estimation import program_report
 from .estimation.costs import SCALES, Estimate, Layer, Options
@@ -149,7 +149,8 @@ def _compiled(args, table: dict) -> ProgramEstimate:
         core = core_from_table(table, _named(args.array))
         tap = default_tap(shape, core) if args.scales == "predicted" else None
         network = blank_network(shape, parse(args.bits), tap,
-                                norm_pre=begins_with_norm(args.model, args.image_size))
+                                norm_pre=begins_with_norm(args.model, args.image_size),
+                                qk_norm=has_qk_norm(args.model, args.image_size))
         if args.scales == "jit":
             program = compile_with_room(network, core, {"model": args.model}, jit=True)
             if program.config.sram_kib != core.sram_kib:

@@ -44,7 +44,7 @@ from .cli import (
     widths,
 )
 from .compiler import DoesNotFit
-from .compiler.blank import begins_with_norm, shape_of
+from .compiler.blank import begins_with_norm, has_qk_norm, shape_of
 from .estimation.costs import SCALES
 from .estimation.energy import NODES
 from .exploration import explore_report as report
@@ -123,9 +123,10 @@ def _parser() -> Parser:
 def _setting(args) -> Setting:
     try:
         shape, reason, norm_pre = shape_of(args.model), "", begins_with_norm(args.model)
+        qk_norm = has_qk_norm(args.model)
     except DoesNotFit as error:
-        shape, reason, norm_pre = None, str(error), False
-    return Setting(args.model, shape, reason, args.core, args.clock, args.tech, norm_pre)
+        shape, reason, norm_pre, qk_norm = None, str(error), False, False
+    return Setting(args.model, shape, reason, args.core, args.clock, args.tech, norm_pre, qk_norm)
 
 
 def _designs(args) -> list[Design]:

@@ -63,14 +63,23 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
 def head_part(build: LayerBuilder, index: int, head: int, part: int, name: str, block: Block,
               a: Matrix, sites: dict, at: str = "",
               out: tuple[Matrix, int] | None = None) -> Matrix:
-    """Queries, keys or values of a head: `part` 0, 1 or 2 of the product."""
+    """Queries, keys or values of a head: `part` 0, 1 or 2 of the product, behind their LayerNorm if
+    they have one.
+    """
     network = build.network
-    sizes = network.shape.blocks[index]
+    sizes, norm = network.shape.blocks[index], block.head_norm(name)
+    mode = build.widths(index, "qkv").mode
     first = part * sizes.dim + head * sizes.head_dim
-    return build.linear(
-        f"{index}.{name}.{head}{at}", a, block.qkv, (sites["qkv"], sites[name]),
-        build.widths(index, "qkv").mode, network.qkv_point, part_layouts(build, index)[name],
-        slice(first, first + sizes.head_dim), out=out)
+    cols, made = slice(first, first + sizes.head_dim), f"{index}.{name}.{head}{at}"
+    if norm is None:
+        return build.linear(made, a, block.qkv, (sites["qkv"], sites[name]), mode,
+                            network.qkv_point, part_layouts(build, index)[name], cols, out=out)
+    y = build.matrix(f"{index}.y.{name}.{head}{at}", Layout.WIDE, a.rows, sizes.head_dim)
+    build.product(a, block.qkv, sites["qkv"], mode, writes={"dest": (y, 0)}, cols=cols,
+                  path=Path.WIDE)
+    return build.norm(made, y, norm.norm, sites[name], a.rows,
+                      build.widths(index, ATTENTION).score_mode, out=out, epsilon=norm.epsilon,
+                      of_stream=False)
 
 
 def part_layouts(build: LayerBuilder, index: int) -> dict[str, Layout]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import GAIN
-from golden.network.network import Block, Linear, Merge, Network, Norm, Stream, Tap
+from golden.network.network import Block, HeadNorm, Linear, Merge, Network, Norm, Stream, Tap
 from golden.network.precision import AnyPrecision
 from golden.network.shape import MERGED, VitShape
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
@@ -37,22 +37,29 @@ def begins_with_norm(model: str, image_size: int | None = None) -> bool:
     return _model(model, image_size)[1]
 
 
+def has_qk_norm(model: str, image_size: int | None = None) -> bool:
+    """Return whether a model that :func:`shape_of` takes has LayerNorms of queries and keys."""
+    return _model(model, image_size)[2]
+
+
 @lru_cache
-def _model(model: str, image_size: int | None) -> tuple[VitShape, bool]:
+def _model(model: str, image_size: int | None) -> tuple[VitShape, bool, bool]:
     # PyTorch takes seconds to import: only once there is something to build.
     from ..inputs.models import meta_model, preprocessing
-    from ..ptq.source import has_norm_pre, missing, sizes
+    from ..ptq import source
 
     made = meta_model(model, image_size)
-    what = missing(made, preprocessing(made))
+    what = source.missing(made, preprocessing(made))
     if what is not None:
         raise DoesNotFit(what)
-    return sizes(made), has_norm_pre(made)
+    return source.sizes(made), source.has_norm_pre(made), source.has_qk_norm(made)
 
 
 def blank_network(shape: VitShape, precision: AnyPrecision, tap: Tap | None = None,
-                  *, norm_pre: bool = False) -> Network:
-    """Return a network of zeros; with `norm_pre`, one with a LayerNorm before its blocks."""
+                  *, norm_pre: bool = False, qk_norm: bool = False) -> Network:
+    """Return a network of zeros; with `norm_pre`, one with a LayerNorm before its blocks, with
+    `qk_norm`, one with LayerNorms of queries and keys.
+    """
     def linear(inputs, outputs):
         return Linear(np.zeros((inputs, outputs), np.int8), np.zeros(outputs, np.int32),
                       np.zeros(outputs, np.int16))
@@ -64,8 +71,10 @@ def blank_network(shape: VitShape, precision: AnyPrecision, tap: Tap | None = No
     def block(sizes):
         dim, hidden, keys = sizes.dim, sizes.hidden, sizes.keys
         places = np.zeros((sizes.heads, keys, keys), np.int16) if shape.window else None
+        head = HeadNorm(layer_norm(sizes.head_dim), 0) if qk_norm else None
         return Block(layer_norm(dim), linear(dim, 3 * dim), linear(dim, dim), layer_norm(dim),
-                     linear(dim, hidden), linear(hidden, dim), places=places)
+                     linear(dim, hidden), linear(hidden, dim), places=places, q_norm=head,
+                     k_norm=head)
 
     def merge(sizes):
         merged = MERGED * sizes.dim // 2

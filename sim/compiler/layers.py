@@ -65,13 +65,16 @@ class LayerBuilder(Builder):
 
     def norm(self, name: str, x: Matrix, norm: Norm, site: int, rows: int, mode: Mode,
              beside: int = 1, *, first: int = 0, out: tuple[Matrix, int] | None = None,
-             epsilon: int | None = None, layout: Layout | None = None) -> Matrix:
+             epsilon: int | None = None, layout: Layout | None = None,
+             of_stream: bool = True) -> Matrix:
         """LayerNorm of rows of the residual stream from `first` on, quantized to a site: `rows` of
         them, or of one row the `beside` ones it is put together from. `out` is where to, a matrix
         and the words before it, if not a matrix of its own, of operands or of `layout`. Of
-        patches in line `epsilon` is that of their merge.
+        patches in line `epsilon` is that of their merge; what is not `of_stream`, but queries or
+        keys, has one of its own, and no coarse channels.
         """
-        point, coarse = fraction_of(x.cols) + norm.point, self.stream.coarse
+        point = fraction_of(x.cols) + norm.point
+        coarse = self.stream.coarse if of_stream else None
         line = x.cols // coarse.size if coarse is not None else 1
         payload = self._channels(norm, None if coarse is None else np.tile(coarse, line))
         plain = {"m": rows, "n": x.cols,

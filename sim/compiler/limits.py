@@ -62,6 +62,9 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
                              f"{value}")
     if jit:
         multiples += (("channels of a head", shape.head_dim, "lanes", config.lanes),)
+    if any(block.q_norm or block.k_norm for block in network.blocks):
+        multiples += (("channels of a head that is normalised", shape.head_dim, "lanes",
+                       config.lanes),)
     for what, value, name, unit in multiples:
         if value % unit:
             raise DoesNotFit(f"{what} must be a multiple of {unit} ({name}), not {value}")

@@ -16,7 +16,9 @@ _OF_BLOCK = {
     "qkv": "norm1", "keys": "norm1", "q": "attn.qkv", "k": "attn.qkv", "v": "attn.qkv",
     "scores": "attn", "probs": "attn", "mixing": "attn", "proj": "attn", "attended": "attn.proj",
     "fc1": "norm2", "fc2": "mlp.fc1", "x": "mlp.fc2", "windows": "norm1", "places": "attn",
+    "y.q": "attn.qkv", "y.k": "attn.qkv",
 }
+_NORMS_OF_BLOCK = {"q": "attn.q_norm", "k": "attn.k_norm"}
 _OF_MERGE = {"line": "norm", "merge": "norm", "merged": "reduction"}
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
             "begun": "norm_pre", "head": "norm", "logits": "head"}
@@ -63,6 +65,8 @@ def layer_of(kind: str, tensor: str, stages: Sequence[int] = ()) -> str:
         number = bisect(stages, int(block)) - 1
         stage, within = number, int(block) - stages[number] if stages else block
     before = f"layers.{stage}." if stages else ""
+    if kind == Opcode.NORM.name and role in _NORMS_OF_BLOCK:
+        return f"{before}blocks.{within}.{_NORMS_OF_BLOCK[role]}"
     if role in _OF_BLOCK:
         return f"{before}blocks.{within}.{_OF_BLOCK[role]}"
     if stages and role in _OF_MERGE:

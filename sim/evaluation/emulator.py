@@ -205,9 +205,7 @@ class Walk(ABC):
 
     def _attention(self, index: int, y, site: dict[str, int]):
         network, shape = self.network, self.network.shape.blocks[index]
-        q, k, v = (self._site(f"{index}.{name}",
-                              part.unflatten(2, (shape.heads, -1)).transpose(1, 2), site[name],
-                              network.qkv_point)
+        q, k, v = (self._heads(index, name, part.unflatten(2, (shape.heads, -1)), site[name])
                    for name, part in zip("qkv", y.chunk(3, 2), strict=True))
         places = network.blocks[index].places
         places = None if places is None else real(places)
@@ -223,6 +221,16 @@ class Walk(ABC):
             [mixed[:, :, tokens]], [exponents[:, :, tokens]] = self._attended(
                 index, f"@{number}", *parts, own, site)
         return self._mixed(index, [mixed], [exponents], site)
+
+    def _heads(self, index: int, name: str, heads, site: int):
+        """Quantize queries, keys or values (images, tokens, heads, channels), behind their
+        LayerNorm if they have one: (images, heads, tokens, channels).
+        """
+        norm, point = self.network.blocks[index].head_norm(name), self.network.qkv_point
+        if norm is not None:
+            heads = self.normalized(f"{index}.{name}_norm", heads, norm.norm, None, norm.epsilon)
+            point = _point(norm.norm)
+        return self._site(f"{index}.{name}", heads.transpose(1, 2), site, point)
 
     def _attended(self, index: int, of: str, q, k, v, places, site: dict[str, int]):
         """Return sums of values of the keys, part by part, and their exponents but for that of
@@ -294,7 +302,7 @@ class Emulation(Walk):
 
     def normalized(self, name, x, norm, coarse, epsilon):
         if "layernorm" in self._integer:
-            made = layernorm.layer_norm(_narrow(x.flatten(0, 1)), norm.gamma, norm.beta, epsilon,
+            made = layernorm.layer_norm(_narrow(x.flatten(0, -2)), norm.gamma, norm.beta, epsilon,
                                         coarse)
             return real(made).reshape(x.shape)
         unit = 2.0**layernorm.fraction_of(x.shape[-1])

@@ -47,6 +47,8 @@ class Setting:
         As :func:`sim.estimation.program_costs.estimate_program` takes it.
     norm_pre
         Whether the network has a LayerNorm before its blocks.
+    qk_norm
+        Whether it has LayerNorms of queries and keys.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Setting:
     clock_mhz: float | None
     tech: str
     norm_pre: bool = False
+    qk_norm: bool = False
 
     def clock(self, config: AcceleratorConfig) -> float:
         """Clock of a design with this core, in MHz."""
@@ -125,7 +128,7 @@ def _compiled(setting: Setting, design: Design) -> Program:
     config = core_from_table(design.core, setting.base)
     tap = default_tap(setting.shape, config) if design.scales == "predicted" else None
     network = blank_network(setting.shape, parse(design.bits), tap,
-                            norm_pre=setting.norm_pre)
+                            norm_pre=setting.norm_pre, qk_norm=setting.qk_norm)
     return compile_network(network, config, {"model": setting.model}, jit=design.scales == "jit",
                            whole=True)
 

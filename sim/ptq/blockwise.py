@@ -226,8 +226,9 @@ class _Calibration:
         self.layer(f"{index}_qkv", a, y)
         mixed = self.map(lambda y: self._mix(reference, index, y), y)
         y = self.map(lambda a: twin.linear(f"{index}_qkv", a), a)
+        heads = self.map(lambda y: twin.heads(index, y), y)
         for part in range(3):
-            self.scale(site + 1 + part, [one.chunk(3, 2)[part] for one in y])
+            self.scale(site + 1 + part, [one[part] for one in heads])
         a = self.map(lambda y: self._mix(twin, index, y), y)
         self.scale(site + 4, a)
         a = self.quantize(site + 4, a)

@@ -12,6 +12,7 @@ from golden.network.network import (
     GELU_POINT,
     POINT_LIMIT,
     Block,
+    HeadNorm,
     Linear,
     Merge,
     Network,
@@ -25,7 +26,7 @@ from golden.results import gelu
 from golden.rows import layernorm, softmax
 from golden.rows.layernorm import COARSE
 
-from .float_vit import LAYERS, Affine, FloatVit
+from .float_vit import HEAD_NORMS, LAYERS, Affine, FloatVit
 
 HEADROOM = 2.0
 """How far beyond the largest value seen in calibration a 16-bit tensor reaches, at least."""
@@ -176,6 +177,8 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
                  for name, fraction, offset in zip(
                      LAYERS, (qkv, residual, hidden, residual),
                      (0.0, 0.0, 0.0, gelu.OFFSET / gelu.RESULT.one), strict=True)}
+        parts |= {name: HeadNorm(_norm(block[name]), layernorm.epsilon_units(
+            source.epsilon, shape.head_dim, qkv)) for name in HEAD_NORMS if name in block}
         blocks.append(Block(norm1=_norm(block["norm1"]), norm2=_norm(block["norm2"]), step=step,
                             coarse=coarse, places=_places(source, index), **parts))
     merges = []

@@ -12,6 +12,9 @@ from golden.network.shape import VitShape
 LAYERS = ("qkv", "proj", "fc1", "fc2")
 """Matrix products of a block that have weights."""
 
+HEAD_NORMS = ("q_norm", "k_norm")
+"""LayerNorms of queries and of keys, which a block may have."""
+
 
 @dataclass
 class Affine:
@@ -38,7 +41,8 @@ class FloatVit:
     embedding
         ``(tokens, dim)``: position, and tokens of the prefix or bias of the patch embedding.
     blocks
-        For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``.
+        For each block ``norm1``, ``qkv``, ``proj``, ``norm2``, ``fc1``, ``fc2``; where queries and
+        keys are normalised, ``q_norm`` and ``k_norm``, of ``head_dim`` channels each.
     norm, head
         The last LayerNorm; the classifier of ``shape.classified_dim`` inputs.
     coarse : uint8 tensor, shape (depth, hidden), or None
@@ -65,6 +69,11 @@ class FloatVit:
     norm_pre: Affine | None = None
     places: list[torch.Tensor] | None = None
     merges: list[dict[str, Affine]] = field(default_factory=list)
+
+    @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys have LayerNorms."""
+        return any(name in block for block in self.blocks for name in HEAD_NORMS)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor by name, like ``blocks.3.fc1.weight``."""

@@ -5,7 +5,7 @@ None changes the float network. A site's values become ``(x - o_c) / r_c``:
 * LayerNorm outputs (``qkv``, ``fc1``, ``merge``): both, as RepQ-ViT does (Li et al., arXiv
   2212.08254); factors go into LayerNorm and the rows of the weights behind it.
 * Queries and keys: the factor of one is the inverse of the other's; keys have an offset, which
-  softmax does not see.
+  softmax does not see. Where they have LayerNorms, both go into these, the same for all heads.
 * Values and ``proj``: both, as rows of probabilities sum to 1.
 * Hidden units that would leave the 16 bits of GELU: a power of two, made up for in the rows of
   ``fc2`` (massive activations, Sun et al., arXiv 2402.17762).
@@ -111,11 +111,16 @@ def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) 
             _fold_norm(block[norm], block[layer], offset, factor)
         qkv, proj = block["qkv"], block["proj"]
         q, k, v = (slice(part * dim, (part + 1) * dim) for part in range(3))
-        qkv.bias[k] -= ranges.middle(site["k"])
-        factor = _factor(ranges.reach(site["q"]) / ranges.half(site["k"]),
-                         0.5 * strength.query_key)
-        _scale_columns(qkv, q, 1 / factor)
-        _scale_columns(qkv, k, factor)
+        offset, half, reach = (ranges.middle(site["k"]), ranges.half(site["k"]),
+                               ranges.reach(site["q"]))
+        if "q_norm" in block:
+            _fold_heads(block, *(part.unflatten(0, (shape.blocks[index].heads, -1))
+                                 for part in (offset, half, reach)), 0.5 * strength.query_key)
+        else:
+            qkv.bias[k] -= offset
+            factor = _factor(reach / half, 0.5 * strength.query_key)
+            _scale_columns(qkv, q, 1 / factor)
+            _scale_columns(qkv, k, factor)
         offset = ranges.middle(site["v"])
         qkv.bias[v] -= offset
         proj.bias += offset @ proj.weight
@@ -151,6 +156,16 @@ def _fold_norm(norm, layer, offset, factor):
     layer.weight *= factor[:, None]
     norm.weight /= factor
     norm.bias.sub_(offset).div_(factor)
+
+
+def _fold_heads(block, offset, half, reach, strength):
+    # offset and half width of keys, reach of queries: (heads, channels)
+    queries, keys = block["q_norm"], block["k_norm"]
+    factor = _factor(reach.amax(0) / half.amax(0), strength)
+    keys.bias -= offset.mean(0)
+    for norm, times in ((queries, 1 / factor), (keys, factor)):
+        norm.weight *= times
+        norm.bias *= times
 
 
 def _scale_columns(layer, columns, factor):

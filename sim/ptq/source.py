@@ -25,7 +25,7 @@ from .families.timm_layers import (
     norm,
     patch,
 )
-from .float_vit import Affine, FloatVit
+from .float_vit import HEAD_NORMS, Affine, FloatVit
 
 _TIMM = timm.models.vision_transformer
 _DISTILLED = timm.models.deit.VisionTransformerDistilled
@@ -90,6 +90,11 @@ def has_norm_pre(model: nn.Module) -> bool:
     return is_norm(model.patch_embed.norm if swin.is_one(model) else model.norm_pre)
 
 
+def has_qk_norm(model: nn.Module) -> bool:
+    """Return whether a timm model has LayerNorms of queries and keys."""
+    return not swin.is_one(model) and is_norm(model.blocks[0].attn.q_norm)
+
+
 def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
     """Return what the integer network lacks for a model; None if nothing."""
     return next(_missing(model, preprocessing), None)
@@ -140,6 +145,8 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
     yield from missing_in_epsilons(model)
     for index, block in enumerate(model.blocks):
         yield from (f"block {index}: {what}" for what in _missing_in_block(block))
+        if is_norm(block.attn.q_norm) != has_qk_norm(model):
+            yield f"block {index}: queries and keys must be normalised in all blocks or in none"
     try:
         sizes(model)
     except ValueError as error:
@@ -154,9 +161,12 @@ def _missing_in_block(block: nn.Module):
     if type(attn) is not timm.layers.Attention:
         yield f"attention {type(attn).__name__} is not supported"
         return
-    for part in ("q_norm", "k_norm", "norm"):
-        if type(getattr(attn, part, nn.Identity())) is not nn.Identity:
-            yield f"attention with {part} is not supported"
+    if type(getattr(attn, "norm", nn.Identity())) is not nn.Identity:
+        yield "attention with norm is not supported"
+    if {type(attn.q_norm), type(attn.k_norm)} != {nn.Identity}:
+        for name in HEAD_NORMS:
+            if not is_norm(getattr(attn, name)):
+                yield f"{name} must be a LayerNorm with weight and bias"
     if getattr(attn, "gate", None) is not None:
         yield "gated attention is not supported"
     yield from missing_in_mlp(block)
@@ -186,6 +196,8 @@ def _head(model: nn.Module) -> Affine:
 
 
 def _block(block: nn.Module) -> dict[str, Affine]:
-    return {"norm1": norm(block.norm1), "qkv": linear(block.attn.qkv),
-            "proj": linear(block.attn.proj, block.ls1), "norm2": norm(block.norm2),
+    attn = block.attn
+    heads = {name: norm(getattr(attn, name)) for name in HEAD_NORMS if is_norm(getattr(attn, name))}
+    return {"norm1": norm(block.norm1), "qkv": linear(attn.qkv), **heads,
+            "proj": linear(attn.proj, block.ls1), "norm2": norm(block.norm2),
             "fc1": linear(block.mlp.fc1), "fc2": linear(block.mlp.fc2, block.ls2)}

@@ -19,7 +19,7 @@ from golden.network.shape import BLOCK_SITES, MERGE_SITE, MERGED
 from golden.results import gelu
 
 from . import windows
-from .float_vit import LAYERS, Affine, FloatVit, coarse_units
+from .float_vit import HEAD_NORMS, LAYERS, Affine, FloatVit, coarse_units
 
 OFFSET = gelu.OFFSET / gelu.RESULT.one
 LIMIT = gelu.RESULT.max / gelu.RESULT.one
@@ -149,8 +149,9 @@ class Twin(nn.Module):
         def part(name):
             return Affine(self.weights[name].detach().double(), self.biases[name].detach().double())
 
-        blocks = [{name: part(f"{index}_{name}") for name in ("norm1", "norm2", *LAYERS)}
-                  for index in range(self.shape.depth)]
+        names = ("norm1", "norm2", *LAYERS, *HEAD_NORMS)
+        blocks = [{name: part(f"{index}_{name}") for name in names
+                   if f"{index}_{name}" in self.weights} for index in range(self.shape.depth)]
         merges = [{name: part(f"{block}_{name}") for name in ("norm", "merge")}
                   for block in self.shape.merges]
         places = [self.places[str(index)].detach().double() for index in range(len(self.places))]
@@ -219,13 +220,25 @@ class Twin(nn.Module):
         prefix, places = self.embedding.tensor_split((self.shape.prefix,))
         return torch.cat((prefix.expand(len(pixels), -1, -1), x + places), 1)
 
+    def heads(self, index: int, y: torch.Tensor) -> list[torch.Tensor]:
+        """Return queries, keys and values of ``y (images, tokens, 3 * dim)`` as they are to be
+        quantized, ``(images, tokens, dim)`` each: behind their LayerNorm if they have one.
+        """
+        shape = self.shape.blocks[index]
+        parts = list(y.split(shape.dim, 2))
+        for number, name in enumerate(HEAD_NORMS):
+            if f"{index}_{name}" in self.weights:
+                heads = parts[number].unflatten(2, (shape.heads, -1))
+                parts[number] = self.norm(f"{index}_{name}", heads).flatten(2)
+        return parts
+
     def attention(self, index: int, y: torch.Tensor, scales: torch.Tensor,
                   observe: Observe | None = None) -> torch.Tensor:
         """Mix the values of ``y (images, tokens, 3 * dim)``."""
         shape, site = self.shape.blocks[index], self.shape.site(index, "q")
         q, k, v = (self.site(part, scales, site + number, observe)
                    .unflatten(2, (shape.heads, -1)).transpose(1, 2)
-                   for number, part in enumerate(y.split(shape.dim, 2)))
+                   for number, part in enumerate(self.heads(index, y)))
         places = self.places[str(index)] if self.places else None
         if not shape.window:
             return self.attend(q, k, v, places).transpose(1, 2).flatten(2)

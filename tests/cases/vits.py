@@ -60,6 +60,7 @@ FAMILIES = {
     "any size": lambda: model(dynamic_img_size=True),
     "features": lambda: model(num_classes=0),
     "norm before": lambda: model(pre_norm=True),
+    "norms of queries and keys": lambda: model(qk_norm=True),
     "one patch": lambda: model(patch_size=16),
     "many patches": lambda: model(patch_size=2),
 }

@@ -64,9 +64,10 @@ def attend(stream: Stream, block: Block, group: Group, x: Matrix, tables: Tables
     layout = operand_layout(mode)
     proj = build.matrix(f"{index}.proj{at}", layout, group.rows, sizes.dim)
     for head in range(sizes.heads):
+        begun = len(build.steps)
         q, k, v = (head_part(build, index, head, part, name, block, spaced if name == "k" else a,
                              site, at) for part, name in enumerate(part_layouts(build, index)))
-        build.need(group.tokens(), 3)
+        build.need(group.tokens(), len(build.steps) - begun)
         for (number, window), start, apart in zip(group.windows, group.starts, group.apart,
                                                   strict=True):
             tokens, name = window.tokens, f"{index}.{{}}.{head}@{number}"

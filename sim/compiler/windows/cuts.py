@@ -47,7 +47,9 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
         own = [index for index in range(shape.depth) if shape.stage(index) == stage]
         widths = {index: tuple(network.precision.of(index, layer) for layer in LAYERS)
                   for index in own}
-        kinds = {(shape.blocks[index], network.blocks[index].places is None, widths[index]): index
+        lacks = {index: (block.places is None, block.q_norm is None, block.k_norm is None)
+                 for index, block in enumerate(network.blocks)}
+        kinds = {(shape.blocks[index], lacks[index], widths[index]): index
                  for index in reversed(own)}
 
         def lowered(groups, parts, kept, kinds=kinds):

@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn import functional
 
 from golden.network.precision import HEAD, AnyPrecision, Precision
-from golden.network.shape import VitShape
 
 from ..float_vit import LAYERS, FloatVit
 from ..twin import Twin
@@ -35,12 +34,15 @@ def plain(steps, what: str):
     return steps
 
 
-def check(shape: VitShape, precision: AnyPrecision) -> None:
+def check(source: FloatVit, precision: AnyPrecision) -> None:
     """Raise a ValueError for networks and widths that no recipe is for."""
+    shape = source.shape
     if not isinstance(precision, Precision):
         raise ValueError("recipes know one precision for all blocks")
     if shape.window or shape.merges or not shape.classified:
         raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
+    if source.qk_norm:
+        raise ValueError("recipes know no norms of queries and keys")
 
 
 class Harness(Twin):
@@ -53,7 +55,7 @@ class Harness(Twin):
     """
 
     def __init__(self, source: FloatVit, precision: AnyPrecision):
-        check(source.shape, precision)
+        check(source, precision)
         super().__init__(source, precision)
         self.requires_grad_(False)
         self.quantizers = nn.ModuleDict()

@@ -118,7 +118,7 @@ class ChooseInputs:
 def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
          progress: Callable = plain, some: int = 32) -> IVit:
     """Quantize a network; `some` of the images are for the scales of scores and GELU's input."""
-    check(source.shape, precision)
+    check(source, precision)
     folded = fold.fold(source, fold.observe(source, pixels, progress=progress))
     made = blockwise.calibrate(folded, precision, pixels, progress=progress)
     net = IVit(made.twin.source(), precision, 2.0**-export.point(float(made.ranges.residual.max())))

@@ -20,13 +20,14 @@ class Costs:
     """
 
     def __init__(self, shape: VitShape, core: AcceleratorConfig, narrow: Precision, *,
-                 norm_pre: bool = False):
-        self._shape, self._core, self._norm_pre = shape, core, norm_pre
+                 norm_pre: bool = False, qk_norm: bool = False):
+        self._shape, self._core = shape, core
+        self._norms = {"norm_pre": norm_pre, "qk_norm": qk_norm}
         self.narrow, self._least, self._known = narrow, self.frame(narrow), {}
 
     def frame(self, precision: AnyPrecision) -> int:
         """Return the cycles of a network."""
-        made = blank_network(self._shape, precision, norm_pre=self._norm_pre)
+        made = blank_network(self._shape, precision, **self._norms)
         return sum(cycles(compile_network(made, self._core), USUAL))
 
     def more(self, block: int, layer: str, precision: Precision) -> int:

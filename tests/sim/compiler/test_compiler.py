@@ -37,6 +37,7 @@ from tests.cases.networks import (
     network,
     pixels,
     with_norm_pre,
+    with_qk_norm,
 )
 from tests.sim.test_emulate import with_tap
 
@@ -137,6 +138,38 @@ def test_a_norm_before_the_blocks(bits):
     made = massive(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)))
     assert {"embedding", "begun", "0.qkv", "1.x", "logits"} <= compare(
         with_tap(made, SHAPE), SMALL, pixels(2, SHAPE))
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE, CORES["16x32"]], ids=["4x4", "4x8", "16x32"])
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a8", 600), ("w4a4", 512)])
+def test_norms_of_queries_and_keys(bits, step, config):
+    made = with_qk_norm(massive(network(Precision.parse(bits), step, shape=SHAPE)))
+    assert {"0.q.0", "0.k.1", "1.v.1", "1.scores.0", "1.x", "logits"} <= compare(
+        with_tap(made, SHAPE), config, pixels(2, SHAPE))
+    norms = [op for _, op in compile_network(made, config).instructions()
+             if op.opcode is Opcode.NORM and op.n == SHAPE.head_dim]
+    assert len(norms) == 2 * SHAPE.heads * SHAPE.depth
+
+
+def test_norms_of_queries_and_keys_need_whole_words_of_heads():
+    made = with_qk_norm(network(Precision(8, 8), shape=replace(SHAPE, heads=16)))
+    with pytest.raises(DoesNotFit, match="^channels of a head that is normalised must be a multiple"
+                                         r" of 4 \(lanes\), not 2$"):
+        compile_network(made, SMALL)
+
+
+@pytest.mark.parametrize("sram_kib", [128, 8])
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_norms_of_queries_and_keys_within_windows(bits, sram_kib):
+    shape = replace(SHAPE, **WINDOWS | {"image": 48, "depth": 5, "merges": (2, 4)})
+    made = with_qk_norm(massive(with_norm_pre(network(Precision.parse(bits), shape=shape))))
+    plain, *others = made.blocks
+    made = replace(made, blocks=(replace(plain, k_norm=None), *others))
+    program, image = compile_network(made, replace(SMALL, sram_kib=sram_kib)), pixels(1, shape)
+    machine = Machine(program, image[0])
+    machine.run()
+    assert (machine.logits == Vit(made).run(image).logits[0]).all()
+    assert (program.about["plan"]["attention"][0] > 1) == (sram_kib < 128)
 
 
 @pytest.mark.parametrize("kind", LONG)
@@ -468,6 +501,17 @@ def test_scales_measured_just_in_time_are_near_static_ones():
     wanted = Vit(made).run(images).logits
     assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98
     assert len(np.unique(slots, axis=0)) == len(images)
+
+
+def test_scales_of_normalised_queries_and_keys_are_measured_behind_the_norm():
+    made, images = with_qk_norm(network(Precision(8, 8), shape=SHAPE)), pixels(6, SHAPE)
+    compiled = compile_network(made, replace(SMALL, sram_kib=64), jit=True)
+    found = []
+    for image in images:
+        machine = Machine(compiled, image)
+        machine.run()
+        found.append(machine.logits)
+    assert np.corrcoef(np.ravel(found), Vit(made).run(images).logits.ravel())[0, 1] > 0.98
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -18,7 +18,15 @@ from sim.compiler import DoesNotFit, compile_network, compiler
 from sim.compiler.plan import PHASES, Plan, blocks, counts, finer, kinds, plan_line
 from sim.estimation.program_costs import estimate_program
 from sim.inputs import quantized_model
-from tests.cases.networks import LONG, MIXED, PREFIXES, network, pixels, with_norm_pre
+from tests.cases.networks import (
+    LONG,
+    MIXED,
+    PREFIXES,
+    network,
+    pixels,
+    with_norm_pre,
+    with_qk_norm,
+)
 from tests.sim.test_emulate import with_tap
 
 SHAPE = VitShape(image=16, patch=4, dim=32, depth=2, heads=2, hidden=72, classes=11)
@@ -51,6 +59,11 @@ def test_mixed_precisions_can_be_planned(bits):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_a_norm_before_the_blocks_can_be_planned(bits):
     check_plans(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), pixels(1, SHAPE))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_norms_of_queries_and_keys_can_be_planned(bits):
+    check_plans(with_qk_norm(network(Precision.parse(bits), shape=SHAPE)), pixels(1, SHAPE))
 
 
 @pytest.mark.parametrize("kind", LONG)

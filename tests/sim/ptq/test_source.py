@@ -1,5 +1,7 @@
 """Taking a timm model apart, and what is refused."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -96,7 +98,8 @@ def test_swins_have_the_sizes_of_their_paper(name, dim, merges):
     ({"fc_norm": True}, "fc_norm is not supported"),
     ({"final_norm": False}, "the last norm must be a LayerNorm with weight and bias"),
     ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
-    ({"qk_norm": True}, "block 0: attention with q_norm is not supported"),
+    ({"qk_norm": True, "norm_layer": partial(nn.LayerNorm, bias=False)},
+     "the last norm must be a LayerNorm with weight and bias"),
     ({"scale_attn_norm": True}, "block 0: attention with norm is not supported"),
     ({"scale_mlp_norm": True}, "block 0: MLP Mlp is not supported"),
     ({"mlp_layer": timm.layers.SwiGLUPacked}, "block 0: MLP GluMlp is not supported"),
@@ -117,6 +120,42 @@ def test_what_is_missing_is_said_in_one_line(options, missing):
         source.read(vits.model(**options), vits.preprocessing(), "it")
     assert str(caught.value).startswith("it cannot be quantized: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("block", "name", "norm", "missing"), [
+    (0, "q_norm", nn.LayerNorm(8, eps=1e-6, bias=False),
+     "q_norm must be a LayerNorm with weight and bias$"),
+    (1, "k_norm", timm.layers.RmsNorm(8), "k_norm must be a LayerNorm with weight and bias$"),
+    (1, "k_norm", nn.Identity(), "k_norm must be a LayerNorm with weight and bias$"),
+    (0, "k_norm", nn.LayerNorm(8, eps=1e-5),
+     r"every LayerNorm must have the same epsilon, not \[1e-06, 1e-05\]$"),
+])
+def test_other_norms_of_queries_and_keys_are_refused(block, name, norm, missing):
+    model = vits.model(qk_norm=True)
+    setattr(model.blocks[block].attn, name, norm)
+    before = "" if "epsilon" in missing else f"block {block}: "
+    with pytest.raises(UserError, match=f"^it cannot be quantized: {before}{missing}"):
+        source.read(model, vits.preprocessing(), "it")
+
+
+def test_norms_of_queries_and_keys_in_some_blocks_alone_are_refused():
+    model = vits.model(qk_norm=True)
+    attn = model.blocks[1].attn
+    attn.q_norm = attn.k_norm = nn.Identity()
+    with pytest.raises(UserError, match="block 1: queries and keys must be normalised in all blocks"
+                                        " or in none$"):
+        source.read(model, vits.preprocessing())
+
+
+def test_norms_of_queries_and_keys_are_kept_by_a_twin():
+    network = source.read(vits.model(qk_norm=True), vits.preprocessing())
+    assert network.qk_norm
+    assert not source.read(vits.model(), vits.preprocessing()).qk_norm
+    kept = Twin(network, HEAD).source().tensors()
+    assert kept.keys() == network.tensors().keys()
+    assert {"blocks.1.q_norm.weight", "blocks.0.k_norm.bias"} <= kept.keys()
+    for name, tensor in network.tensors().items():
+        assert torch.equal(kept[name].float(), tensor.float()), name
 
 
 @pytest.mark.parametrize(("name", "lacks"), [
