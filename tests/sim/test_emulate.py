@@ -31,6 +31,7 @@ from tests.cases.networks import (
     network,
     pixels,
     with_norm_pre,
+    with_qk_norm,
 )
 
 PRECISIONS = [("w8a8", 0), ("w6a6", 0), ("w4a8", 600), ("w4a4", 0), ("w4a4", 512), ("w4a3", 700)]
@@ -106,6 +107,28 @@ def test_others_are_golden_with_every_unit_of_it_and_real_within_the_stated_erro
     assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
     errors = arithmetic_errors.compare(made, images, scales, seen)
     assert all(error.beyond == 0 for error in errors.values())
+
+
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+@pytest.mark.parametrize("change", [{}, WINDOWS], ids=["all tokens", "windows"])
+def test_norms_of_queries_and_keys_are_golden_and_real_within_the_stated_error(change, bits, step):
+    shape = dataclasses.replace(SHAPE, **change)
+    made, images = with_qk_norm(network(Precision.parse(bits), step, shape=shape)), pixels(4, shape)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert not any(error.beyond for error in errors.values())
+    for name, norm in (("0.q_norm", made.blocks[0].q_norm), ("1.k_norm", made.blocks[1].k_norm)):
+        beyond = []
+        for change in (-1, 1):
+            wrong = seen[name].copy()
+            wrong[0, 1, 2, 3] += change * norm.norm.gamma[3]
+            one = arithmetic_errors.compare(made, images, scales, seen | {name: wrong})["layernorm"]
+            beyond += [one.name] if one.beyond else []
+        assert name in beyond
+    logits, errors = arithmetic_errors.follow(made, images, scales, seen)
+    assert {"q", "k", "v", "probs"} <= errors.keys()
+    assert np.abs(logits - golden(made, images)[0]).max() < 3
 
 
 @pytest.mark.parametrize("kind", PREFIXES)

@@ -62,7 +62,9 @@ def test_only_what_timm_has_not_is_without_a_layer(result):
     ("NORM", "head", "norm"), ("GEMM", "logits", "head"), ("LOAD", "load", "pos_embed"),
     ("PREDICT", "0.x", ""), ("GEMM", "something", ""), ("GEMM", "3.logits.wide.x", ""),
     ("GEMM", "second.3.fc2", "blocks.3.mlp.fc1"), ("NORM", "second.head", "norm"),
-    ("EXIT", "probs", "")])
+    ("EXIT", "probs", ""), ("NORM", "3.q.1", "blocks.3.attn.q_norm"),
+    ("NORM", "k.0@64", "blocks.*.attn.k_norm"), ("GEMM", "3.y.q.1@64", "blocks.3.attn.qkv"),
+    ("NORM", "0.k.wide.2", "blocks.0.attn.k_norm")])
 def test_names(kind, tensor, layer):
     assert layer_of(kind, tensor) == layer
 

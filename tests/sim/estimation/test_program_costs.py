@@ -16,12 +16,20 @@ from golden.cycles.memory_model import MemoryModel
 from golden.network.precision import Precision
 from sim import estimate as command
 from sim.compiler import compile_network
-from sim.compiler.blank import begins_with_norm, blank_network, default_tap, shape_of
+from sim.compiler.blank import (
+    _model,
+    begins_with_norm,
+    blank_network,
+    default_tap,
+    has_qk_norm,
+    shape_of,
+)
 from sim.estimation.energy import measured_factors
 from sim.estimation.program_costs import estimate_program, role_of
 from sim.estimation.program_report import to_pandas
 from sim.inputs import models
-from tests.cases.networks import network
+from tests.cases import vits
+from tests.cases.networks import network, with_qk_norm
 from tests.cases.workloads import traced
 from tests.sim.compiler.test_compiler import SHAPE
 from tests.sim.test_emulate import with_tap
@@ -343,6 +351,25 @@ def test_a_norm_before_the_blocks_is_in_the_estimate(model):
     rows = shape.tokens * 192 // CORES["8x16"].lanes
     assert normed.cycles > plain.cycles + rows
     assert any(row.layer == "norm_pre" for row in normed.costs)
+
+
+def test_norms_of_queries_and_keys_are_in_the_estimate(monkeypatch):
+    monkeypatch.setattr(models, "meta_model", lambda *_: vits.model(qk_norm=True, num_heads=2))
+    monkeypatch.setattr(models, "preprocessing", lambda _: vits.preprocessing())
+    _model.cache_clear()
+    assert has_qk_norm("it")
+    shape, core = shape_of("it"), CORES["4x4"]
+    _model.cache_clear()
+    blank, made = (compile_network(one, core) for one in (
+        blank_network(shape, Precision(4, 4), qk_norm=True),
+        with_qk_norm(network(Precision(4, 4), shape=shape))))
+    assert timing.cycles(blank) == timing.cycles(made)
+    found = estimate_program(blank)
+    plain = estimate_program(compile_network(blank_network(shape, Precision(4, 4)), core))
+    rows = 2 * shape.tokens * shape.dim // core.lanes * shape.depth
+    assert found.cycles > plain.cycles + rows
+    norms = {f"blocks.{block}.attn.{name}" for block in (0, 1) for name in ("q_norm", "k_norm")}
+    assert norms <= {row.layer for row in found.costs}
 
 
 @pytest.mark.parametrize(("bits", "share"), [("w8a8", "mac w8a8"), ("w4a4", None)])

@@ -32,6 +32,7 @@ from tests.cases.networks import (
     network,
     pixels,
     with_norm_pre,
+    with_qk_norm,
 )
 from tests.cases.recorded import SHARED
 from tests.sim.compiler.test_compiler import SHAPE
@@ -97,6 +98,16 @@ def test_tokens_of_other_prefixes(bits, kind):
 def test_a_norm_before_the_blocks(bits):
     run(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), CONFIGS["4x4"],
         pixels(1, SHAPE)[0])
+
+
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+@pytest.mark.parametrize("change", [{}, WINDOWS], ids=["all tokens", "windows"])
+def test_norms_of_queries_and_keys(bits, step, change):
+    shape = replace(SHAPE, **change)
+    made = with_qk_norm(massive(network(Precision.parse(bits), step, shape=shape)))
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 
 @pytest.mark.parametrize("change", [{}, {"image": 48, "depth": 5, "merges": (2, 4)}],

@@ -168,6 +168,17 @@ def test_windows_and_merges_survive_and_may_lack(tmp_path):
     assert "places" not in stored["blocks"][0]
 
 
+def test_norms_of_queries_and_keys_survive_and_may_lack(tmp_path):
+    path, network = tmp_path / "m.safetensors", networks.with_qk_norm(small("w4a4"))
+    first, second = network.blocks
+    network = dataclasses.replace(network, blocks=(first, dataclasses.replace(second, k_norm=None)))
+    save(QuantizedModel(network, ABOUT), path)
+    assert_same(load(path).network, network)
+    blocks = parts(path)[0]["network"]["blocks"]
+    assert [{"q_norm", "k_norm"} & block.keys() for block in blocks] == [
+        {"q_norm", "k_norm"}, {"q_norm"}]
+
+
 def test_reloaded_network_gives_the_same_logits(path):
     pixels = networks.pixels(2)
     found, wanted = (vit.Vit(network).run(pixels) for network in (load(path).network, small()))

@@ -53,6 +53,13 @@ def test_no_recipe_is_for_windows(name):
         RECIPES[name].make(network, Precision(8, 8), torch.from_numpy(vits.pixels(2, 48)))
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_recipe_is_for_norms_of_queries_and_keys(name):
+    network = source.read(vits.model(qk_norm=True), vits.preprocessing())
+    with pytest.raises(ValueError, match="recipes know no norms of queries and keys"):
+        RECIPES[name].make(network, Precision(8, 8), torch.from_numpy(vits.pixels(2)))
+
+
 PREFIXES = {"registers": lambda: vits.model(seed=2, reg_tokens=4),
             "distilled": lambda: vits.distilled(seed=2)}
 
