@@ -227,7 +227,7 @@ class Network:
         What is added to each patch: position and bias; and the tokens of the prefix, with theirs.
     blocks, norm, head
         The layers behind it. `head` takes `shape.classified` tokens as one row of
-        `shape.classified_dim` values, or the mean of all.
+        `shape.classified_dim` values, or the mean of the patches.
     scales : int16 array, shape (shape.sites,)
         Static lambda of each site.
     taps

@@ -15,7 +15,7 @@ MERGE_SITE = "merge"
 """Site of the product that merges tokens; it is before those of the block that follows."""
 
 POOL_SITE, HEAD_SITE = "pool", "head"
-"""Sites behind the blocks: of tokens whose mean is classified, where it is; of the classifier."""
+"""Sites behind the blocks: of patches whose mean is classified, where it is; of the classifier."""
 
 MERGED = 4
 """Tokens that become one, of two rows and two columns: row by row, their channels in line."""
@@ -167,7 +167,7 @@ class VitShape:
         Tokens before the patches: the class token, and those of distillation or registers.
     classified
         First tokens that the head takes, side by side: 1, or 2 of a distilled network; 0 if it
-        takes the mean of the patches.
+        takes the mean of the patches, without the prefix.
     window
         Side of the windows in which tokens attend to each other; 0 if all attend to all. Every
         second block between merges has them shifted by half of it; a grid no larger than a window
@@ -177,6 +177,8 @@ class VitShape:
     colours
         Bytes of a pixel, 1 to :data:`MOST_COLOURS`: red, green and blue; or gray, with or without
         another channel; or those and a fourth.
+    fc_norm
+        The last LayerNorm is of the mean of the patches, and not of each patch before it.
     """
 
     image: int
@@ -191,6 +193,7 @@ class VitShape:
     window: int = 0
     merges: tuple[int, ...] = ()
     colours: int = 3
+    fc_norm: bool = False
 
     def __post_init__(self):
         for name in ("image", "patch", "dim", "depth", "heads", "hidden", "classes"):
@@ -203,7 +206,12 @@ class VitShape:
                                  f"{getattr(self, whole)} of {getattr(self, part)}")
         integer("classified", self.classified, 0, self.prefix)
         integer("colours", self.colours, 1, MOST_COLOURS)
-        if self.prefix and (self.window or self.merges):
+        if type(self.fc_norm) is not bool:
+            raise TypeError(f"fc_norm must be True or False, not {self.fc_norm!r}")
+        if self.fc_norm and (self.classified or self.in_windows):
+            raise ValueError("fc_norm is for the mean of patches that have no windows and are not "
+                             "merged")
+        if self.prefix and self.in_windows:
             raise ValueError("there must be no tokens before patches that have windows or are "
                              f"merged, not {self.prefix}")
         for index, block in enumerate(self.merges):
@@ -220,6 +228,11 @@ class VitShape:
             integer("dim", block.dim, 1, WIDEST)  # merged, twice as many
             integer("tokens of a window" if block.window else "tokens", block.keys, 1,
                     LONGEST_KEYS if block.window else softmax.HIGHEST_KEYS)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether there are windows, or merges between blocks."""
+        return bool(self.window or self.merges)
 
     @property
     def grid(self) -> int:

@@ -34,10 +34,17 @@ residual; where there is a LayerNorm before the blocks, ``x = requant(layer_norm
 layer, a merge, the patch embedding and the head may have, are taken in parts, each requantized and
 added to what the parts before it have made, the bias with the first. Tokens of the prefix are those
 of the embedding; the head takes the normalised class token, beside it that of distillation where
-there is one, or the mean of all tokens, which are quantized, added and requantized:
+there is one, or the mean of the patches, which are quantized, added and requantized:
 
     p    = requant(layer_norm(x), -lambda[pool] - (10 + g))       to the site's format
-    head = requant(sum(p), lambda[pool] - log2(tokens) - lambda[head])
+    head = requant(sum(p), lambda[pool] - log2(patches) - lambda[head])
+
+or, where the last LayerNorm is behind the mean (``fc_norm``), the same of the residual stream as it
+is, coarse channels included:
+
+    p    = requant(x, -lambda[pool] - residual_point)             to the site's format
+    mean = requant(sum(p), lambda[pool] - log2(patches) + residual_point)    16 bits
+    head = requant(layer_norm(mean), -lambda[head] - (10 + g))    to the site's format
 
 Channels of `x` that are `coarse` have less fractional bits than the others
 (:mod:`golden.rows.layernorm`): the exponents, biases and embeddings that make them have, too, so

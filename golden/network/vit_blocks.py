@@ -263,14 +263,17 @@ class Blocks:
 
     def head(self, x):
         """Classify the first tokens of the residual stream, side by side in one row, or the mean
-        of all.
+        of the patches.
         """
         shape = self._network.shape
         site = shape.sites - 1
-        first = np.ascontiguousarray(x[:, :shape.classified]) if shape.classified else x
-        u = self._norm(first, self._network.norm, shape.depth - 1)
+        taken = slice(0, shape.classified) if shape.classified else slice(shape.prefix, None)
+        taken = np.ascontiguousarray(x[:, taken])
+        if shape.fc_norm:
+            taken = self._mean_of_stream(taken, site - 1)
+        u = self._norm(taken, self._network.norm, shape.depth - 1)
         self._watch("norm", u)
-        if shape.classified:
+        if shape.classified or shape.fc_norm:
             u = u.reshape(len(u), 1, shape.classified_dim)
             a = self._quantized(site, u, _point(self._network.norm))
         else:
@@ -281,10 +284,8 @@ class Blocks:
                            lambda part, made: self._watch(f"logits.part{part}", made[:, 0]))[:, 0]
 
     def _mean(self, u, site: int):
-        """Quantize tokens, and their mean to a site."""
-        p = self._quantized(site - 1, u, _point(self._network.norm))
-        self._watch(POOL_SITE, p)
-        total = p.sum(1, dtype=np.int32)[:, None]
+        """Quantize patches, and their mean to a site."""
+        total = self._sum(u, site - 1, _point(self._network.norm))
         fewer = mean_exponent(u.shape[1])
         pool = self._lambdas[:, site - 1]
         lambdas = self._scale(site, total, (pool + fewer)[:, None, None])
@@ -292,6 +293,23 @@ class Blocks:
         fmt, out = self._vit._formats[site], np.empty(total.shape, np.int8)
         quantize(total, mantissa[:, 0], shift[:, 0], fmt.min, fmt.max, out)
         return out
+
+    def _mean_of_stream(self, x, pool: int):
+        """Quantize patches of the residual stream to a site; return their mean, like the stream."""
+        point = self._network.streams[-1].point
+        total = self._sum(x, pool, point)
+        exponent = self._lambdas[:, pool] + mean_exponent(x.shape[1]) + point * _ONE
+        mantissa, shift = multiplier(exponent, np.zeros(1, np.int64))
+        out = np.empty(total.shape, np.int16)
+        quantize(total, mantissa[:, 0], shift[:, 0], formats.ACT16.min, formats.ACT16.max, out)
+        self._watch("mean", out)
+        return out
+
+    def _sum(self, tensor, pool: int, point: int):
+        """Quantize tokens with `point` fractional bits to a site; return their sum."""
+        p = self._quantized(pool, tensor, point)
+        self._watch(POOL_SITE, p)
+        return p.sum(1, dtype=np.int32)[:, None]
 
 
 def mean_exponent(tokens: int) -> int:

@@ -108,7 +108,7 @@ def _plan_of(network: Network, config: AcceleratorConfig,
              memory: MemoryModel | SdramMemory) -> tuple[Plan, Cuts | None]:
     """Return the plan that a network has on its own, and the cuts of one of patches alone."""
     found = compile_network(network, config, memory=memory).about.get("plan", {})
-    if not network.shape.prefix:
+    if network.shape.in_windows:
         cuts = Cuts.of(found)
         return Plan(patches=cuts.patches, residual=True), cuts
     return Plan(**{field.name: found[field.name] for field in fields(Plan) if found}), None

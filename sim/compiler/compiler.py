@@ -96,10 +96,12 @@ def compile_with_room(network: Network, config: AcceleratorConfig, about: dict |
 def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: bool,
               whole: bool, memory: MemoryModel | SdramMemory) -> Program:
     made: dict = {}
-    if not network.shape.prefix:
-        if whole:
-            raise DoesNotFit("networks of patches alone are done in blocks, by a plan")
+    if not network.shape.prefix and whole:
+        raise DoesNotFit("networks of patches alone are done in blocks, by a plan")
+    if network.shape.in_windows:
         return _cut(network, config, about, made)
+    if not network.shape.prefix:
+        return _planned(network, config, about, made, memory)
     try:
         return _with_plan(Plan(), network, config, about, jit, made)
     except DoesNotFit as error:

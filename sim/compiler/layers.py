@@ -223,12 +223,28 @@ class LayerBuilder(Builder):
         """Let a tap see the residual stream that has come about in blocks, and predict scales: it
         is added to a product with a weight of zero.
         """
-        nothing = self.once("nothing", lambda: Linear(
-            np.zeros((1, x.cols), np.int8), np.zeros(x.cols, np.int32),
-            np.zeros(x.cols, np.int16)))
-        a = self.matrix("nothing", Layout.OPERAND8, x.rows, 1)
-        a.first = a.written = a.last = len(self.steps)
+        a, nothing = self._nothing(x.rows, x.cols)
         self.onto(x, name, a, nothing, None, HEAD.mode, [tap])
+
+    def quantized(self, x: Matrix, first: int, rows: int, site: int,
+                  out: tuple[Matrix, int]) -> None:
+        """Quantize rows of the residual stream as they are, from row `first` on, to a site: they
+        are added to a product with a weight of zero.
+        """
+        a, nothing = self._nothing(rows, x.cols)
+        fmt = self.site_format(site)
+        self.product(a, nothing, None, HEAD.mode, {"residual_address": (x, first * x.stride)},
+                     {"dest": out}, path=Path.SITE, residual=1, scale_out=self.slots[site],
+                     exponent_out=-self.stream.point * _ONE, low=fmt.min, high=fmt.max)
+        self.need(0)  # no product either
+
+    def _nothing(self, rows: int, cols: int) -> tuple[Matrix, Linear]:
+        """Return operands of any value, and a weight of zero for them."""
+        nothing = self.once(("nothing", cols), lambda: Linear(
+            np.zeros((1, cols), np.int8), np.zeros(cols, np.int32), np.zeros(cols, np.int16)))
+        a = self.matrix("nothing", Layout.OPERAND8, rows, 1)
+        a.first = a.written = a.last = len(self.steps)
+        return a, nothing
 
     def predict(self, tap: Tap) -> None:
         """Predict the scales of a tap's sites, into slots of their own."""

@@ -33,17 +33,17 @@ def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     """Raise :exc:`DoesNotFit` for what no placement can mend."""
     shape = network.shape
-    if jit and not shape.prefix:
+    if jit and not shape.classified:
         raise DoesNotFit("scales that are measured just in time are for networks with a token "
-                         "before the patches")
-    if shape.prefix and any(block.places is not None for block in network.blocks):
+                         "before the patches that is classified")
+    if not shape.in_windows and any(block.places is not None for block in network.blocks):
         raise DoesNotFit("what is added to scores is for networks of patches alone")
     pixel = pixel_bytes(shape, config)
     rows, taken = (parts[0].stop for parts in (shape.patch_parts, shape.classified_parts))
     limits = (("values of a patch at once", pixel * rows // shape.colours, "max_k"),
               ("values that the head takes at once", taken, "max_k"),
               ("tokens of which the mean is taken",
-               0 if shape.classified else shape.blocks[-1].tokens, "key_words"))
+               0 if shape.classified else shape.blocks[-1].grid**2, "key_words"))
     for sizes in shape.blocks:
         limits += (("tokens", sizes.keys, "max_tokens"),
                    ("keys mixed at once", sizes.key_parts[0].stop, "key_words"),

@@ -24,7 +24,7 @@ _PAGE = 64  # parts of external memory begin at multiples of it
 def reserve(network: Network, config: AcceleratorConfig, plan: Plan,
             beside: dict[str, Region] | None = None) -> dict[str, Region]:
     """Return the parts of external memory before the stream, by name: image, logits, embedding,
-    what a plan stores, and what networks of patches alone have.
+    what a plan stores, what networks in windows have, and constants.
 
     If they are `beside` those of another network, image and logits are the same, and the others
     come behind.
@@ -39,8 +39,9 @@ def reserve(network: Network, config: AcceleratorConfig, plan: Plan,
     stored = {"residual": sizes["embedding"], "heads": _operands(network, "proj", config),
               "normed": _operands(network, "qkv", config)}
     sizes |= {name: stored[name] for name in plan.stored}
-    if not shape.prefix:
+    if shape.in_windows:
         sizes |= region_sizes(network, config)
+    sizes |= {name: len(data) for name, data in constants(network, config).items()}
     for name, size in sizes.items():
         if name not in regions:
             regions[name] = Region(end, size)
@@ -79,10 +80,9 @@ def link(build: Builder, networks: list[tuple[Network, dict[str, Region]]],
     for one, each in networks:
         place = each["embedding"]
         memory[place.address:place.address + place.size] = _embedding(one, config)
-        if not one.shape.prefix:
-            for name, data in constants(one, config).items():
-                place = each[name]
-                memory[place.address:place.address + place.size] = data
+        for name, data in constants(one, config).items():
+            place = each[name]
+            memory[place.address:place.address + place.size] = data
     memory += stream.ljust(_paged(len(stream)), b"\0")
     return Program(
         config=config, memory=bytes(memory), stream=Region(end, len(stream)),

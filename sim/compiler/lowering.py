@@ -18,6 +18,7 @@ from .attention import attention
 from .builder import Matrix
 from .layers import LayerBuilder
 from .limits import DoesNotFit
+from .pooling import classify_mean
 from .residual import Part, Residual, Stored, embed
 
 
@@ -42,7 +43,7 @@ def lower(build: LayerBuilder, regions: dict[str, Region]) -> Matrix:
     embed(x, regions, taps[0])
     for index in range(shape.depth):
         _block(x, index, taps[index + 1], regions)
-    logits = _classified(x, regions["logits"].address)
+    logits = _classified(x, regions)
     build.check_slots()
     return logits
 
@@ -124,13 +125,15 @@ def _loaded(build: LayerBuilder, proj: Matrix | Stored, first: int,
     return made, (made, 0)
 
 
-def _classified(x: Residual, logits: int) -> Matrix:
-    """Logits of the classified tokens, into external memory."""
+def _classified(x: Residual, regions: dict[str, Region]) -> Matrix:
+    """Logits of the classified tokens, or of the mean of the patches, into external memory."""
     build = x.build
     network, shape = build.network, build.network.shape
     last = shape.sites - 1
-    build.phase = ""
+    build.phase = "" if shape.classified else "mlp"
+    if not shape.classified:
+        return classify_mean(build, x.patches(), regions)
     rows = x.beginning(shape.classified)
     a = build.norm("head", rows, network.norm, last, 1, HEAD.mode, shape.classified)
     rows.versions[-1].last = rows.last
-    return build.classify(a, logits)
+    return build.classify(a, regions["logits"].address)

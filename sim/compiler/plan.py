@@ -103,8 +103,10 @@ def kinds(network: Network, config: AcceleratorConfig) -> list[Plan]:
     # A head's part of what the projection takes must begin in the same bank wherever it lies.
     apart = network.shape.head_dim // 2 % config.rows == 0
     tiles = network.shape.dim // 2 % config.rows == 0  # and so must each tile of the whole
-    choices = ({}, {"residual": True}, {"residual": True, "ahead": True},
+    choices = ({"residual": True}, {"residual": True, "ahead": True},
                {"residual": True, "normed": True})
+    if network.shape.prefix:  # the product of patches begins one row before them
+        choices = ({}, *choices)
     return [Plan(heads=heads, **choice) for choice in choices for heads in (False, True)
             if (apart or not heads) and (tiles or "normed" not in choice)]
 

@@ -131,6 +131,19 @@ class Residual:
                    out=made.row(part.first, build.config))
         part.matrix.versions[-1].last = part.matrix.last
 
+    def patches(self) -> Iterator[tuple[Matrix, int, int, int]]:
+        """Yield the rows behind the prefix, in blocks if need be: a matrix, the row there, the
+        first patch, and how many.
+        """
+        shape, plan = self.build.network.shape, self.build.plan
+        if self.matrix is not None:
+            yield self.matrix, shape.prefix, 0, shape.patches
+            return
+        for first, rows in blocks(shape.patches, plan.mlp,
+                                  tile(self.build.network, self.build.config)):
+            before = shape.prefix + first
+            yield self._fetched(before, rows, f"@{before}"), 0, first, rows
+
     def beginning(self, rows: int) -> Matrix:
         """Return a matrix that begins with its first rows."""
         return self.matrix or self._fetched(0, rows, "@0")
@@ -223,7 +236,7 @@ def _patches(x: Residual, layers: list[Linear], top: int, rows: int, regions: di
     """Embed some rows of patches from row `top` on, onto what is added to them."""
     build = x.build
     shape = build.network.shape
-    at = "" if rows == shape.grid else f"@{top * shape.grid}"
+    at = "" if rows == shape.grid and shape.prefix else f"@{top * shape.grid}"
     first = shape.prefix - 1 + top * shape.grid  # of the tokens that they are added to
     embedding = regions["embedding"].address
     norm = build.network.norm_pre

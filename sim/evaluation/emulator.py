@@ -141,15 +141,23 @@ class Walk(ABC):
                            self._scale(shape.sites - 1), shape.classified_parts)[:, 0]
 
     def _classified(self, x):
-        """Return what enters the head: the first tokens side by side, or the mean of all."""
+        """Return what enters the head: the first tokens side by side, or the mean of the patches.
+        """
         network, shape, stream = self.network, self.network.shape, self.network.streams[-1]
         site, point = shape.sites - 1, _point(network.norm)
         if shape.classified:
             u = self._normalized("norm", x[:, :shape.classified], network.norm, stream)
             return self._site("head", u.flatten(1)[:, None], site, point)
+        x = x[:, shape.prefix:]
+        mean = self._scale(site - 1) + mean_exponent(x.shape[1])
+        if shape.fc_norm:
+            total = self._site("pool", x, site - 1, stream.point).sum(1, keepdim=True)
+            x = self.requantized("residual", "mean", total, mean + stream.point * ONE, ACT16)
+            u = self._normalized("norm", x, network.norm, stream)
+            return self._site("head", u, site, point)
         u = self._normalized("norm", x, network.norm, stream)
         total = self._site("pool", u, site - 1, point).sum(1, keepdim=True)
-        exponent = self._scale(site - 1) + mean_exponent(x.shape[1]) - self._scale(site)
+        exponent = mean - self._scale(site)
         return self.requantized("site", "head", total, exponent, HEAD.site(HEAD_SITE))
 
     def _merge(self, index: int, x):

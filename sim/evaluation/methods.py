@@ -174,7 +174,7 @@ def _weights(bench: Bench, precision: AnyPrecision) -> Contender:
 def _activations(bench: Bench, precision: AnyPrecision) -> Contender:
     result = bench.result(precision, "blocks")
     twin = Twin(result.folded, precision, result.twin.step)
-    twin.scales.data = result.twin.scales.data
+    twin.scales.data, twin.stored = result.twin.scales.data, result.twin.stored
     return Emulated(twin)
 
 

@@ -187,7 +187,7 @@ def _optional(kind):
 
 
 _MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre", "window", "merges",
-             "places", "colours", "q_norm", "k_norm"}
+             "places", "colours", "q_norm", "k_norm", "fc_norm"}
 """What a network, its sizes and a block may do without, and files of older versions do: it has the
 value that it has by default."""
 
@@ -213,8 +213,8 @@ def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
         return {key: _take_apart(part, getattr(value, key), full, arrays)
                 for key, (part, full) in _children(kind, name).items()
                 if key not in usual or not np.array_equal(getattr(value, key), usual[key])}
-    if kind is int:
-        return operator.index(value)
+    if kind in (int, bool):
+        return kind(operator.index(value))
     raise TypeError(f"{name} is a {kind}, which a file has no form for")
 
 
@@ -236,8 +236,9 @@ def _put_together(kind, tree, name: str, arrays: dict[str, np.ndarray]):
         return parse(tree) if isinstance(tree, str) else _dataclass(Precision, tree, name, arrays)
     if is_dataclass(kind):
         return _dataclass(kind, tree, name, arrays)
-    if type(tree) is not int:
-        raise TypeError(f"{name} must be an integer, not {tree!r}")
+    if type(tree) is not kind:
+        what = "an integer" if kind is int else "true or false"
+        raise TypeError(f"{name} must be {what}, not {tree!r}")
     return tree
 
 

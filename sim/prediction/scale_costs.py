@@ -56,7 +56,7 @@ def site_elements(shape: VitShape) -> list[int]:
             elements.append(block.tokens * MERGED * block.dim // 2)
         elements += [block.tokens * (block.hidden if name == "fc2" else block.dim)
                      for name in BLOCK_SITES]
-    pooled = [] if shape.classified else [shape.blocks[-1].tokens * shape.last_dim]
+    pooled = [] if shape.classified else [shape.blocks[-1].grid**2 * shape.last_dim]
     return [*elements, *pooled, shape.classified_dim]
 
 

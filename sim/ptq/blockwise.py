@@ -21,7 +21,7 @@ from golden.network.precision import AnyPrecision
 from golden.network.shape import MERGE_SITE
 
 from . import observers, rounding
-from .export import Quantized, Ranges
+from .export import Quantized, Ranges, residual_formats
 from .float_vit import FloatVit
 from .twin import OFFSET, Twin
 
@@ -178,6 +178,7 @@ class _Calibration:
         shape = self.shape
         twin, reference = self.twin, self.float
         if self.done > shape.depth:
+            self._store()
             return Calibrated(twin, self.weights, self.reach)
         if not self.done:
             patches = self.map(twin.patches, self.batches)
@@ -196,7 +197,8 @@ class _Calibration:
             self.done += 1
             save(self.state())
         if not shape.classified:
-            self.scale(shape.sites - 2, self.map(lambda x: twin.norm("norm", x), found))
+            self._store()
+            self.scale(shape.sites - 2, self.map(twin.pooled, found))
         a = self.map(lambda x: self._classified(twin, x), found)
         self.scale(shape.sites - 1, a)
         a = self.quantize(shape.sites - 1, a)
@@ -207,6 +209,11 @@ class _Calibration:
         self.done += 1
         save(self.state())
         return Calibrated(twin, self.weights, self.reach)
+
+    def _store(self) -> None:
+        """Let the twin know how the last residual stream is stored."""
+        stream = residual_formats(self.reach)[-1]
+        self.twin.stored.copy_(-torch.log2(stream.stored(torch.ones_like(self.twin.stored))))
 
     def _pass(self, twin: Twin, index: int, stream):
         return self.map(lambda x: twin.block(index, x, twin.scales.expand(len(x), -1)), stream)

@@ -67,7 +67,7 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         embedding[shape.tokens - len(places):] += places  # no_embed_class: patches only
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(weight, torch.zeros_like(bias)), embedding,
-                        blocks, norm(model.norm), _head(model),
+                        blocks, norm(_last_norm(model)), _head(model),
                         norm_pre=norm(model.norm_pre) if has_norm_pre(model) else None)
 
 
@@ -81,8 +81,24 @@ def sizes(model: nn.Module) -> VitShape:
         dim=model.embed_dim, depth=len(model.blocks), heads=first.attn.num_heads,
         hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head, "out_features", model.embed_dim),
-        prefix=model.num_prefix_tokens, classified=2 if type(model) is _DISTILLED else 1,
-        colours=model.patch_embed.proj.in_channels)
+        prefix=model.num_prefix_tokens, classified=_classified(model),
+        colours=model.patch_embed.proj.in_channels,
+        fc_norm=not _classified(model) and is_norm(model.fc_norm))
+
+
+def _classified(model: nn.Module) -> int:
+    """Return how many tokens the head takes; 0 if it takes the mean of the patches."""
+    if type(model) is _DISTILLED:
+        return 2
+    return 1 if model.global_pool == "token" else 0
+
+
+def _last_norm(model: nn.Module) -> nn.Module | None:
+    """Return the LayerNorm of what is classified, before or behind a mean; None if there is not
+    one alone.
+    """
+    norms = [layer for layer in (model.norm, model.fc_norm) if type(layer) is not nn.Identity]
+    return norms[0] if len(norms) == 1 and is_norm(norms[0]) else None
 
 
 def has_norm_pre(model: nn.Module) -> bool:
@@ -114,26 +130,26 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
     if not len(model.blocks):
         yield "it has no blocks"
         return
-    if model.global_pool != "token":
+    pooled = {"token"} if type(model) is _DISTILLED else {"token", "avg"}
+    if model.global_pool not in pooled:
         what = _POOLED.get(model.global_pool, f"pooling of kind {model.global_pool!r}")
-        yield f"{what} is missing, only a class token is classified"
-    if model.cls_token is None:
-        yield "there must be a class token"
+        rest = " or the mean of the patches" * ("avg" in pooled)
+        yield f"{what} is missing, only a class token{rest} is classified"
+    if model.global_pool == "avg" and model.pool_include_prefix and model.num_prefix_tokens:
+        yield "pooling of other tokens than the patches is missing"
     if type(model) is _DISTILLED and model.reg_token is not None:
         yield "register tokens of a distilled network are not supported"
     if model.pos_embed is None:
         yield "there must be a learned position embedding"
     if getattr(model, "attn_pool", None) is not None:
         yield "attention pooling is missing"
-    if type(model.fc_norm) is not nn.Identity:
-        yield "fc_norm is not supported"
     if not (type(model.norm_pre) is nn.Identity or is_norm(model.norm_pre)):
         yield "the norm before the blocks must be a LayerNorm with weight and bias"
     for head in (model.head, *([model.head_dist] if type(model) is _DISTILLED else [])):
         if type(head) is not nn.Linear and not (type(head) is nn.Identity and head is model.head
                                                 and type(model) is not _DISTILLED):
             yield "there must be a linear head, or none"
-    if not is_norm(model.norm):
+    if _last_norm(model) is None:
         yield "the last norm must be a LayerNorm with weight and bias"
     if (type(model.patch_embed) is not timm.layers.PatchEmbed
             or not (model.patch_embed.flatten or model.dynamic_img_size)):

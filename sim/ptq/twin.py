@@ -107,6 +107,10 @@ class Twin(nn.Module):
         latter.
     places
         What is added to scores, by the number of the block; empty if nothing is.
+    stored
+        How much smaller each channel of the last residual stream is stored, log2, ``(dim,)``: as
+        calibration chooses its format (:class:`sim.ptq.export.ResidualFormat`). It counts where
+        patches are quantized as they are, before their mean.
     taps
         What predicts scales, image by image (:class:`sim.ptq.tap.Tap`), by rising `after`.
     active
@@ -136,6 +140,7 @@ class Twin(nn.Module):
         self.biases = nn.ParameterDict({name: part.bias.float() for name, part in parts.items()})
         self.places = nn.ParameterDict({str(index): places.float()
                                         for index, places in enumerate(source.places or ())})
+        self.register_buffer("stored", torch.zeros(self.shape.last_dim), persistent=False)
         self.scales = nn.Parameter(torch.zeros(self.shape.sites))
         self.weight_scales = nn.ParameterDict()
         self.rounding = nn.ModuleDict()
@@ -302,16 +307,25 @@ class Twin(nn.Module):
         a = self.site(self.merging(index, x), scales, self.shape.site(index, MERGE_SITE), observe)
         return self.linear(f"{index}_merge", a)
 
+    def pooled(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what is quantized of a residual stream before its mean: the patches, normalised
+        or as they are stored.
+        """
+        x = x[:, self.shape.prefix:]
+        return x * torch.exp2(-self.stored) if self.shape.fc_norm else self.norm("norm", x)
+
     def classified(self, x: torch.Tensor, scales: torch.Tensor,
                    observe: Observe | None = None) -> torch.Tensor:
         """Return what the head takes of a residual stream, ``(images, 1, channels)``: the
-        normalised first tokens, side by side, or the mean of all.
+        normalised first tokens, side by side, or the mean of the patches, normalised before or
+        behind it.
         """
         count = self.shape.classified
         if count:
             return self.norm("norm", x[:, :count]).flatten(1)[:, None]
-        pooled = self.site(self.norm("norm", x), scales, self.shape.sites - 2, observe)
-        return pooled.mean(1, keepdim=True)
+        pooled = self.site(self.pooled(x), scales, self.shape.sites - 2, observe)
+        mean = pooled.mean(1, keepdim=True)
+        return self.norm("norm", mean * torch.exp2(self.stored)) if self.shape.fc_norm else mean
 
     def classify(self, x: torch.Tensor, scales: torch.Tensor,
                  observe: Observe | None = None) -> torch.Tensor:

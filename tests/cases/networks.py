@@ -14,6 +14,12 @@ SHAPE = VitShape(image=12, patch=4, dim=12, depth=2, heads=3, hidden=20, classes
 PREFIXES = {"registers": {"prefix": 5}, "distilled": {"prefix": 2, "classified": 2}}
 """Other tokens before the patches than a class token alone."""
 
+MEANS = {"norm": {"classified": 0}, "fc_norm": {"classified": 0, "fc_norm": True},
+         "registers": {"classified": 0, "prefix": 4, "fc_norm": True},
+         "patches alone": {"classified": 0, "prefix": 0, "fc_norm": True},
+         "norm of patches alone": {"classified": 0, "prefix": 0}}
+"""The mean of the patches, behind or before the last LayerNorm, and tokens before them."""
+
 WINDOWS = {"window": 3, "prefix": 0, "classified": 0, "image": 24, "depth": 3, "merges": (2,)}
 """A grid of four windows, of nine in the block after it, which is merged to one."""
 
@@ -70,7 +76,7 @@ def network(precision: AnyPrecision, step: int = 0, seed: int = 1,
     lambdas[fc2] -= 1024
     lambdas[-1] = 1024 * np.log2(3 / 127)
     if not shape.classified:
-        lambdas[-2:] = 1024 * np.log2(3 / 127), 1024 * np.log2(1 / 127)
+        lambdas[-2:] = 1024 * np.log2(3 / 127), 1024 * np.log2((3 if shape.fc_norm else 1) / 127)
     blocks = tuple(block(index, sizes) for index, sizes in enumerate(shape.blocks))
     patch = linear(shape.patch_values, shape.dim, 9, 1 / 128, HEAD.weight)
     return Network(shape, precision, 9, 10, 10, 1, 1024 * -1, patch,

@@ -61,6 +61,13 @@ FAMILIES = {
     "features": lambda: model(num_classes=0),
     "norm before": lambda: model(pre_norm=True),
     "norms of queries and keys": lambda: model(qk_norm=True),
+    "norm of a class token": lambda: model(fc_norm=True),
+    "mean": lambda: model(global_pool="avg"),
+    "mean behind norm": lambda: model(global_pool="avg", fc_norm=False),
+    "mean beside registers": lambda: model(global_pool="avg", reg_tokens=3, class_token=False),
+    "mean of patches alone": lambda: model(global_pool="avg", class_token=False),
+    "mean of normalised patches alone": lambda: model(
+        global_pool="avg", class_token=False, fc_norm=False),
     "one patch": lambda: model(patch_size=16),
     "many patches": lambda: model(patch_size=2),
 }

@@ -1,4 +1,6 @@
-"""What networks of patches alone have in external memory, beside their image and embedding."""
+"""What networks in windows have in external memory, beside their image and embedding; what any one
+adds to scores there, and the factors of a mean.
+"""
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .groups import windows_of
 
 
 def region_sizes(network: Network, config: AcceleratorConfig) -> dict[str, int]:
-    """Return the bytes of the parts of external memory that such a network has, by name."""
+    """Return the bytes of the residual streams that a network in windows has there, by name."""
     shape = network.shape
     sizes = {}
     for stage in range(len(shape.merges) + 1):
@@ -20,12 +22,12 @@ def region_sizes(network: Network, config: AcceleratorConfig) -> dict[str, int]:
         stride = stride_of(Layout.WIDE, block.tokens, block.dim, config)
         sizes["residual" if not stage else f"residual.{stage}"] = (
             block.tokens * stride * config.word_bytes)
-    return sizes | {name: len(data) for name, data in constants(network, config).items()}
+    return sizes
 
 
 def constants(network: Network, config: AcceleratorConfig) -> dict[str, bytes]:
     """Return what lies in external memory beside the embedding: for each block and size of its
-    windows what is added to scores, of each head; and the factors that make a sum.
+    windows what is added to scores, of each head; and the factors that make a sum of patches.
     """
     found = {}
     for index, (block, sizes) in enumerate(zip(network.blocks, network.shape.blocks, strict=True)):
@@ -37,10 +39,12 @@ def constants(network: Network, config: AcceleratorConfig) -> dict[str, bytes]:
                 within = sizes.places_in(window) if sizes.window else np.arange(sizes.tokens)
                 found[name] = b"".join(_wide_bytes(one[within[:, None], within], config)
                                        for one in block.places)
-    tokens = network.shape.blocks[-1].tokens
-    stride = stride_of(Layout.OPERAND8, 1, tokens, config)
-    words = np.zeros((words_of(Layout.OPERAND8, 1, tokens, stride, config), config.rows), np.uint16)
-    write_operand(words, 0, stride, np.ones((1, tokens), np.uint8), Layout.OPERAND8)
+    if network.shape.classified:
+        return found
+    count = network.shape.blocks[-1].grid**2
+    stride = stride_of(Layout.OPERAND8, 1, count, config)
+    words = np.zeros((words_of(Layout.OPERAND8, 1, count, stride, config), config.rows), np.uint16)
+    write_operand(words, 0, stride, np.ones((1, count), np.uint8), Layout.OPERAND8)
     return {**found, "ones": words.astype("<u2").tobytes()}
 
 

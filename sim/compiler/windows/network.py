@@ -14,18 +14,15 @@ is all there is, it stays in the scratchpad from one block to the next.
 
 from dataclasses import asdict, dataclass
 
-from golden.core.isa import Layout, Opcode, Path, Source
+from golden.core.isa import Layout, Opcode, Path
 from golden.core.program import Region
-from golden.core.rules import weight_layout
-from golden.network.precision import HEAD
-from golden.network.shape import HEAD_SITE, MERGE_SITE, MERGED
-from golden.network.vit_blocks import mean_exponent
-from golden.product.mac_array import Activation
+from golden.network.shape import MERGE_SITE, MERGED
 
 from ..builder import Matrix
 from ..layers import LayerBuilder
 from ..lowering import taps_of
 from ..plan import blocks
+from ..pooling import classify_mean
 from ..residual import Residual, embed
 from .block import lower_block
 from .embedding import embedded, embeds
@@ -143,23 +140,7 @@ def lower_merge(build: LayerBuilder, index: int, regions: dict[str, Region],
 
 def _mean(stream: Stream, regions: dict[str, Region]) -> Matrix:
     """Logits of the mean of all patches, into external memory."""
-    build, sizes = stream.build, stream.sizes
-    network, tokens = build.network, stream.sizes.tokens
-    head = network.shape.sites - 1
     x = stream.whole()
     if x is not stream.held:
-        build.version(x, f"{stream.index}.x")
-    values = weight_layout(HEAD.value_mode)
-    p = build.norm("pool", x, network.norm, head - 1, tokens, HEAD.mode, layout=values)
-    x.versions[-1].last = x.last
-    ones = build.matrix("ones", Layout.OPERAND8, 1, tokens, signed=False, unit=build.config.rows)
-    build.load(ones, regions["ones"].address)
-    a = build.matrix("head", Layout.OPERAND8, 1, sizes.dim)
-    fmt = HEAD.site(HEAD_SITE)
-    build.emit(Opcode.GEMM, b"", {"source": (ones, 0), "weights_address": (p, 0)},
-               {"dest": (a, 0)}, mode=HEAD.mode, weights=Source.VALUES, path=Path.DIRECT, m=1,
-               activation=Activation.UNSIGNED, k=tokens, n=sizes.dim,
-               exponent=mean_exponent(tokens), scale_a=build.slots[head - 1],
-               scale_b=build.slots[head], subtract_b=1, low=fmt.min, high=fmt.max)
-    build.need(0)  # a mean, no product
-    return build.classify(a, regions["logits"].address)
+        stream.build.version(x, f"{stream.index}.x")
+    return classify_mean(stream.build, [(x, 0, 0, stream.sizes.tokens)], regions)

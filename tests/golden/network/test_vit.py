@@ -17,6 +17,7 @@ from golden.results import gelu
 from golden.rows import layernorm, softmax
 from tests.cases.networks import (
     LONG,
+    MEANS,
     MIXED,
     PREFIXES,
     SHAPE,
@@ -72,9 +73,16 @@ class Definition:
         if classified:
             a = self.norm("head", made.norm, x[:classified]).reshape(1, -1)
         else:
-            p = self.norm("pool", made.norm, x).sum(0)
-            fewer = log2.log2(np.array([len(x)]))[0]
-            a = self.site("head", p[None], self.scale["pool"] - fewer - self.scale["head"])
+            x = x[prefix:]
+            mean = self.scale["pool"] - log2.log2(np.array([len(x)]))[0]
+            if made.shape.fc_norm:
+                point = 1024 * made.residual_point
+                p = self.site("pool", x, -self.scale["pool"] - point).sum(0)
+                m = self.seen["mean"] = requant(p[None], mean + point)
+                a = self.norm("head", made.norm, m)
+            else:
+                p = self.norm("pool", made.norm, x).sum(0)
+                a = self.site("head", p[None], mean - self.scale["head"])
         logits = self.added("logits", made.head, a, self.scale["head"], HEAD.mode, 0,
                             made.shape.classified_parts, Activation.SIGNED)
         self.seen["logits"] = logits[0]
@@ -227,6 +235,13 @@ def test_every_tensor_of_windows_in_mixed_precisions_is_that_of_the_definition(b
 def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
     shape = replace(SHAPE, **PREFIXES[kind])
     check_definition(network(Precision.parse(bits), shape=shape))
+
+
+@pytest.mark.parametrize("kind", MEANS)
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
+def test_every_tensor_of_a_mean_of_patches_is_that_of_the_definition(bits, kind):
+    made = network(Precision.parse(bits), shape=replace(SHAPE, **MEANS[kind]))
+    check_definition(massive(made) if kind == "fc_norm" else made)
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

@@ -12,7 +12,7 @@ from golden.common.config import CORES, AcceleratorConfig
 from golden.common.exp2 import exp2
 from golden.core import isa, program
 from golden.core.isa import INSTRUCTION_BYTES, Opcode, Source
-from golden.core.machine import Machine
+from golden.core.machine import Machine, read
 from golden.core.program import ProgramError
 from golden.core.rules import verify
 from golden.memory import scratchpad
@@ -30,6 +30,7 @@ from sim.ptq import pipeline, source
 from tests.cases import vits
 from tests.cases.networks import (
     LONG,
+    MEANS,
     MIXED,
     PREFIXES,
     WINDOWS,
@@ -63,7 +64,7 @@ def compare(made, config, images):
                 part = (seen[name][at][int(head)] if head.isdecimal() and name in seen
                         else seen.get(tensor.name, [None] * len(images))[at])
                 if part is not None:
-                    found = machine.tensor(tensor.name).astype(int)
+                    found = read(machine.scratchpad, tensor, config).astype(int)
                     offset = 8 if tensor.name.endswith("fc2") and tensor.signed else 0
                     np.testing.assert_array_equal(found + offset, part.reshape(found.shape),
                                                   tensor.name)
@@ -131,6 +132,42 @@ def test_tokens_of_other_prefixes(bits, config, kind):
     tapped = with_tap(made, shape)
     assert len(np.unique(Vit(tapped).run(images).scales, axis=0)) == len(images)
     compare(tapped, config, images)
+
+
+@pytest.mark.parametrize("kind", MEANS)
+@pytest.mark.parametrize(("bits", "config"), [("w8a8", SMALL), ("w4a4", WIDE),
+                                              ("w8a8", CORES["8x16"])],
+                         ids=["4x4 w8a8", "4x8 w4a4", "8x16 w8a8"])
+def test_the_mean_of_patches(bits, config, kind):
+    shape = replace(SHAPE, **MEANS[kind])
+    made, images = network(Precision.parse(bits), shape=shape), pixels(2, shape)
+    if kind == "fc_norm":
+        made = massive(made)
+    names = {"pool", "head", "logits", *(["mean"] if shape.fc_norm else [])}
+    assert names <= compare(made, config, images)
+    tapped = with_tap(made, shape)
+    assert len(np.unique(Vit(tapped).run(images).scales, axis=0)) == len(images)
+    compare(tapped, config, images)
+
+
+@pytest.mark.parametrize("kind", MEANS)
+@pytest.mark.parametrize(("side", "sram_kib"), [(16, 2), (32, 4)])
+def test_the_mean_of_patches_that_are_stored_in_between(side, sram_kib, kind):
+    shape = replace(SHAPE, image=side, **MEANS[kind])
+    made, image = network(Precision(8, 8), shape=shape), pixels(1, shape)
+    program = compile_network(made, replace(SMALL, sram_kib=sram_kib))
+    assert program.about["plan"]["residual"]
+    assert program.about["plan"]["mlp"] > 1
+    machine = Machine(program, image[0])
+    machine.run()
+    assert (machine.logits == Vit(made).run(image).logits[0]).all()
+
+
+def test_a_mean_of_more_patches_than_the_array_takes_at_once_is_refused():
+    shape = replace(SHAPE, image=68, **MEANS["fc_norm"])
+    with pytest.raises(DoesNotFit, match=r"tokens of which the mean is taken must be 256 "
+                                         r"\(key_words\) or fewer, not 289"):
+        compile_network(network(Precision(8, 8), shape=shape), CORES["8x16"])
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

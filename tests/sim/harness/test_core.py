@@ -25,6 +25,7 @@ from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
 from tests.cases.networks import (
     LONG,
+    MEANS,
     MIXED,
     PREFIXES,
     WINDOWS,
@@ -88,6 +89,16 @@ def test_massive_activations(bits):
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_tokens_of_other_prefixes(bits, kind):
     shape = replace(SHAPE, **PREFIXES[kind])
+    made = with_tap(network(Precision.parse(bits), shape=shape), shape)
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize(("bits", "kind"), [("w8a8", "fc_norm"), ("w4a4", "fc_norm"),
+                                            ("w8a8", "norm"), ("w4a4", "patches alone")])
+def test_the_mean_of_patches(bits, kind):
+    shape = replace(SHAPE, **MEANS[kind])
     made = with_tap(network(Precision.parse(bits), shape=shape), shape)
     result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
     program = compile_network(made, CONFIGS["4x4"])

@@ -90,12 +90,13 @@ def test_swins_have_the_sizes_of_their_paper(name, dim, merges):
 
 
 @pytest.mark.parametrize(("options", "missing"), [
-    ({"class_token": False, "global_pool": "avg"}, "average pooling is missing, only a class"),
-    ({"global_pool": "avg"}, "average pooling is missing, only a class token is classified"),
-    ({"global_pool": "max"}, "maximum pooling is missing"),
+    ({"global_pool": "avg", "pool_include_prefix": True}, "pooling of other tokens than the patch"),
+    ({"global_pool": "avg", "final_norm": False}, "the last norm must be a LayerNorm with weight"),
+    ({"global_pool": "avg", "norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNor"),
+    ({"global_pool": "avgmax"}, "average and maximum pooling is missing, only a class token or th"),
+    ({"global_pool": "max"}, "maximum pooling is missing, only a class token or the mean of the p"),
     ({"global_pool": "map"}, "attention pooling is missing"),
     ({"global_pool": ""}, "the output of all tokens is missing"),
-    ({"fc_norm": True}, "fc_norm is not supported"),
     ({"final_norm": False}, "the last norm must be a LayerNorm with weight and bias"),
     ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
     ({"qk_norm": True, "norm_layer": partial(nn.LayerNorm, bias=False)},
