@@ -21,7 +21,7 @@ _OF_BLOCK = {
 _NORMS_OF_BLOCK = {"q": "attn.q_norm", "k": "attn.k_norm"}
 _OF_MERGE = {"line": "norm", "merge": "norm", "merged": "reduction"}
 _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_embed.proj",
-            "begun": "norm_pre", "head": "norm", "logits": "head"}
+            "begun": "norm_pre", "pool": "norm", "head": "norm", "logits": "head"}
 _OUTSIDE_STAGES = _OUTSIDE | {"load": "patch_embed", "begun": "patch_embed.norm", "pool": "norm",
                               "ones": "head.global_pool", "head": "head.global_pool",
                               "logits": "head.fc"}
@@ -53,7 +53,8 @@ def layer_of(kind: str, tensor: str, stages: Sequence[int] = ()) -> str:
     Returns
     -------
     str
-        Empty where timm has nothing of the kind: predictions, scales, the end, tensors of others.
+        Empty where timm has nothing of the kind: predictions, scales, the mean of patches, the
+        end, tensors of others.
     """
     if kind in _OF_NONE:
         return ""

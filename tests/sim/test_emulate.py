@@ -23,6 +23,7 @@ from sim.ptq import pipeline, source
 from tests.cases import vits
 from tests.cases.networks import (
     LONG,
+    MEANS,
     MIXED,
     PREFIXES,
     SHAPE,
@@ -140,6 +141,21 @@ def test_other_prefixes_are_golden_with_every_unit_of_it_and_real_within_the_sta
     errors = arithmetic_errors.compare(made, images, scales, seen)
     assert {"residual", "logits", "site"} <= errors.keys()
     assert not any(error.beyond for error in errors.values())
+
+
+@pytest.mark.parametrize("kind", MEANS)
+def test_means_of_patches_are_golden_with_every_unit_of_it_and_real_within_the_stated_error(kind):
+    shape = dataclasses.replace(SHAPE, **MEANS[kind])
+    made, images = network(Precision(8, 8), shape=shape), pixels(6, shape)
+    if kind == "fc_norm":
+        made = massive(made)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
+    assert not any(error.beyond for error in errors.values())
+    logits, errors = arithmetic_errors.follow(made, images, scales, seen)
+    assert {"pool", "head"} <= errors.keys()
+    assert np.abs(logits - golden(made, images)[0]).max() < 3
 
 
 @pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])

@@ -98,6 +98,8 @@ def test_sites_are_named_block_by_block_and_the_head_comes_last():
     ({"depth": 0}, "depth must be 1 or more"),
     ({"dim": 1200}, "dim must be within 1..1024"),
     ({"classified": 2}, "classified must be within 0..1, not 2"),
+    ({"fc_norm": True}, "fc_norm is for the mean of patches that have no windows and are not merg"),
+    ({**WINDOWS, "fc_norm": True}, "fc_norm is for the mean of patches that have no windows"),
     ({"window": 2}, "there must be no tokens before patches that have windows or are merged"),
     ({**WINDOWS, "image": 28}, "and of windows, but has 7 patches along a side"),
     ({**WINDOWS, "image": 20, "window": 5}, "the grid must be a multiple of what is merged"),

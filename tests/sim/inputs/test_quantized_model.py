@@ -149,6 +149,17 @@ def test_a_prefix_survives_and_may_lack(tmp_path, kind):
     assert not {"prefix", "classified"} & parts(path)[0]["network"]["shape"].keys()
 
 
+@pytest.mark.parametrize("kind", networks.MEANS)
+def test_a_mean_of_patches_survives(tmp_path, kind):
+    path, mean = tmp_path / "m.safetensors", networks.MEANS[kind]
+    shape = dataclasses.replace(networks.SHAPE, **mean)
+    network = networks.network(Precision(8, 8), shape=shape)
+    save(QuantizedModel(network, ABOUT), path)
+    assert load(path).network.shape == shape
+    assert_same(load(path).network, network)
+    assert ("fc_norm" in parts(path)[0]["network"]["shape"]) == shape.fc_norm
+
+
 def test_windows_and_merges_survive_and_may_lack(tmp_path):
     path = tmp_path / "m.safetensors"
     shape = dataclasses.replace(networks.SHAPE, **networks.WINDOWS)

@@ -315,3 +315,20 @@ def test_a_state_that_is_none_is_damaged(tmp_path, stored):
     torch.save(stored, path)
     with pytest.raises(UserError, match=f"^{path} is damaged; remove it to start anew$"):
         Checkpoint(path, {}).load()
+
+
+def test_the_mean_of_a_stream_with_coarse_channels_is_that_of_what_is_stored():
+    network = source.read(vits.model(global_pool="avg"), vits.preprocessing())
+    images = vits.pixels(40)
+    network.blocks[0]["fc2"].bias[5] += 300
+    result = pipeline.quantize(network, images[:32], pipeline.Plan(Precision(8, 8)))
+    images = images[32:]
+    coarse = np.flatnonzero(result.network.coarse).tolist()
+    assert 5 in coarse
+    assert result.twin.stored.nonzero().flatten().tolist() == coarse
+    twin = train.logits(result.twin, torch.from_numpy(images)).numpy()
+    assert relative(integer_logits(result, images), twin) < 0.3  # few levels of the others
+    blind = dataclasses.replace(result.network, coarse=None)
+    assert relative(vit.Vit(blind).run(images).logits / 2.0**blind.logit_point, twin) > 2
+    result.twin.stored.zero_()
+    assert relative(train.logits(result.twin, torch.from_numpy(images)).numpy(), twin) > 2
