@@ -107,8 +107,9 @@ class Block:
         1 for the hidden units whose GELU has :data:`~golden.results.gelu.COARSE` fractional bits
         less than :data:`GELU_POINT`: those of massive activations. None where there are no such.
     places : int16 array, shape (heads, keys, keys), or None
-        What is added to the scores of each query, a row, and key of a whole window for where they
-        are to each other: log2, :data:`~golden.rows.softmax.SCORE`. None where nothing is.
+        What is added to the scores of each query, a row, and key of a whole window, or of all
+        tokens, for where they are to each other: log2, :data:`~golden.rows.softmax.SCORE`. None
+        where nothing is.
     q_norm, k_norm : HeadNorm or None
         LayerNorms of queries and of keys (QK-norm), before they are quantized; None where there are
         none.
@@ -301,6 +302,10 @@ class Network:
         put(self, "embedding", integers(
             "embedding", self.embedding, formats.ACT16.min, formats.ACT16.max,
             shape=(shape.tokens, shape.dim), dtype=np.int16))
+        for index, block in enumerate(self.blocks):
+            if not shape.in_windows and (block.places is not None) != shape.rel_pos_bias:
+                raise ValueError(f"blocks[{index}] must have places if, and only if, rel_pos_bias "
+                                 "of the shape says so")
         put(self, "blocks", tuple(
             _block(f"blocks[{index}]", block, sizes, partial(precision.of, index))
             for index, (block, sizes) in enumerate(zip(self.blocks, shape.blocks, strict=True))))

@@ -179,6 +179,8 @@ class VitShape:
         another channel; or those and a fourth.
     fc_norm
         The last LayerNorm is of the mean of the patches, and not of each patch before it.
+    rel_pos_bias
+        Blocks without windows add to scores what is between two tokens, too (`Block.places`).
     """
 
     image: int
@@ -194,6 +196,7 @@ class VitShape:
     merges: tuple[int, ...] = ()
     colours: int = 3
     fc_norm: bool = False
+    rel_pos_bias: bool = False
 
     def __post_init__(self):
         for name in ("image", "patch", "dim", "depth", "heads", "hidden", "classes"):
@@ -206,8 +209,9 @@ class VitShape:
                                  f"{getattr(self, whole)} of {getattr(self, part)}")
         integer("classified", self.classified, 0, self.prefix)
         integer("colours", self.colours, 1, MOST_COLOURS)
-        if type(self.fc_norm) is not bool:
-            raise TypeError(f"fc_norm must be True or False, not {self.fc_norm!r}")
+        for name in ("fc_norm", "rel_pos_bias"):
+            if type(getattr(self, name)) is not bool:
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.fc_norm and (self.classified or self.in_windows):
             raise ValueError("fc_norm is for the mean of patches that have no windows and are not "
                              "merged")

@@ -18,6 +18,8 @@ from .layers import LayerBuilder
 from .payloads import numbers_of
 from .plan import blocks, tile
 from .residual import Stored
+from .windows.constants import places_name
+from .windows.groups import windows_of
 
 _SCORE = softmax.SCORE.frac * LAMBDA.one
 
@@ -41,8 +43,11 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
         for first, rows in bands:
             at = f"@{first}" if len(bands) > 1 else ""
             queries = _queries(build, index, head, block, a, sites, first, rows, parts)
+            places = None
+            if block.places is not None:
+                places = _places(build, index, head, first, rows, at, regions), 0
             probs = probabilities(build, index, f"{index}.{{}}.{head}{at}", block, (parts["k"], 0),
-                                  queries, sites, (rows, shape.tokens))
+                                  queries, sites, (rows, shape.tokens), places)
             mixed = f"{index}.mixing.{head}{at}"
             if plan.heads:
                 part = build.matrix(f"{name}.{head}{at}", layout, rows, shape.head_dim,
@@ -115,6 +120,17 @@ def _queries(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix
         return parts["q"].row(first, build.config)
     return head_part(build, index, head, 0, "q", block, a.load(build, first, rows), sites,
                  f"@{first}" if rows < a.rows else ""), 0
+
+
+def _places(build: LayerBuilder, index: int, head: int, first: int, rows: int, at: str,
+            regions: dict[str, Region]) -> Matrix:
+    """Load what is added to the scores of some queries of a head and all keys."""
+    sizes = build.network.shape.blocks[index]
+    made = build.matrix(f"{index}.places.{head}{at}", Layout.WIDE, rows, sizes.tokens)
+    [window] = windows_of(sizes)
+    before = (head * sizes.tokens + first) * made.stride * build.config.word_bytes
+    build.load(made, regions[places_name(index, window)].address + before)
+    return made
 
 
 def probabilities(build: LayerBuilder, index: int, name: str, block: Block,

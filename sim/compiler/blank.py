@@ -70,7 +70,8 @@ def blank_network(shape: VitShape, precision: AnyPrecision, tap: Tap | None = No
     @lru_cache
     def block(sizes):
         dim, hidden, keys = sizes.dim, sizes.hidden, sizes.keys
-        places = np.zeros((sizes.heads, keys, keys), np.int16) if shape.window else None
+        added = shape.window or shape.rel_pos_bias
+        places = np.zeros((sizes.heads, keys, keys), np.int16) if added else None
         head = HeadNorm(layer_norm(sizes.head_dim), 0) if qk_norm else None
         return Block(layer_norm(dim), linear(dim, 3 * dim), linear(dim, dim), layer_norm(dim),
                      linear(dim, hidden), linear(hidden, dim), places=places, q_norm=head,

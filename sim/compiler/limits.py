@@ -36,8 +36,6 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
     if jit and not shape.classified:
         raise DoesNotFit("scales that are measured just in time are for networks with a token "
                          "before the patches that is classified")
-    if not shape.in_windows and any(block.places is not None for block in network.blocks):
-        raise DoesNotFit("what is added to scores is for networks of patches alone")
     pixel = pixel_bytes(shape, config)
     rows, taken = (parts[0].stop for parts in (shape.patch_parts, shape.classified_parts))
     limits = (("values of a patch at once", pixel * rows // shape.colours, "max_k"),

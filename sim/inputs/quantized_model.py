@@ -187,7 +187,7 @@ def _optional(kind):
 
 
 _MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre", "window", "merges",
-             "places", "colours", "q_norm", "k_norm", "fc_norm"}
+             "places", "colours", "q_norm", "k_norm", "fc_norm", "rel_pos_bias"}
 """What a network, its sizes and a block may do without, and files of older versions do: it has the
 value that it has by default."""
 

@@ -6,6 +6,8 @@ heads of a distilled network, whose logits timm averages, become one that takes 
 side. Without a head, the features that it would take are what comes out.
 """
 
+from types import ModuleType
+
 import torch
 from torch import nn
 
@@ -14,10 +16,11 @@ from golden.network.shape import VitShape
 from ..cli import UserError, one_line
 from ..inputs.models import Preprocessing
 from ..inputs.torchvision_compat import timm
-from .families import swin
+from .families import beit, swin
 from .families.timm_layers import (
     identity,
     is_norm,
+    last_norm,
     linear,
     missing_in_epsilons,
     missing_in_images,
@@ -31,7 +34,7 @@ _TIMM = timm.models.vision_transformer
 _DISTILLED = timm.models.deit.VisionTransformerDistilled
 
 _LACKS = {
-    "Beit": "relative position bias", "BEiT3": "a norm within attention and MLP",
+    "BEiT3": "a norm within attention and MLP",
     "Cait": "talking heads", "Eva": "rotary position embedding",
     "MlpMixer": "mixing of tokens by an MLP", "NaFlexVit": "patches of any aspect",
     "SwinTransformerV2": "cosine attention", "SwinTransformerV2Cr": "cosine attention",
@@ -46,7 +49,7 @@ _POOLED = {"avg": "average pooling", "avgmax": "average and maximum pooling",
 
 
 def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> FloatVit:
-    """Take the weights out of a timm VisionTransformer or SwinTransformer.
+    """Take the weights out of a timm VisionTransformer, Beit or SwinTransformer.
 
     Raises
     ------
@@ -58,8 +61,9 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
     if what is not None:
         raise UserError(f"{name} cannot be quantized: {what}")
     with torch.no_grad():
-        if swin.is_one(model):
-            return swin.read(model, preprocessing)
+        family = _family(model)
+        if family is not None:
+            return family.read(model, preprocessing)
         first, shape = model.blocks[0], sizes(model)
         weight, bias = patch(model.patch_embed.proj, preprocessing)
         places = model.pos_embed[0].double()
@@ -67,14 +71,15 @@ def read(model: nn.Module, preprocessing: Preprocessing, name: str = "") -> Floa
         embedding[shape.tokens - len(places):] += places  # no_embed_class: patches only
         blocks = [_block(block) for block in model.blocks]
         return FloatVit(shape, first.norm1.eps, Affine(weight, torch.zeros_like(bias)), embedding,
-                        blocks, norm(_last_norm(model)), _head(model),
+                        blocks, norm(last_norm(model)), _head(model),
                         norm_pre=norm(model.norm_pre) if has_norm_pre(model) else None)
 
 
 def sizes(model: nn.Module) -> VitShape:
     """Return the sizes of a timm model that lacks nothing."""
-    if swin.is_one(model):
-        return swin.sizes(model)
+    family = _family(model)
+    if family is not None:
+        return family.sizes(model)
     first = model.blocks[0]
     return VitShape(
         image=model.patch_embed.img_size[0], patch=model.patch_embed.patch_size[0],
@@ -86,6 +91,11 @@ def sizes(model: nn.Module) -> VitShape:
         fc_norm=not _classified(model) and is_norm(model.fc_norm))
 
 
+def _family(model: nn.Module) -> ModuleType | None:
+    """Return the module that reads models of a family of its own."""
+    return next((family for family in (beit, swin) if family.is_one(model)), None)
+
+
 def _classified(model: nn.Module) -> int:
     """Return how many tokens the head takes; 0 if it takes the mean of the patches."""
     if type(model) is _DISTILLED:
@@ -93,17 +103,10 @@ def _classified(model: nn.Module) -> int:
     return 1 if model.global_pool == "token" else 0
 
 
-def _last_norm(model: nn.Module) -> nn.Module | None:
-    """Return the LayerNorm of what is classified, before or behind a mean; None if there is not
-    one alone.
-    """
-    norms = [layer for layer in (model.norm, model.fc_norm) if type(layer) is not nn.Identity]
-    return norms[0] if len(norms) == 1 and is_norm(norms[0]) else None
-
-
 def has_norm_pre(model: nn.Module) -> bool:
     """Return whether a timm model has a LayerNorm before its blocks."""
-    return is_norm(model.patch_embed.norm if swin.is_one(model) else model.norm_pre)
+    return is_norm(model.patch_embed.norm if swin.is_one(model)
+                   else getattr(model, "norm_pre", None))
 
 
 def has_qk_norm(model: nn.Module) -> bool:
@@ -118,13 +121,14 @@ def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
 
 def _missing(model: nn.Module, preprocessing: Preprocessing):
     """Yield what the integer network lacks for a model."""
-    if swin.is_one(model):
-        yield from swin.missing(model, preprocessing)
+    family = _family(model)
+    if family is not None:
+        yield from family.missing(model, preprocessing)
         return
     if type(model) not in {_TIMM.VisionTransformer, _DISTILLED}:
         name = type(model).__name__
         why = f": {_LACKS[name]} is missing" if name in _LACKS else ""
-        yield ("only timm's VisionTransformer and SwinTransformer are supported, not "
+        yield ("only timm's VisionTransformer, Beit and SwinTransformer are supported, not "
                f"{name}{why}")
         return
     if not len(model.blocks):
@@ -149,7 +153,7 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         if type(head) is not nn.Linear and not (type(head) is nn.Identity and head is model.head
                                                 and type(model) is not _DISTILLED):
             yield "there must be a linear head, or none"
-    if _last_norm(model) is None:
+    if last_norm(model) is None:
         yield "the last norm must be a LayerNorm with weight and bias"
     if (type(model.patch_embed) is not timm.layers.PatchEmbed
             or not (model.patch_embed.flatten or model.dynamic_img_size)):

@@ -20,6 +20,10 @@ MEANS = {"norm": {"classified": 0}, "fc_norm": {"classified": 0, "fc_norm": True
          "norm of patches alone": {"classified": 0, "prefix": 0}}
 """The mean of the patches, behind or before the last LayerNorm, and tokens before them."""
 
+RELATIVE = {"class token": {"rel_pos_bias": True},
+            "mean": {"rel_pos_bias": True, "classified": 0, "fc_norm": True}}
+"""Relative positions of all tokens, a class token among them."""
+
 WINDOWS = {"window": 3, "prefix": 0, "classified": 0, "image": 24, "depth": 3, "merges": (2,)}
 """A grid of four windows, of nine in the block after it, which is merged to one."""
 
@@ -55,7 +59,7 @@ def network(precision: AnyPrecision, step: int = 0, seed: int = 1,
                      linear(dim, dim, 9, 1, weight(index, "proj")),
                      norm(dim), linear(dim, hidden, 10, 1, weight(index, "fc1")),
                      linear(hidden, dim, 9, 1, weight(index, "fc2")), step)
-        if not shape.window:
+        if not shape.window and not shape.rel_pos_bias:
             return made
         places = draw.integers(-2000, 2001, (sizes.heads, sizes.keys, sizes.keys))
         return replace(made, places=places)

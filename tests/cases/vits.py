@@ -43,6 +43,19 @@ SWINS = {
 """Small Swin Transformers."""
 
 
+def beit(seed: int = 1, **options):
+    """Return such a model with relative positions and LayerScale, the mean of whose patches is
+    classified.
+    """
+    made = _built(timm.models.beit.Beit, seed, {
+        "use_abs_pos_emb": False, "use_rel_pos_bias": True, "init_values": 0.5} | options)
+    for block in made.blocks:  # LayerScale of one sign, as it is trained
+        for gamma in (block.gamma_1, block.gamma_2):
+            if gamma is not None:
+                gamma.abs_().add_(0.2)
+    return made
+
+
 def _built(kind, seed: int, options: dict):
     torch.manual_seed(seed)
     made = kind(**{"img_size": 16, "patch_size": 4, "num_classes": 7, "embed_dim": 32, "depth": 2,
@@ -68,6 +81,11 @@ FAMILIES = {
     "mean of patches alone": lambda: model(global_pool="avg", class_token=False),
     "mean of normalised patches alone": lambda: model(
         global_pool="avg", class_token=False, fc_norm=False),
+    "beit": beit,
+    "beit of a class token": lambda: beit(global_pool="token", use_abs_pos_emb=True,
+                                          init_values=None),
+    "beit with shared positions": lambda: beit(
+        use_rel_pos_bias=False, use_shared_rel_pos_bias=True, qkv_bias=False),
     "one patch": lambda: model(patch_size=16),
     "many patches": lambda: model(patch_size=2),
 }

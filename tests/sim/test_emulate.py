@@ -26,6 +26,7 @@ from tests.cases.networks import (
     MEANS,
     MIXED,
     PREFIXES,
+    RELATIVE,
     SHAPE,
     WINDOWS,
     massive,
@@ -140,6 +141,16 @@ def test_other_prefixes_are_golden_with_every_unit_of_it_and_real_within_the_sta
     assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
     errors = arithmetic_errors.compare(made, images, scales, seen)
     assert {"residual", "logits", "site"} <= errors.keys()
+    assert not any(error.beyond for error in errors.values())
+
+
+@pytest.mark.parametrize("kind", RELATIVE)
+def test_relative_positions_are_golden_with_every_unit_and_real_within_the_stated_error(kind):
+    shape = dataclasses.replace(SHAPE, **RELATIVE[kind])
+    made, images = network(Precision(4, 4), 512, shape=shape), pixels(6, shape)
+    logits, scales, seen = golden(made, images)
+    assert (emulator.emulate(made, images, integer=UNITS) == logits).all()
+    errors = arithmetic_errors.compare(made, images, scales, seen)
     assert not any(error.beyond for error in errors.values())
 
 

@@ -33,14 +33,27 @@ def norm(layer: nn.LayerNorm) -> Affine:
 
 
 def linear(layer: nn.Linear, scale: nn.Module | None = None) -> Affine:
-    """Return a layer, and the LayerScale behind it folded in."""
+    """Return a layer, with a LayerScale behind it folded in."""
     weight = layer.weight.double().T.clone()
     bias = (layer.bias.double().clone() if layer.bias is not None
             else weight.new_zeros(weight.shape[1]))
-    gamma = getattr(scale, "gamma", None)
-    if gamma is not None:
-        weight, bias = weight * gamma.double(), bias * gamma.double()
-    return Affine(weight.contiguous(), bias)
+    return scaled(Affine(weight.contiguous(), bias), getattr(scale, "gamma", None))
+
+
+def scaled(layer: Affine, gamma: torch.Tensor | None) -> Affine:
+    """Return a layer whose results are multiplied by factors of their channels, if there are any.
+    """
+    if gamma is None:
+        return layer
+    return Affine((layer.weight * gamma.double()).contiguous(), layer.bias * gamma.double())
+
+
+def last_norm(model: nn.Module) -> nn.Module | None:
+    """Return the LayerNorm of what is classified, before or behind a mean; None if there is not
+    one alone.
+    """
+    norms = [layer for layer in (model.norm, model.fc_norm) if type(layer) is not nn.Identity]
+    return norms[0] if len(norms) == 1 and is_norm(norms[0]) else None
 
 
 def identity(channels: int) -> Affine:

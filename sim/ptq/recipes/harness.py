@@ -39,8 +39,9 @@ def check(source: FloatVit, precision: AnyPrecision) -> None:
     shape = source.shape
     if not isinstance(precision, Precision):
         raise ValueError("recipes know one precision for all blocks")
-    if shape.window or shape.merges or not shape.classified:
-        raise ValueError("recipes know neither windows nor merges nor the mean of tokens")
+    if shape.in_windows or shape.rel_pos_bias or not shape.classified:
+        raise ValueError("recipes know neither windows nor merges nor the mean of tokens nor "
+                         "relative positions")
     if source.qk_norm:
         raise ValueError("recipes know no norms of queries and keys")
 

@@ -179,6 +179,20 @@ def test_norms_of_keys_have_the_channels_of_a_head(change, message):
         dataclasses.replace(made, blocks=(first, broken))
 
 
+@pytest.mark.parametrize("change", [{}, {"rel_pos_bias": True}])
+def test_blocks_have_places_if_the_shape_says_so(change):
+    made = network(Precision(4, 4), shape=dataclasses.replace(SHAPE, **change))
+    with pytest.raises(ValueError, match=r"blocks\[0\] must have places if, and only if, rel_pos"):
+        dataclasses.replace(made, shape=dataclasses.replace(
+            made.shape, rel_pos_bias=not made.shape.rel_pos_bias))
+
+
+@pytest.mark.parametrize("name", ["fc_norm", "rel_pos_bias"])
+def test_flags_of_a_shape_are_booleans(name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, not 1"):
+        dataclasses.replace(SHAPE, **{name: 1})
+
+
 def test_floats_are_refused():
     made = network(Precision(8, 8))
     with pytest.raises(TypeError, match="scales must be an integer array"):

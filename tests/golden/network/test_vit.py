@@ -20,6 +20,7 @@ from tests.cases.networks import (
     MEANS,
     MIXED,
     PREFIXES,
+    RELATIVE,
     SHAPE,
     WINDOWS,
     massive,
@@ -242,6 +243,12 @@ def test_every_tensor_of_other_prefixes_is_that_of_the_definition(bits, kind):
 def test_every_tensor_of_a_mean_of_patches_is_that_of_the_definition(bits, kind):
     made = network(Precision.parse(bits), shape=replace(SHAPE, **MEANS[kind]))
     check_definition(massive(made) if kind == "fc_norm" else made)
+
+
+@pytest.mark.parametrize("kind", RELATIVE)
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+def test_every_tensor_with_relative_positions_is_that_of_the_definition(bits, step, kind):
+    check_definition(network(Precision.parse(bits), step, shape=replace(SHAPE, **RELATIVE[kind])))
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])

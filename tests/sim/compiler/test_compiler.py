@@ -33,6 +33,7 @@ from tests.cases.networks import (
     MEANS,
     MIXED,
     PREFIXES,
+    RELATIVE,
     WINDOWS,
     massive,
     network,
@@ -168,6 +169,28 @@ def test_a_mean_of_more_patches_than_the_array_takes_at_once_is_refused():
     with pytest.raises(DoesNotFit, match=r"tokens of which the mean is taken must be 256 "
                                          r"\(key_words\) or fewer, not 289"):
         compile_network(network(Precision(8, 8), shape=shape), CORES["8x16"])
+
+
+@pytest.mark.parametrize("kind", RELATIVE)
+@pytest.mark.parametrize(("bits", "step", "config"), [("w8a8", 0, SMALL), ("w4a4", 512, WIDE),
+                                                      ("w8a8", 0, CORES["8x16"])],
+                         ids=["4x4 w8a8", "4x8 w4a4", "8x16 w8a8"])
+def test_relative_positions_of_all_tokens(bits, step, config, kind):
+    shape = replace(SHAPE, **RELATIVE[kind])
+    made, images = network(Precision.parse(bits), step, shape=shape), pixels(2, shape)
+    assert {"0.scores.1", "1.probs.0", "head", "logits"} <= compare(made, config, images)
+
+
+@pytest.mark.parametrize("change", [{}, {"image": 68, "depth": 1, "classified": 1,
+                                         "fc_norm": False}], ids=["whole", "keys in parts"])
+def test_relative_positions_where_queries_are_done_in_blocks(change):
+    shape = replace(SHAPE, **RELATIVE["mean"] | change)
+    made, image = network(Precision(8, 8), shape=shape), pixels(1, shape)
+    program = compile_network(made, replace(WIDE, sram_kib=16 if change else 2))
+    assert program.about["plan"]["attention"] > 1
+    machine = Machine(program, image[0])
+    machine.run()
+    assert (machine.logits == Vit(made).run(image).logits[0]).all()
 
 
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
@@ -521,8 +544,9 @@ def test_what_is_no_instruction_is_refused(compiled):
         Machine(replace(compiled, stream=cut))
 
 
-def test_scales_measured_just_in_time_are_near_static_ones():
-    made = network(Precision(8, 8), shape=SHAPE)
+@pytest.mark.parametrize("change", [{}, RELATIVE["class token"]], ids=["plain", "relative"])
+def test_scales_measured_just_in_time_are_near_static_ones(change):
+    made = network(Precision(8, 8), shape=replace(SHAPE, **change))
     images = pixels(6, SHAPE)
     compiled = compile_network(made, replace(SMALL, sram_kib=64), jit=True)
     opcodes = [op.opcode for _, op in compiled.instructions()]
@@ -627,16 +651,9 @@ def test_windows_in_any_scratchpad_give_the_same_logits(bits, step, sram_kib):
     assert plan["stored_bytes"] == plan["loaded_bytes"] > 0
 
 
-def test_places_beside_a_class_token_are_refused():
-    made = network(Precision(8, 8), shape=SHAPE)
-    places = np.zeros((SHAPE.heads, SHAPE.tokens, SHAPE.tokens), int)
-    last = replace(made.blocks[-1], places=places)
-    with pytest.raises(DoesNotFit, match="^what is added to scores is for networks of patches "):
-        compile_network(replace(made, blocks=(*made.blocks[:-1], last)), SMALL)
-
-
-def test_scales_measured_just_in_time_are_refused_within_windows():
-    made = network(Precision(8, 8), shape=replace(SHAPE, **WINDOWS))
+@pytest.mark.parametrize("change", [WINDOWS, MEANS["fc_norm"]], ids=["windows", "mean"])
+def test_scales_measured_just_in_time_are_refused_where_no_token_is_classified(change):
+    made = network(Precision(8, 8), shape=replace(SHAPE, **change))
     with pytest.raises(DoesNotFit, match="^scales that are measured just in time are for networks"):
         compile_network(made, SMALL, jit=True)
 

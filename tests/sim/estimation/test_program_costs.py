@@ -308,7 +308,7 @@ def test_a_large_array_has_a_core_of_its_own(run):
 @pytest.mark.parametrize(("argv", "reason"), [
     (["--array", "4x4"], "keys mixed at once must be 128 (key_words) or fewer, not 197"),
     (["--array", "8x24"], "cols must be rows or twice as many in a core, not 24"),
-    (["--model", "mixer_s16_224"], ("only timm's VisionTransformer and SwinTransformer are "
+    (["--model", "mixer_s16_224"], ("only timm's VisionTransformer, Beit and SwinTransformer are "
                                     "supported, not MlpMixer")),
     (["--model", "vit_huge_patch14_224"], "dim must be within 1..1024, not 1280"),
     (["--config", "tiny.toml"], "the scratchpad must have")])

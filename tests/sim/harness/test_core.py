@@ -28,6 +28,7 @@ from tests.cases.networks import (
     MEANS,
     MIXED,
     PREFIXES,
+    RELATIVE,
     WINDOWS,
     massive,
     network,
@@ -100,6 +101,15 @@ def test_tokens_of_other_prefixes(bits, kind):
 def test_the_mean_of_patches(bits, kind):
     shape = replace(SHAPE, **MEANS[kind])
     made = with_tap(network(Precision.parse(bits), shape=shape), shape)
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+
+
+@pytest.mark.parametrize(("bits", "step"), [("w8a8", 0), ("w4a4", 512)])
+def test_relative_positions_of_all_tokens(bits, step):
+    shape = replace(SHAPE, **RELATIVE["mean"])
+    made = with_tap(network(Precision.parse(bits), step, shape=shape), shape)
     result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
     program = compile_network(made, CONFIGS["4x4"])
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))

@@ -65,7 +65,7 @@ def test_their_preprocessing_differs():
 
 
 @pytest.mark.parametrize(("name", "missing"), [
-    ("swinv2_tiny_window8_256", "only timm's VisionTransformer and SwinTransformer are supported"),
+    ("swinv2_tiny_window8_256", "only timm's VisionTransformer, Beit and SwinTransformer are supp"),
     ("vit_tiny_r_s16_p8_224", "patch embedding"),
 ])
 def test_what_a_model_lacks_is_one_line(name, missing, folder, tmp_path, capsys):

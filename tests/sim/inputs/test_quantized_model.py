@@ -149,15 +149,22 @@ def test_a_prefix_survives_and_may_lack(tmp_path, kind):
     assert not {"prefix", "classified"} & parts(path)[0]["network"]["shape"].keys()
 
 
-@pytest.mark.parametrize("kind", networks.MEANS)
-def test_a_mean_of_patches_survives(tmp_path, kind):
-    path, mean = tmp_path / "m.safetensors", networks.MEANS[kind]
-    shape = dataclasses.replace(networks.SHAPE, **mean)
+@pytest.mark.parametrize("change", [*networks.MEANS.values(), *networks.RELATIVE.values()])
+def test_means_of_patches_and_relative_positions_survive(tmp_path, change):
+    path = tmp_path / "m.safetensors"
+    shape = dataclasses.replace(networks.SHAPE, **change)
     network = networks.network(Precision(8, 8), shape=shape)
     save(QuantizedModel(network, ABOUT), path)
     assert load(path).network.shape == shape
     assert_same(load(path).network, network)
-    assert ("fc_norm" in parts(path)[0]["network"]["shape"]) == shape.fc_norm
+    stored = parts(path)[0]["network"]["shape"]
+    assert ("fc_norm" in stored) == shape.fc_norm
+    assert ("rel_pos_bias" in stored) == shape.rel_pos_bias
+    about, arrays = parts(path)
+    about["network"]["shape"]["fc_norm"] = 1
+    path.write_bytes(quantized_model.content(about, arrays))
+    with pytest.raises(UserError, match="fc_norm must be true or false, not 1"):
+        load(path)
 
 
 def test_windows_and_merges_survive_and_may_lack(tmp_path):

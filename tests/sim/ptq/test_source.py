@@ -161,7 +161,6 @@ def test_norms_of_queries_and_keys_are_kept_by_a_twin():
 
 @pytest.mark.parametrize(("name", "lacks"), [
     ("swinv2_tiny_window8_256", "not SwinTransformerV2: cosine attention is missing$"),
-    ("beit_base_patch16_224", "not Beit: relative position bias is missing$"),
     ("eva02_tiny_patch14_224", "not Eva: rotary position embedding is missing$"),
     ("vit_relpos_small_patch16_224", "not VisionTransformerRelPos: relative position bias is mis"),
     ("mixer_s16_224", "not MlpMixer: mixing of tokens by an MLP is missing$"),
@@ -171,6 +170,33 @@ def test_other_architectures_are_refused(name, lacks):
     model = models.meta_model(name)
     with pytest.raises(UserError, match=f"only .* are supported, {lacks}"):
         source.read(model, vits.preprocessing(224), name)
+
+
+@pytest.mark.parametrize(("options", "missing"), [
+    ({"global_pool": ""}, "there must be a class token or the mean of the patches to be classif"),
+    ({"swiglu_mlp": True}, "block 0: MLP SwiGLU is not supported"),
+    ({"scale_mlp": True}, "block 0: MLP Mlp is not supported"),
+    ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
+    ({"in_chans": 1}, "images must have three colours"),
+    ({"img_size": (16, 32)}, "images and patches must be square"),
+    ({"embed_dim": 1028}, r"dim must be within 1\.\.1024, not 1028"),
+    ({"depth": 0}, "it has no blocks"),
+])
+def test_what_is_missing_for_a_beit_is_said_in_one_line(options, missing):
+    with pytest.raises(UserError, match=missing) as caught:
+        source.read(vits.beit(**options), vits.preprocessing(), "it")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "dim", "depth"), [
+    ("beit_base_patch16_224", 768, 12), ("beitv2_base_patch16_224", 768, 12),
+    ("beitv2_large_patch16_224", 1024, 24)])
+def test_beits_have_the_sizes_of_their_papers(name, dim, depth):
+    model = models.meta_model(name)
+    assert source.missing(model, models.preprocessing(model)) is None
+    assert source.sizes(model) == VitShape(
+        image=224, patch=16, dim=dim, depth=depth, heads=dim // 64, hidden=4 * dim, classes=1000,
+        classified=0, fc_norm=True, rel_pos_bias=True)
 
 
 def test_registers_of_a_distilled_network_are_refused():
