@@ -111,7 +111,11 @@ def has_norm_pre(model: nn.Module) -> bool:
 
 def has_qk_norm(model: nn.Module) -> bool:
     """Return whether a timm model has LayerNorms of queries and keys."""
-    return not swin.is_one(model) and is_norm(model.blocks[0].attn.q_norm)
+    return not swin.is_one(model) and _normalizes_queries(model.blocks[0])
+
+
+def _normalizes_queries(block: nn.Module) -> bool:
+    return is_norm(getattr(getattr(block, "attn", None), "q_norm", None))
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> str | None:
@@ -165,7 +169,7 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
     yield from missing_in_epsilons(model)
     for index, block in enumerate(model.blocks):
         yield from (f"block {index}: {what}" for what in _missing_in_block(block))
-        if is_norm(block.attn.q_norm) != has_qk_norm(model):
+        if _normalizes_queries(block) != has_qk_norm(model):
             yield f"block {index}: queries and keys must be normalised in all blocks or in none"
     try:
         sizes(model)

@@ -177,7 +177,7 @@ def test_other_architectures_are_refused(name, lacks):
     ({"swiglu_mlp": True}, "block 0: MLP SwiGLU is not supported"),
     ({"scale_mlp": True}, "block 0: MLP Mlp is not supported"),
     ({"norm_layer": timm.layers.RmsNorm}, "the last norm must be a LayerNorm"),
-    ({"in_chans": 1}, "images must have three colours"),
+    ({"in_chans": 1}, "images of 1 colours need as many means and deviations, not 3"),
     ({"img_size": (16, 32)}, "images and patches must be square"),
     ({"embed_dim": 1028}, r"dim must be within 1\.\.1024, not 1028"),
     ({"depth": 0}, "it has no blocks"),
