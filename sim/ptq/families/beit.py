@@ -54,7 +54,8 @@ def sizes(model: nn.Module) -> VitShape:
         image=embed.img_size[0], patch=embed.patch_size[0], dim=model.embed_dim,
         depth=len(model.blocks), heads=first.attn.num_heads, hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head, "out_features", model.embed_dim), classified=int(token),
-        colours=embed.proj.in_channels, fc_norm=not token and is_norm(model.fc_norm), rel_pos_bias=bool(_tables(model, first)))
+        colours=embed.proj.in_channels, fc_norm=not token and is_norm(model.fc_norm),
+        rel_pos_bias=bool(_tables(model, first)))
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:
