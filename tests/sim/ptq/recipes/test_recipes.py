@@ -46,11 +46,17 @@ def test_eight_bits_are_near_the_float_network_and_four_less_so(name, network, p
     assert all(torch.equal(value, before[key]) for key, value in network.tensors().items())
 
 
+OTHERS = {"windows": (vits.swin, 48), "mean": (lambda: vits.model(global_pool="avg"), 16),
+          "relative positions": (lambda: vits.beit(global_pool="token"), 16)}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_recipe_is_for_windows(name):
-    network = source.read(vits.swin(), vits.preprocessing(48))
+def test_no_recipe_is_for_windows_means_or_relative_positions(name, kind):
+    model, side = OTHERS[kind]
+    network = source.read(model(), vits.preprocessing(side))
     with pytest.raises(ValueError, match="recipes know neither windows nor merges nor the mean"):
-        RECIPES[name].make(network, Precision(8, 8), torch.from_numpy(vits.pixels(2, 48)))
+        RECIPES[name].make(network, Precision(8, 8), torch.from_numpy(vits.pixels(2, side)))
 
 
 @pytest.mark.parametrize("name", RECIPES)
