@@ -25,9 +25,10 @@ def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
     """Return the bytes of a pixel in external memory: its colours, and as few of zero behind them
     as have the rows of patches begin at words of the bus.
     """
-    most = max(shape.colours, config.bus_bytes)
-    return next(size for size in range(shape.colours, most + 1)
-                if size * shape.patch % config.bus_bytes == 0 or size == most)
+    size = shape.colours
+    while size * shape.patch % config.bus_bytes:
+        size += 1
+    return size
 
 
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
@@ -52,8 +53,7 @@ def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:
         limits += (("channels of merged patches", MERGED * shape.blocks[block - 1].dim,
                     "max_channels"),)
     multiples = (("dim", shape.dim, "lanes", config.lanes),
-                 ("channels of a head", shape.head_dim, "2", 2),
-                 ("bytes in a row of a patch", pixel * shape.patch, "bus_bytes", config.bus_bytes))
+                 ("channels of a head", shape.head_dim, "2", 2))
     for what, value, name in limits:
         if value > getattr(config, name):
             raise DoesNotFit(f"{what} must be {getattr(config, name)} ({name}) or fewer, not "
