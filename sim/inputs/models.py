@@ -128,6 +128,7 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
         model = _download(full, image_size) if pretrained else _build(full, image_size)
         if weights is not None:
             model = _for_colours(model, full, weights, image_size)
+    _check_grid(model, name, image_size)
     if weights is not None:
         load_weights(model, weights, f"{weights} does not fit {timm_name(name)}"
                      if about is None else f"{weights} is damaged", resample=image_size is not None)
@@ -138,6 +139,14 @@ def create(name: str, weights: Path | str | None = None, *, pretrained: bool = F
 def _sized(image_size: int | None) -> dict:
     """Return what timm takes to build a model for images of a size."""
     return {} if image_size is None else {"img_size": image_size}
+
+
+def _check_grid(model: torch.nn.Module, name: str, image_size: int | None) -> None:
+    """Raise :exc:`UserError` if there is no patch in an image."""
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if grid is not None and not min(grid):
+        raise UserError(f"timm cannot build {name} for images of {image_size}: they are smaller "
+                        "than a patch")
 
 
 def _for_size(model: torch.nn.Module, image_size: int | None) -> torch.nn.Module:

@@ -305,12 +305,16 @@ def _resampled(model: torch.nn.Module, state: State) -> State:
     if (places is None or wanted is None or places.dim() != 3 or places.shape == wanted.shape
             or not places.is_floating_point()):
         return {}
-    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    prefix = getattr(model, "num_prefix_tokens", None)  # not every family says it, nor the next
+    if grid is None or prefix is None:
+        return {}
+    prefix = 0 if getattr(model, "no_embed_class", False) else prefix
     side = math.isqrt(max(0, places.shape[1] - prefix))
     if not side or side**2 != places.shape[1] - prefix:
         return {}
     return {"pos_embed": timm.layers.resample_abs_pos_embed(
-        places.float(), new_size=list(model.patch_embed.grid_size), old_size=[side, side],
+        places.float(), new_size=list(grid), old_size=[side, side],
         num_prefix_tokens=prefix)}
 
 

@@ -302,6 +302,32 @@ def test_a_model_of_another_image_size(tmp_path, state):
     assert models.meta_model(TINY, 96).pos_embed.shape == made.pos_embed.shape
     with pytest.raises(UserError, match="timm cannot build resnet18: .*img_size"):
         models.create("resnet18", image_size=96)
+    with pytest.raises(UserError, match="^timm cannot build .* for images of 8: they are smaller "
+                                        "than a patch$"):
+        models.create(TINY, path, image_size=8)
+
+
+def test_positions_of_a_beit_are_resampled_and_its_table_is_not(tmp_path):
+    path = tmp_path / "x.safetensors"
+    options = {"use_abs_pos_emb": True, "use_rel_pos_bias": False}
+    made, larger = vits.beit(**options), vits.beit(seed=2, img_size=24, **options)
+    safetensors.torch.save_file(made.state_dict(), path)
+    load_weights(larger, path, "x", resample=True)
+    torch.testing.assert_close(larger.pos_embed, timm.layers.resample_abs_pos_embed(
+        made.pos_embed, new_size=[6, 6], num_prefix_tokens=1))
+    safetensors.torch.save_file(vits.beit().state_dict(), path)
+    with pytest.raises(UserError, match=r"^x: blocks\.0\.attn\.relative_position_bias_table has "
+                                        r"shape \(52, 4\), not \(124, 4\)$"):
+        load_weights(vits.beit(img_size=24), path, "x", resample=True)
+
+
+def test_positions_of_models_that_do_not_say_their_prefix_are_not_resampled(tmp_path):
+    path = tmp_path / "x.safetensors"
+    options = {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "local_up_to_layer": 1}
+    kind = timm.models.convit.ConVit
+    safetensors.torch.save_file(kind(img_size=16, **options).state_dict(), path)
+    with pytest.raises(UserError, match=r"^x: pos_embed has shape \(1, 4, \d+\), not \(1, 9, "):
+        load_weights(kind(img_size=24, **options), path, "x", resample=True)
 
 
 def _torchscript(path):
