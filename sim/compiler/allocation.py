@@ -3,7 +3,7 @@
 from golden.common.config import AcceleratorConfig
 
 from .builder import Matrix
-from .limits import DoesNotFit
+from .limits import too_small
 
 
 def allocate(matrices: list[Matrix], config: AcceleratorConfig) -> None:
@@ -28,6 +28,4 @@ def allocate(matrices: list[Matrix], config: AcceleratorConfig) -> None:
     highest = max(ordered, key=lambda matrix: matrix.address + matrix.words)
     need = -(-(highest.address + highest.words) * config.word_bytes // 1024)
     if need > config.sram_kib:
-        raise DoesNotFit(f"the scratchpad must have {need} KiB for this network, and has "
-                         f"{config.sram_kib}: {need - config.sram_kib} KiB are missing for "
-                         f"{highest.name} beside what else is needed then", need, highest.phase)
+        raise too_small(config, need, highest.name, highest.phase)

@@ -22,7 +22,7 @@ from golden.network.network import Network
 from .allocation import allocate
 from .builder import Builder
 from .layers import LayerBuilder
-from .limits import DoesNotFit, check
+from .limits import DoesNotFit, check, too_small
 from .linker import link, reserve
 from .lowering import lower
 from .plan import PHASES, Plan, counts, described, finer, kinds, moved
@@ -111,7 +111,25 @@ def _compiled(network: Network, config: AcceleratorConfig, about: dict, jit: boo
 
 
 def _cut(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
-    """Return the program of a network of patches alone."""
+    """Return the program of a network of patches alone, or say how much room it needs in all: what
+    comes later may need more than what has no room first.
+    """
+    found, roomy = None, config
+    while True:
+        try:
+            program = _cut_for(network, roomy, about, made)
+        except DoesNotFit as error:
+            if error.sram_kib is None:
+                raise
+            found, roomy = error, replace(config, sram_kib=error.sram_kib)
+        else:
+            break
+    if found is not None:
+        raise too_small(config, found.sram_kib, found.name, found.phase)
+    return program
+
+
+def _cut_for(network: Network, config: AcceleratorConfig, about: dict, made: dict) -> Program:
     plan = Plan(residual=True)
     regions = reserve(network, config, plan)
     cuts = cuts_of(network, config, regions,

@@ -14,11 +14,20 @@ class DoesNotFit(ValueError):
         The scratchpad that would do, if that is all.
     phase : str
         Of a plan, the part in which there is no room, like :attr:`Matrix.phase`; may be empty.
+    name : str
+        Of the matrix that has no room in the scratchpad; may be empty.
     """
 
-    def __init__(self, message: str, sram_kib: int | None = None, phase: str = ""):
+    def __init__(self, message: str, sram_kib: int | None = None, phase: str = "", name: str = ""):
         super().__init__(message)
-        self.sram_kib, self.phase = sram_kib, phase
+        self.sram_kib, self.phase, self.name = sram_kib, phase, name
+
+
+def too_small(config: AcceleratorConfig, sram_kib: int, name: str, phase: str = "") -> DoesNotFit:
+    """Return that the scratchpad must be of another size."""
+    return DoesNotFit(f"the scratchpad must have {sram_kib} KiB for this network, and has "
+                      f"{config.sram_kib}: {sram_kib - config.sram_kib} KiB are missing for {name} "
+                      "beside what else is needed then", sram_kib, phase, name)
 
 
 def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:

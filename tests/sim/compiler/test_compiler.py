@@ -112,6 +112,21 @@ def test_mixed_precisions_within_windows():
         assert (machine.logits == wanted).all()
 
 
+@pytest.mark.parametrize(("change", "sram_kib", "needed"), [
+    ({"dim": 64, "heads": 4, "image": 50, "patch": 5, "window": 5, "merges": ()}, 5, 19),
+    ({"dim": 8, "heads": 4, "image": 28, "patch": 2, "window": 7, "merges": (1,)}, 2, None)],
+    ids=["mean", "merged"])
+def test_the_room_that_windows_need_is_that_of_what_needs_most(change, sram_kib, needed):
+    made = network(Precision(8, 8), shape=replace(SHAPE, **WINDOWS | change))
+    with pytest.raises(DoesNotFit, match=rf"and has {sram_kib}: ") as refused:
+        compile_network(made, replace(SMALL, sram_kib=sram_kib))
+    enough = refused.value.sram_kib
+    assert needed in (None, enough)
+    compile_network(made, replace(SMALL, sram_kib=enough))
+    with pytest.raises(DoesNotFit, match=rf"must have {enough} KiB .* has {enough - 1}: 1 KiB are"):
+        compile_network(made, replace(SMALL, sram_kib=enough - 1))
+
+
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_massive_activations_have_coarse_channels(bits):
     made, images = massive(network(Precision.parse(bits), shape=SHAPE)), pixels(2, SHAPE)
