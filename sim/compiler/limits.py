@@ -1,5 +1,7 @@
 """What a core has no room or no means for."""
 
+from itertools import count
+
 from golden.common.config import AcceleratorConfig
 from golden.network.network import Network
 from golden.network.shape import MERGED, VitShape
@@ -34,10 +36,8 @@ def pixel_bytes(shape: VitShape, config: AcceleratorConfig) -> int:
     """Return the bytes of a pixel in external memory: its colours, and as few of zero behind them
     as have the rows of patches begin at words of the bus.
     """
-    size = shape.colours
-    while size * shape.patch % config.bus_bytes:
-        size += 1
-    return size
+    return next(size for size in count(shape.colours)
+                if size * shape.patch % config.bus_bytes == 0)
 
 
 def check(network: Network, config: AcceleratorConfig, jit: bool) -> None:

@@ -33,7 +33,7 @@ def weights_of(layer: Linear, mode: Mode, activation: Activation, cols: slice,
     `coarse` says of each output whether its column is, as in :mod:`golden.results.gelu`.
     """
     weight = layer.weight[:, cols].astype(np.int64)
-    start = start_values(weight, mode, activation)
+    start = start_values(weight, mode, activation, config=config)
     exponent, bias = layer.exponent[cols], layer.bias[cols]
     flags = np.zeros_like(start) if coarse is None else coarse[cols]
     tile, parts = config.tile_cols(mode), []

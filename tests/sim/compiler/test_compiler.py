@@ -277,6 +277,17 @@ def test_rows_of_patches_that_are_no_words_of_the_bus(side, patch, bus, pixel):
     assert not stored.reshape(-1, pixel)[:, 3:].any()
 
 
+@pytest.mark.parametrize(("bus_bytes", "patch", "colours", "pixel"), [
+    (2, 5, 3, 4), (2, 3, 1, 2), (2, 2, 3, 3), (8, 5, 3, 8), (8, 2, 3, 4), (16, 5, 4, 16),
+    (16, 14, 3, 8)])
+def test_rows_of_patches_are_words_of_any_bus(bus_bytes, patch, colours, pixel):
+    shape = replace(SHAPE, image=2 * patch, patch=patch, colours=colours, depth=1)
+    made, images = network(Precision(8, 8), shape=shape), pixels(1, shape)
+    config = AcceleratorConfig(8, 16, bus_bytes=bus_bytes)
+    assert compile_network(made, config).pixel_bytes == pixel
+    compare(made, config, images)
+
+
 def test_a_prefix_is_not_seen_by_a_tap_of_the_embedding():
     made = with_tap(network(Precision(8, 8), shape=replace(SHAPE, prefix=2)),
                     replace(SHAPE, prefix=2))
