@@ -39,12 +39,13 @@ def shipped():
 
 @pytest.fixture(scope="module")
 def tapped():
-    """A program with PREDICT and EXIT, which the shipped one has not."""
+    """A program with PREDICT, EXIT and TABLE, which the shipped one has not."""
     made = network(Precision(8, 8), shape=SMALL)
     sites = np.arange(SMALL.site(1, "qkv"), SMALL.sites)
     predictor = ScalePredictor(made.scales[sites], [np.full((len(sites), 4), 100)])
     tap = Tap(1, 4, 2, np.zeros(4, int), np.full(4, 4 * GAIN.one), predictor, sites)
-    return compile_cascade(Cascade(replace(made, taps=(tap,)), made, 0), CORES["4x4"])
+    other = network(Precision(8, 8), shape=replace(SMALL, activation="silu"))
+    return compile_cascade(Cascade(replace(made, taps=(tap,)), other, 0), CORES["4x4"])
 
 
 def sections():

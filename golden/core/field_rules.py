@@ -7,6 +7,7 @@ What the matrices of the scratchpad add to that, and the sizes of a predictor, i
 from ..common.formats import ACT16, LOG2, Mode
 from ..prediction.range_shape import RangeShape
 from ..product.mac_array import Activation
+from ..results.curves import LENGTH, OFFSETS
 from ..rows.layernorm import highest_channels
 from ..rows.softmax import reciprocal
 from ..rows.softmax_run import highest_keys
@@ -98,6 +99,7 @@ def _check_gemm(op, config, memory_size):
         raise ValueError("path direct has no residual, GELU or tap")
     if wide and (op.gelu or op.offset):
         raise ValueError("path wide has no GELU or offset")
+    _check_gelu(op)
     if op.rows and op.weights == Source.STREAM:
         raise ValueError("row exponents go with weights of the scratchpad, not of the stream")
     most = config.rows - 1 if Layout(op.layout) in OPERANDS else 0
@@ -106,6 +108,11 @@ def _check_gemm(op, config, memory_size):
     _check_multiplier(op, config)
     if op.tap:
         _check_tap(op, config)
+
+
+def _check_gelu(op):
+    if op.table and not op.gelu:
+        raise ValueError("table is for products with gelu")
 
 
 def _check_tap(op, config):
@@ -121,6 +128,7 @@ def _check_tap(op, config):
 def _check_measure(op, config, memory_size):
     if op.words not in (0, op.n * op.gelu):
         raise ValueError(f"words must be 0, or n ({op.n}) with GELU, not {op.words}")
+    _check_gelu(op)
     _check_multiplier(op, config)
 
 
@@ -140,6 +148,13 @@ def _check_softmax(op, config, memory_size):
                          f"{op.step}, not {(op.factor, op.shift)}")
 
 
+def _check_table(op, config, memory_size):
+    if op.n != LENGTH:
+        raise ValueError(f"n must be {LENGTH}, the values of a table, not {op.n}")
+    if not 0 <= -op.low <= OFFSETS.max:
+        raise ValueError(f"low must be within {-OFFSETS.max}..0, not {op.low}")
+
+
 def _check_exit(op, config, memory_size):
     if not 0 <= op.exponent <= LOG2.max:
         raise ValueError(f"exponent must be within 0..{LOG2.max}, not {op.exponent}")
@@ -149,4 +164,4 @@ _CHECKS = {Opcode.SCALES: _check_scales, Opcode.LOAD: _check_transfer,
            Opcode.STORE: _check_transfer, Opcode.PATCHES: _check_patches,
            Opcode.NORM: _check_norm, Opcode.GEMM: _check_gemm, Opcode.SOFTMAX: _check_softmax,
            Opcode.MEASURE: _check_measure, Opcode.QUANTIZE: _check_quantize,
-           Opcode.EXIT: _check_exit}
+           Opcode.EXIT: _check_exit, Opcode.TABLE: _check_table}

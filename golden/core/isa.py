@@ -16,6 +16,7 @@ What is not weights comes in units of 8 bytes, :data:`UNIT_BYTES`, fields from b
     statistics 2 times mean (16, signed) and gain (16, unsigned)
     predictor  numbers of the beats of :func:`golden.prediction.scale_unit.pack` (16, signed),
                4 to a unit
+    table      4 values of an activation's table (16, signed)
 
 Scales lie in the scale file, one lambda to a slot; by convention a program sets slot 0 to zero. A
 multiplier is ``exp2(exponent + file[scale_a] +- file[scale_b])``, where `exponent` is the
@@ -39,7 +40,8 @@ GEMM        Operands (m, k) times weights (k, n), `start` of each column added, 
               WIDE    ``y = clip(clip(round(acc * multiplier)) + bias + residual)``, 16 bits
               SITE    ``clip(round(y * multiplier_out))`` with ``low, high``, GELU before that if
                       `gelu`; ``multiplier_out = exp2(exponent_out - file[scale_out])``. `coarse`
-                      columns of GELU have less fractional bits, :mod:`golden.results.gelu`
+                      columns of GELU have less fractional bits, :mod:`golden.results.gelu`. With
+                      `table` the activation is that of the last TABLE in place of GELU
               DIRECT  ``clip(round(acc * multiplier))`` with ``low, high``; with `rows` the row
                       exponents of the last SOFTMAX are taken off the exponent
             With `tap` the range unit watches ``y``. With `residual` a wide matrix is added.
@@ -53,13 +55,17 @@ PREDICT     The statistics of the last tap and the predictor in the payload give
                                                           Payload: statistics, predictor.
 MEASURE     ``file[scale_a] = clip(log2(largest) + exponent)``, with the largest magnitude of a wide
             matrix, 1 at least, by :func:`golden.common.log2.log2`; of its columns' extremes after
-            GELU if `gelu`. `words` columns say which are coarse for it: `n`, or 0 if none is.
+            GELU if `gelu`, with `table` as a product has it. `words` columns say which are coarse
+            for it: `n`, or 0 if none is.
                                                              Payload, if `words` > 0: columns.
-QUANTIZE    A wide matrix as SITE of a product has it: GELU if `gelu`, then
-            ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for MEASURE.
+QUANTIZE    A wide matrix as SITE of a product has it: GELU, or with `table` another, if `gelu`,
+            then ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for MEASURE.
                                                              Payload, if `words` > 0: columns.
 EXIT        Ends the program if the answer is sure: if the last row exponent of the last SOFTMAX is
             `exponent` or less (:mod:`golden.network.cascade`). Otherwise it goes on.
+TABLE       Loads the table of an activation, a :class:`golden.results.curves.Curve` with ``-low``
+            as its offset, `wide` or not, which is kept until the next TABLE. `n` is the number of
+            its values.                                                          Payload: table.
 END         Ends the program.
 ==========  ========================================================================================
 
@@ -101,6 +107,7 @@ class Opcode(enum.IntEnum):
     MEASURE = 10
     QUANTIZE = 11
     EXIT = 12
+    TABLE = 13
 
 
 GOLDEN_ONLY = frozenset({Opcode.MEASURE, Opcode.QUANTIZE})
@@ -199,6 +206,7 @@ FIELDS: dict[str, IntFormat] = {
     "degree": _up(2), "projected": _FLAG,
     "logits": _FLAG,
     "first_row": _up(5),
+    "table": _FLAG, "wide": _FLAG,
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
@@ -230,14 +238,16 @@ _HAS = {
     Opcode.GEMM: ("mode", "activation", "weights", "path", "gelu", "residual", "rows", "tap",
                   "m", "k", "n", "source", "source_stride", "weights_address", "weights_stride",
                   "residual_address", "residual_stride", *_MULTIPLIER, "exponent_out", "scale_out",
-                  *_LIMITS, *RANGE_FIELDS, "first_row"),
+                  *_LIMITS, *RANGE_FIELDS, "first_row", "table"),
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
     Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),
-    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words"),
+    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words",
+                     "table"),
     Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "words", "exponent_out",
-                      "scale_out", *_LIMITS),
+                      "scale_out", *_LIMITS, "table"),
     Opcode.EXIT: ("exponent",),
+    Opcode.TABLE: ("n", "low", "wide"),
 }
 
 COLUMN = {"exponent": _EXPONENT, "bias": formats.ACT16, "start": IntFormat(27), "coarse": _FLAG}
@@ -264,6 +274,9 @@ STATISTICS = {f"{name}{index}": fmt for index in range(PAIRS)
 
 PREDICTOR = {f"number{index}": IntFormat(16) for index in range(4)}
 """Fields of a predictor unit."""
+
+TABLE = {f"value{index}": IntFormat(16) for index in range(4)}
+"""Fields of a table unit."""
 
 assert sum(fmt.bits for fmt in FIELDS.values()) <= 8 * INSTRUCTION_BYTES
 assert EXPONENT.bits <= _EXPONENT.bits

@@ -16,7 +16,7 @@ from ..common.log2 import log2
 from ..memory import scratchpad
 from ..prediction import range_unit, scale_unit
 from ..product.mac_array import Activation, gemm
-from ..results.gelu import gelu_columns
+from ..results.curves import GELU, Curve, curve_columns
 from ..results.requant import requant
 from ..rows import softmax
 from ..rows.layernorm import layer_norm
@@ -81,6 +81,7 @@ class Machine:
         self._cursor = program.stream.address
         self._tapped: tuple[np.ndarray, Instruction] | None = None
         self._codebook: np.ndarray | None = None
+        self._curve: Curve | None = None
         self._last_exponent: int | None = None
 
     @property
@@ -158,6 +159,11 @@ class Machine:
         values = [value for unit in self._units(*units_of(op, self.config), isa.SCALES)
                   for value in unit.values()]
         self.scales[op.scale_a:op.scale_a + op.n] = values[:op.n]
+
+    def _table(self, op):
+        values = [value for unit in self._units(*units_of(op, self.config), isa.TABLE)
+                  for value in unit.values()]
+        self._curve = Curve(tuple(values[:op.n]), -op.low, bool(op.wide))
 
     def _patches(self, op):
         values = np.zeros((op.m, op.k), np.uint8)
@@ -300,7 +306,7 @@ class Machine:
         x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
         ends = np.stack((x.min(axis=0), x.max(axis=0))).astype(np.int64)
         if op.gelu:
-            ends = gelu_columns(ends, self._coarse(op)).astype(np.int64)
+            ends = self._activated(op, ends, self._coarse(op)).astype(np.int64)
         largest = max(1, int(np.abs(ends).max()))
         value = int(log2([largest])[0]) + op.exponent
         self.scales[op.scale_a] = min(max(value, LAMBDA.min), LAMBDA.max)
@@ -308,6 +314,12 @@ class Machine:
     def _quantize(self, op):
         y = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
         self._place(op, self._to_site(op, y.astype(np.int64), self._coarse(op)))
+
+    def _activated(self, op, t, coarse):
+        """Return GELU, or what the last TABLE is for, of a matrix."""
+        if op.table and self._curve is None:
+            raise ValueError("there has been no TABLE")
+        return curve_columns(self._curve if op.table else GELU, t, coarse)
 
     def _coarse(self, op):
         """Return which columns the payload says are coarse."""
@@ -317,7 +329,7 @@ class Machine:
     def _to_site(self, op, y, coarse):
         """Quantize 16-bit results to a site, GELU before that."""
         if op.gelu:
-            y = gelu_columns(y, coarse)
+            y = self._activated(op, y, coarse)
         out = np.full(op.n, op.exponent_out - int(self.scales[op.scale_out]))
         return requant(y, *_multipliers(out), op.low, op.high).astype(np.int64)
 

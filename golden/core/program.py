@@ -288,6 +288,8 @@ def units_of(instruction: Instruction, config: AcceleratorConfig) -> tuple[int, 
     op, opcode = instruction, instruction.opcode
     if opcode is Opcode.SCALES:
         return (-(-op.n // len(isa.SCALES)),)
+    if opcode is Opcode.TABLE:
+        return (-(-op.n // len(isa.TABLE)),)
     if opcode is Opcode.NORM:
         return (op.n,)
     if opcode is Opcode.SOFTMAX:

@@ -21,6 +21,7 @@ from ..core.isa import (
     GOLDEN_ONLY,
     INSTRUCTION_UNITS,
     SCALES,
+    TABLE,
     Instruction,
     Opcode,
 )
@@ -39,6 +40,7 @@ RESOLVE = 4
 """Cycles in which the exponents of an instruction are added up."""
 
 _SPLIT = len(SCALES)
+assert len(TABLE) == _SPLIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class _Clock:
         if opcode is Opcode.END:
             return start, start, ()
         begin = self._constants(op, start)
-        if opcode in (Opcode.SCALES, Opcode.EXIT):
+        if opcode in (Opcode.SCALES, Opcode.TABLE, Opcode.EXIT):
             return begin, begin + 1, ()
         if opcode is Opcode.NORM:
             run = layernorm.cycles(op.m, op.n, config)
@@ -232,7 +234,7 @@ class _Clock:
             return self._units(op.words, start)[1] + 2
         if op.opcode is Opcode.SOFTMAX and op.step:
             return self._units(CODEBOOK_UNITS, start)[1] + 2
-        if op.opcode is Opcode.SCALES:
+        if op.opcode in (Opcode.SCALES, Opcode.TABLE):  # one number per cycle
             units = -(-op.n // _SPLIT)
             last = self._units(units, start, _SPLIT)[1] if units else start - 1
             return last + op.n - _SPLIT * (units - 1) * (units > 0) + 2

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..common.checks import integer
+from ..results.curves import CURVES
 from ..rows import softmax
 
 BLOCK_SITES = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
@@ -181,6 +182,8 @@ class VitShape:
         The last LayerNorm is of the mean of the patches, and not of each patch before it.
     rel_pos_bias
         Blocks without windows add to scores what is between two tokens, too (`Block.places`).
+    activation
+        What is between the two layers of an MLP, one of :data:`golden.results.curves.CURVES`.
     """
 
     image: int
@@ -197,6 +200,7 @@ class VitShape:
     colours: int = 3
     fc_norm: bool = False
     rel_pos_bias: bool = False
+    activation: str = "gelu"
 
     def __post_init__(self):
         for name in ("image", "patch", "dim", "depth", "heads", "hidden", "classes"):
@@ -212,6 +216,9 @@ class VitShape:
         for name in ("fc_norm", "rel_pos_bias"):
             if type(getattr(self, name)) is not bool:
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if self.activation not in CURVES:
+            raise ValueError(f"activation must be one of {', '.join(CURVES)}, not "
+                             f"{self.activation!r}")
         if self.fc_norm and (self.classified or self.in_windows):
             raise ValueError("fc_norm is for the mean of patches that have no windows and are not "
                              "merged")

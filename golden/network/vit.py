@@ -17,7 +17,8 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
     x    = requant(proj @ weight, lambda[proj] + exponent) + bias + x
     fc1  = requant(layer_norm(x), ...)                            as above
     t    = requant(fc1 @ weight, lambda[fc1] + exponent) + bias   16 bits, 10 fractional
-    fc2  = requant(gelu(t), -lambda[fc2] - 10)                    to the site's format, unsigned
+    fc2  = requant(gelu(t), -lambda[fc2] - 10)                    to the site's format, unsigned;
+                                                   gelu is any of :mod:`golden.results.curves`
     x    = requant(fc2 @ weight, lambda[fc2] + exponent) + bias + x
 
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
@@ -66,7 +67,7 @@ from ..common import formats
 from ..common.checks import integers
 from ..common.formats import Mode
 from ..prediction import range_unit, scale_unit
-from ..results import gelu
+from ..results.curves import CURVES
 from ..rows import layernorm
 from .network import Network
 from .precision import HEAD, site_format
@@ -116,7 +117,7 @@ class Vit:
                         for merge, block in zip(network.merges, network.shape.merges, strict=True)]
         self._formats = [site_format(network.shape, network.precision, site)
                          for site in range(network.shape.sites)]
-        self._gelu = gelu.gelu_table()
+        self._curve = CURVES[network.shape.activation]
         self._shifts = [layernorm.shifts_of(stream.coarse, network.shape.dim << stage)
                         for stage, stream in enumerate(network.streams)]
 

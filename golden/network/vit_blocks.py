@@ -7,7 +7,7 @@ import numpy as np
 from ..common import formats, log2
 from ..common.checks import integers
 from ..product.mac_array import CODES
-from ..results.gelu import gelu_table
+from ..results.curves import curve_table
 from ..rows import layernorm, softmax
 from .attention import attend, quantize_mixed, split
 from .network import GELU_POINT, Norm
@@ -101,10 +101,12 @@ class Blocks:
 
     def _gelu(self, t, coarse):
         out = np.empty_like(t)
-        gelu_rows(t.reshape(-1, t.shape[2]), self._vit._gelu, out.reshape(-1, t.shape[2]))
+        curve = self._vit._curve
+        gelu_rows(t.reshape(-1, t.shape[2]), curve_table(curve), out.reshape(-1, t.shape[2]))
         if coarse is not None:  # few columns, which are done once more
             picked = np.flatnonzero(coarse)
-            out[..., picked] = gelu_table(True)[t[..., picked].astype(int) - formats.ACT16.min]
+            out[..., picked] = curve_table(curve, True)[
+                t[..., picked].astype(int) - formats.ACT16.min]
         return out
 
     def merge(self, index: int, x):

@@ -25,10 +25,12 @@ there, up to 512, and the result, which stays in that unit, leaves out the table
 Error: ``h`` is at most 0.17, thus (3) at most 10.9 / 1024 from ``gelu(16 * t) / 16 + 174 / 1024``,
 a hundredth, where a quantization step of such a column's site is larger.
 
+Other functions have the same equations, with tables and offsets of their own:
+:mod:`golden.results.curves`.
+
 In hardware: magnitude and table, one multiplication of 7 by 11 bits, two additions; three stages.
 """
 
-from functools import lru_cache
 from math import erfc, sqrt
 
 import numpy as np
@@ -63,21 +65,26 @@ TABLE = Table(tuple(_sample(index) for index in range((1 << INDEX_BITS) + 1)),
 _VALUES = np.array(TABLE.values)
 _SLOPES = np.array(TABLE.slopes)
 _REST_BITS = TABLE.rest_bits
-_REST_MASK = (1 << _REST_BITS) - 1
 _DROP = TABLE_FRAC - RESULT.frac
 _HIGH = RESULT.max
 
 
 @kernel
-def gelu_kernel(t, coarse=False):
-    """Return GELU of one value, with the offset; for use inside other kernels."""
+def curve_kernel(t, coarse, values, slopes, rest_bits, offset):
+    """Return equation (2) or (3) of one value, with any table; for use inside other kernels."""
     magnitude = abs(np.int64(t))
     positive = max(np.int64(t), 0)
-    if coarse or magnitude >= END:
-        return min(positive + OFFSET, _HIGH)
-    index = magnitude >> _REST_BITS
-    rise = round_shift(_SLOPES[index] * (magnitude & _REST_MASK), _REST_BITS)
-    return positive - round_shift(_VALUES[index] + rise, _DROP) + OFFSET
+    if coarse or magnitude >= values.size << rest_bits:
+        return min(positive + offset, _HIGH)
+    index = magnitude >> rest_bits
+    rise = round_shift(slopes[index] * (magnitude & ((1 << rest_bits) - 1)), rest_bits)
+    return positive - round_shift(values[index] + rise, _DROP) + offset
+
+
+@kernel
+def gelu_kernel(t, coarse=False):
+    """Return GELU of one value, with the offset; for use inside other kernels."""
+    return curve_kernel(t, coarse, _VALUES, _SLOPES, _REST_BITS, OFFSET)
 
 
 @kernel
@@ -108,35 +115,3 @@ def gelu(t, coarse=None):
     out = np.empty_like(t)
     _gelu(t, coarse, out)
     return out
-
-
-@lru_cache
-def gelu_table(coarse: bool = False):
-    """Return the result of every input, for speed: ``gelu_table()[t + 32768]`` is that of ``t``.
-
-    int16 array, shape (65536,), read-only.
-    """
-    inputs = np.arange(INPUT.min, INPUT.max + 1)
-    results = gelu(inputs, np.full(inputs.shape, int(coarse)))
-    results.setflags(write=False)
-    return results
-
-
-def gelu_columns(t, coarse):
-    """Return GELU of a matrix by the tables of its columns.
-
-    Parameters
-    ----------
-    t : int array, shape (rows, columns)
-        As :func:`gelu` takes them.
-    coarse : int array, shape (columns,) or (0,)
-        1 for coarse columns; without any entry none is.
-
-    Returns
-    -------
-    int16 array, shape (rows, columns)
-    """
-    index = np.asarray(t, np.int64) - INPUT.min
-    results, picked = gelu_table()[index], np.flatnonzero(coarse)
-    results[:, picked] = gelu_table(True)[index[:, picked]]
-    return results

@@ -1,4 +1,4 @@
-"""Constant store: takes the constants of instructions, and keeps scales and the codebook."""
+"""Constant store: takes the constants of instructions, and keeps scales and tables."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -11,6 +11,7 @@ from golden.core.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Opcode
 from ..common.checks import check_config
 from ..common.shapes import joined, shape_of
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter
+from ..results.gelu import curve_layout, entry_layout
 from ..results.result_constants import BASE
 from ..rows.layernorm import channel_layout
 from ..rows.softmax import softmax_codebook_layout
@@ -23,9 +24,11 @@ _channel_unit_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in C
 
 
 class ConstantStore(wiring.Component):
-    """Take what comes first of a payload: scales and a codebook to keep, channels for LayerNorm.
+    """Take what comes first of a payload: scales and a codebook to keep, channels for LayerNorm,
+    the table of an activation for those who keep it.
 
-    Units of channels and of the codebook are taken one per cycle, scales one lambda per cycle.
+    Units of channels and of the codebook are taken one per cycle, scales and tables one number per
+    cycle.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ class ConstantStore(wiring.Component):
     phase, instruction
         ``In(Phase)``, ``In(instruction_layout)``
     units : ``In(stream.Signature(64))``
-        What SCALES, NORM and SOFTMAX have in their payload; valid in phase CONSTANTS only.
+        What SCALES, TABLE, NORM and SOFTMAX have in their payload; valid in phase CONSTANTS only.
     taken : ``Out(1)``
         All of them have been.
     predicted : ``In(stream.Signature(LAMBDA, always_ready=True))``
@@ -49,6 +52,10 @@ class ConstantStore(wiring.Component):
         takes. It must be ready for them.
     codebook : ``Out(softmax_codebook_layout)``
         The last one.
+    curve : ``Out(curve_layout)``
+        Of the last TABLE.
+    entry : ``Out(entry_layout)``
+        An entry of its table.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -61,54 +68,77 @@ class ConstantStore(wiring.Component):
             "resolve": In(1), "resolved": Out(1), "base": Out(BASE), "base_out": Out(BASE),
             "load": Out(1), "channels": Out(stream.Signature(channel_layout)),
             "codebook": Out(softmax_codebook_layout),
+            "curve": Out(curve_layout), "entry": Out(entry_layout),
         })
 
     def elaborate(self, platform):
         m = Module()
         op, units = self.instruction, self.units
         phase = self.phase == Phase.CONSTANTS
-        is_scales, is_norm, is_softmax = (decoded(m, op, each) for each in (
-            Opcode.SCALES, Opcode.NORM, Opcode.SOFTMAX))
+        is_norm, is_softmax, is_table = (decoded(m, op, each) for each in (
+            Opcode.NORM, Opcode.SOFTMAX, Opcode.TABLE))
+        has_numbers = decoded(m, op, Opcode.SCALES, Opcode.TABLE)
         norm = phase & is_norm
-        lambdas, given = self._scales(m)
+        numbers, given = self._scales(m, is_table)
 
         channel = _channel_unit_layout(units.payload)
         m.d.comb += [
-            lambdas.i.valid.eq(units.valid & phase & is_scales),
-            lambdas.i.payload.eq(units.payload),
+            numbers.i.valid.eq(units.valid & phase & has_numbers),
+            numbers.i.payload.eq(units.payload),
             self.load.eq(norm),
             self.channels.valid.eq(units.valid & norm),
             *(self.channels.p[name].eq(channel[name]) for name in channel_layout.members),
-            # As many units come as channels are taken, and nobody but scales makes them wait.
-            units.ready.eq(lambdas.i.ready | ~is_scales),
+            # As many units come as channels are taken, and nobody but numbers makes them wait.
+            units.ready.eq(numbers.i.ready | ~has_numbers),
         ]
         with m.If(phase & is_softmax & units.valid):
             m.d.sync += self.codebook.eq(Cat(self.codebook, units.payload)[UNIT_BITS:])
 
-        taken = Signal(FIELDS["n"].bits)  # lambdas, or units
+        taken = Signal(FIELDS["n"].bits)  # numbers, or units
         m.d.comb += [
-            lambdas.o.ready.eq(phase & (taken != op.n)),
+            numbers.o.ready.eq(phase & (taken != op.n)),
             self.taken.eq(taken == Mux(is_softmax, CODEBOOK_UNITS, op.n)),
         ]
         with m.If(~phase):
             m.d.sync += taken.eq(0)
-        with m.Elif(Mux(is_scales, given, units.valid & units.ready)):
+        with m.Elif(Mux(has_numbers, given, units.valid & units.ready)):
             m.d.sync += taken.eq(taken + 1)
+        with m.If(phase & is_table):
+            m.d.sync += [self.curve.wide.eq(op.wide), self.curve.offset.eq(-op.low)]
+        self._entries(m, numbers.o.payload, given, taken, phase & is_table)
         return m
 
-    def _scales(self, m):
-        """Keep scales, given or predicted; return the splitter of the former, when it gives one."""
+    def _entries(self, m, number, given, taken, begun):
+        """Give the entries of a table: each value when the next one is there, which its slope
+        needs; behind the last there is zero.
+        """
+        value = Signal.like(self.entry.value)
+        valid = Signal()
+        following = Mux(self.taken, 0, number[:len(value)])
+        with m.If(given):
+            m.d.sync += value.eq(number)
+        m.d.comb += valid.eq(begun & (self.taken | (given & (taken != 0))))
+        m.d.sync += [
+            self.entry.valid.eq(valid),
+            self.entry.index.eq(taken - 1),
+            self.entry.value.eq(value),
+            self.entry.slope.eq(following - value),
+        ]
+
+    def _scales(self, m, is_table):
+        """Keep scales, given or predicted; return the splitter of numbers, when it gives one."""
         op = self.instruction
         m.submodules.scales = scales = ScaleFile(self._config)
-        m.submodules.lambdas = lambdas = UnitSplitter(formats.LAMBDA.bits)
+        m.submodules.numbers = numbers = UnitSplitter(formats.LAMBDA.bits)
         fetch = self.phase == Phase.FETCH
-        given = lambdas.o.valid & lambdas.o.ready
+        given = numbers.o.valid & numbers.o.ready
+        kept = given & ~is_table
         m.d.comb += [
-            lambdas.clear.eq(fetch),
+            numbers.clear.eq(fetch),
             scales.first.eq(op.scale_a),
             scales.begin.eq(fetch),
-            scales.write.valid.eq(given | self.predicted.valid),
-            scales.write.payload.eq(Mux(given, lambdas.o.payload.as_signed(),
+            scales.write.valid.eq(kept | self.predicted.valid),
+            scales.write.payload.eq(Mux(given, numbers.o.payload.as_signed(),
                                         self.predicted.payload)),
             *joined(scales.run, op),
             scales.start.eq(self.resolve),
@@ -116,4 +146,4 @@ class ConstantStore(wiring.Component):
             self.base.eq(scales.base),
             self.base_out.eq(scales.base_out),
         ]
-        return lambdas, given
+        return numbers, given

@@ -182,6 +182,8 @@ class Core(wiring.Component):
             results.base_out.eq(constants.base_out),
             rows.load.eq(constants.load),
             *(part.codebook.eq(constants.codebook) for part in (product, rows)),
+            results.curve.eq(constants.curve),
+            results.entry.eq(constants.entry),
         ]
 
     def _results(self, m):
@@ -218,7 +220,7 @@ class Core(wiring.Component):
             m, "sequencer", "memory_side", "product_path", "result_path", "row_path", "prediction")
         op = sequencer.instruction
         for opcodes, finished in (
-                ((Opcode.SCALES, Opcode.EXIT), 1),
+                ((Opcode.SCALES, Opcode.TABLE, Opcode.EXIT), 1),
                 ((Opcode.LOAD, Opcode.STORE, Opcode.PATCHES), memory.done),
                 ((Opcode.NORM,), results.done),
                 ((Opcode.GEMM,), results.done & ~product.busy),

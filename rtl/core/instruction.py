@@ -20,7 +20,7 @@ class Phase(enum.Enum, shape=3):
     FETCH = 1
     """Taking an instruction, and adding up its exponents."""
     CONSTANTS = 2
-    """Taking the constants of SCALES, NORM, SOFTMAX, before anything else."""
+    """Taking the constants of SCALES, TABLE, NORM, SOFTMAX, before anything else."""
     RUN = 3
     """All the rest of an instruction."""
     DRAIN = 4

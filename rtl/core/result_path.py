@@ -15,6 +15,7 @@ from ..memory.placement import Placement, placed_layout
 from ..memory.scratchpad import write_signature
 from ..product.tile_drain import accumulators_layout
 from ..results.epilogue import Epilogue
+from ..results.gelu import curve_layout, entry_layout
 from ..results.result_constants import BASE, row_exponents_signature
 from ..rows.layernorm import affine_layout
 from .instruction import decoded, instruction_layout
@@ -38,6 +39,8 @@ class ResultPath(wiring.Component):
         Exponents of the instruction's multipliers.
     units : ``In(stream.Signature(64))``
         Column units of a product.
+    curve, entry
+        As in :class:`.epilogue.Epilogue`.
     products : ``In(stream.Signature(accumulators_layout(config)))``
     norms : ``In(stream.Signature(affine_layout(config)))``
         Accumulators of either.
@@ -61,6 +64,7 @@ class ResultPath(wiring.Component):
             "instruction": In(instruction_layout), "start": In(1),
             "base": In(BASE), "base_out": In(BASE),
             "units": In(stream.Signature(UNIT_BITS)),
+            "curve": In(curve_layout), "entry": In(entry_layout),
             "products": In(stream.Signature(accumulators_layout(config))),
             "norms": In(stream.Signature(affine_layout(config))),
             "codes": In(stream.Signature(placed_layout(config), always_ready=True)),
@@ -84,14 +88,15 @@ class ResultPath(wiring.Component):
         m.submodules.placement = placement = Placement(self._config)
         connect(m, flipped(self.units), epilogue.units)
         connect(m, flipped(self.residuals), epilogue.residuals)
-        m.d.comb += epilogue.announced.eq(self.announced)
+        m.d.comb += [epilogue.announced.eq(self.announced), epilogue.curve.eq(self.curve),
+                     epilogue.entry.eq(self.entry)]
         connect(m, epilogue.taps, flipped(self.taps))
         connect(m, epilogue.row_exponents, flipped(self.row_exponents))
         connect(m, placement.write, flipped(self.write))
         m.d.comb += [
             *joined(epilogue.run, op, "mode", "m", "n", "low", "high", "offset"),
             *(epilogue.run[name].eq(op[name] & product)
-              for name in ("gelu", "residual", "tap")),
+              for name in ("gelu", "table", "residual", "tap")),
             epilogue.run.per_row.eq(op.rows & product),
             epilogue.run.by_tiles.eq(product),
             epilogue.run.columns.eq(columns),

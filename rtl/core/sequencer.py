@@ -199,11 +199,12 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def _has_constants(op):
-        return ((op.opcode == Opcode.SCALES) | (op.opcode == Opcode.NORM)
+        return (op.opcode.matches(Opcode.SCALES, Opcode.TABLE) | (op.opcode == Opcode.NORM)
                 | ((op.opcode == Opcode.SOFTMAX) & (op.step != 0)))
 
     @staticmethod
     def _constants(op):
         """Units of the constants that come first."""
-        return Mux(op.opcode == Opcode.SCALES, units_for(op.n, len(SCALES)),
+        numbers = op.opcode.matches(Opcode.SCALES, Opcode.TABLE)
+        return Mux(numbers, units_for(op.n, len(SCALES)),
                    Mux(op.opcode == Opcode.NORM, op.n, CODEBOOK_UNITS))

@@ -16,7 +16,7 @@ from ..common.shapes import shape_of
 from ..common.unit_splitter import UNIT_BITS
 from ..memory.placement import placed_layout
 from ..product.tile_drain import accumulators_layout
-from .gelu import Gelu
+from .gelu import Gelu, curve_layout, entry_layout
 from .requant import Requant
 from .rescale import Rescale
 from .result_constants import BASE, ResultConstants, row_exponents_signature
@@ -30,6 +30,7 @@ _PLACES = 16  # beats between input and output; no more are on their way than th
 epilogue_layout = data.StructLayout({
     "path": Path,
     "gelu": 1,
+    "table": 1,
     "residual": 1,
     "tap": 1,
     "offset": 1,
@@ -46,7 +47,7 @@ epilogue_layout = data.StructLayout({
 })
 """A matrix of results, `m` rows and `n` columns, and what becomes of its accumulators.
 
-path, gelu, residual, tap, low, high
+path, gelu, table, residual, tap, low, high
     As in :mod:`golden.core.isa`. Only SITE has GELU, DIRECT has no residual: there they do nothing.
 offset
     8 is taken off the results of SITE and DIRECT.
@@ -89,6 +90,8 @@ class Epilogue(wiring.Component):
         Low from the cycle after `start`, high again from the cycle after the last beat of the run
         was at `o`, when all beats at `i`, also those that are dropped, units and residuals have
         been accepted, and all `taps` given. High after reset.
+    curve, entry
+        ``In(curve_layout)``, ``In(entry_layout)``: as in :class:`.gelu.Gelu`, for `table`.
     units : ``In(stream.Signature(64))``
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
     i : ``In(stream.Signature(accumulators_layout(config)))``
@@ -121,6 +124,8 @@ class Epilogue(wiring.Component):
             "run": In(epilogue_layout),
             "start": In(1),
             "done": Out(1),
+            "curve": In(curve_layout),
+            "entry": In(entry_layout),
             "units": In(stream.Signature(UNIT_BITS)),
             "i": In(stream.Signature(accumulators_layout(config))),
             "residuals": In(wide),
@@ -231,6 +236,9 @@ class Epilogue(wiring.Component):
             gelu.i.valid.eq(sums.o.valid),
             gelu.i.payload.eq(sums.o.payload),
             gelu.o.ready.eq(1),
+            gelu.curve.eq(self.curve),
+            gelu.entry.eq(self.entry),
+            gelu.loaded.eq(self.run.table),
             self.o.valid.eq(rescale.o.valid),
             self.o.p["values"].eq(rescale.o.payload),
         ]

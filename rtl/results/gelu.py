@@ -1,25 +1,40 @@
-"""GELU, bit-exact with :func:`golden.results.gelu.gelu`."""
+"""GELU, bit-exact with :func:`golden.results.gelu.gelu`, and what a table is loaded for."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import IntFormat
-from golden.results import gelu
+from golden.results import curves, gelu
 
 from ..common.checks import check_config
 from ..common.shapes import rom, shape_of
 from ..common.soft_multiplier import SoftMultiplier
 
-__all__ = ["Gelu", "gelu_layout"]
+__all__ = ["Gelu", "curve_layout", "entry_layout", "gelu_layout"]
 
 _MAGNITUDE = IntFormat(gelu.INPUT.bits, signed=False)
 _POSITIVE = IntFormat(gelu.INPUT.bits - 1, signed=False)
 _END_BITS = (gelu.END - 1).bit_length()
+_REST_BITS = gelu.TABLE.rest_bits + 1  # of wide tables; others have a zero below theirs
+_REST = IntFormat(_REST_BITS, signed=False)
 _DROP = gelu.TABLE_FRAC - gelu.RESULT.frac
 _HALF = 1 << (_DROP - 1)
-_VALUE = IntFormat((gelu.TABLE.value.max + _HALF).bit_length(), signed=False)
+_VALUE = IntFormat((curves.VALUE.max + _HALF).bit_length(), signed=False)
+
+curve_layout = data.StructLayout({"wide": 1, "offset": shape_of(curves.OFFSETS)})
+"""What a :class:`golden.results.curves.Curve` has besides its table."""
+
+entry_layout = data.StructLayout({
+    "valid": 1,
+    "index": gelu.INDEX_BITS,
+    "value": shape_of(curves.VALUE),
+    "slope": shape_of(curves.SLOPE),
+})
+"""An entry of its table, if there is one now."""
+
+_stored_layout = data.StructLayout({"value": shape_of(_VALUE), "slope": shape_of(curves.SLOPE)})
 
 
 def gelu_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -31,7 +46,7 @@ def gelu_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class Gelu(wiring.Component):
-    """Take the GELU of each lane, with the offset that makes it unsigned.
+    """Take the GELU of each lane, or what has been loaded, with the offset that makes it unsigned.
 
     Three-stage pipeline with a latency of :attr:`LATENCY` cycles and a throughput of one payload
     of ``config.lanes`` values per cycle. Backpressure stalls all stages at once.
@@ -47,6 +62,13 @@ class Gelu(wiring.Component):
         Values of the residual format, ``ACT16``.
     o : ``Out(stream.Signature(ArrayLayout(golden.results.gelu.RESULT, lanes)))``
         Their GELU plus ``golden.results.gelu.OFFSET``.
+    entry : ``In(entry_layout)``
+        Written to the table of every lane; it stays there.
+    loaded : ``In(1)``
+        Results are by that table, whose other numbers are `curve`. Both are stable from a cycle
+        before the first payload of `i` until its results have all been at `o`.
+    curve : ``In(curve_layout)``
+        What it is.
     """
 
     LATENCY = 3
@@ -57,12 +79,22 @@ class Gelu(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(gelu_layout(config))),
             "o": Out(stream.Signature(data.ArrayLayout(shape_of(gelu.RESULT), config.lanes))),
+            "entry": In(entry_layout),
+            "loaded": In(1),
+            "curve": In(curve_layout),
         })
 
     def elaborate(self, platform):
         m = Module()
         t_valid, p_valid = Signal(), Signal()
 
+        self._loaded, self._wide = Signal(), Signal()
+        self._offset = Signal(shape_of(curves.OFFSETS))
+        m.d.sync += [
+            self._loaded.eq(self.loaded),
+            self._wide.eq(self.loaded & self.curve.wide),
+            self._offset.eq(Mux(self.loaded, self.curve.offset, gelu.OFFSET)),
+        ]
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.i.ready):
             m.d.sync += [
@@ -74,15 +106,30 @@ class Gelu(wiring.Component):
                 self._lane(m, lane)
         return m
 
+    def _table(self, m, lane: int, index):
+        """Return the entry that has been loaded at an index."""
+        m.submodules[f"table_{lane}"] = table = memory.Memory(
+            shape=_stored_layout, depth=curves.LENGTH, init=[])
+        write, read = table.write_port(), table.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(self.entry.valid),
+            write.addr.eq(self.entry.index),
+            write.data["value"].eq(self.entry.value + _HALF),
+            write.data.slope.eq(self.entry.slope),
+            read.addr.eq(index),
+        ]
+        return read.data
+
     def _lane(self, m, lane: int):
-        table = gelu.TABLE
-        rest = IntFormat(table.rest_bits, signed=False)
-        m.submodules[f"multiplier_{lane}"] = rise = SoftMultiplier(table.slope, rest)
+        table, below = gelu.TABLE, gelu.TABLE.rest_bits
+        m.submodules[f"multiplier_{lane}"] = rise = SoftMultiplier(curves.SLOPE, _REST)
         t_slope, t_rest = rise.a, rise.b
         value = self.i.p["values"][lane]
         negative = value < 0
         magnitude = Mux(negative, -value, value)[:_MAGNITUDE.bits]
-        index = magnitude[table.rest_bits:_END_BITS]
+        index = magnitude[below:_END_BITS]
+        beyond = magnitude[_END_BITS + 1:].any() | (magnitude[_END_BITS] & ~self._wide)
+        entry = self._table(m, lane, Mux(self._wide, magnitude[below + 1:_END_BITS + 1], index))
 
         # Stage t: both tables, which beyond their end and in coarse columns do nothing.
         t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}")
@@ -90,23 +137,23 @@ class Gelu(wiring.Component):
         t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}")
 
         # Stage p: product of the interpolation; the result but for the table's part.
-        p_rise = Signal(shape_of(IntFormat(table.slope.bits + table.rest_bits)),
-                        name=f"p_rise_{lane}")
+        p_rise = Signal.like(rise.product, name=f"p_rise_{lane}")
         p_value = Signal.like(t_value, name=f"p_value_{lane}")
         p_top = Signal(shape_of(gelu.RESULT), name=f"p_top_{lane}")
-        top = t_positive + gelu.OFFSET
+        top = t_positive + self._offset
 
         # Stage o: both roundings of equation (2) in one addition, the inner one by its half in
         # front of the shift, the outer one by that in the table. The output stream itself is the
         # stage register.
-        half = Const(1 << (table.rest_bits - 1), table.rest_bits)
-        part = (p_rise + Cat(half, p_value)) >> (table.rest_bits + _DROP)
+        half = Const(1 << (_REST_BITS - 1), _REST_BITS)
+        part = (p_rise + Cat(half, p_value)) >> (_REST_BITS + _DROP)
         m.d.sync += [
             t_positive.eq(Mux(negative, 0, value)[:_POSITIVE.bits]),
-            t_beyond.eq(magnitude[_END_BITS:].any() | self.i.p.coarse[lane]),
-            t_value.eq(rom([value + _HALF for value in table.values], index, _VALUE)),
-            t_slope.eq(rom(table.slopes, index, table.slope)),
-            t_rest.eq(magnitude[:table.rest_bits]),
+            t_beyond.eq(beyond | self.i.p.coarse[lane]),
+            t_value.eq(Mux(self._loaded, entry["value"], rom(
+                [value + _HALF for value in table.values], index, _VALUE))),
+            t_slope.eq(Mux(self._loaded, entry.slope, rom(table.slopes, index, table.slope))),
+            t_rest.eq(Mux(self._wide, magnitude[:_REST_BITS], Cat(0, magnitude[:below]))),
             p_rise.eq(Mux(t_beyond, 0, rise.product)),
             p_value.eq(Mux(t_beyond, _HALF, t_value)),
             p_top.eq(Mux(top > gelu.RESULT.max, gelu.RESULT.max, top)),

@@ -25,8 +25,8 @@ _OUTSIDE = {"load": "pos_embed", "patches": "patch_embed", "embedding": "patch_e
 _OUTSIDE_STAGES = _OUTSIDE | {"load": "patch_embed", "begun": "patch_embed.norm", "pool": "norm",
                               "ones": "head.global_pool", "head": "head.global_pool",
                               "logits": "head.fc"}
-_OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.PREDICT, Opcode.EXIT,
-                                              Opcode.END))
+_OF_NONE = frozenset(op.name for op in (Opcode.SCALES, Opcode.TABLE, Opcode.PREDICT,
+                                        Opcode.EXIT, Opcode.END))
 
 
 def whole_of(tensor: str) -> str:

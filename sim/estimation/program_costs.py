@@ -212,7 +212,7 @@ class _Counter:
         writes = spans(op, self._config)[1]
         if writes:
             self._name = self._tensor(index, op)
-        name = {Opcode.SCALES: "scales", Opcode.EXIT: "exit",
+        name = {Opcode.SCALES: "scales", Opcode.TABLE: "table", Opcode.EXIT: "exit",
                 Opcode.END: "end"}.get(op.opcode, self._name)
         macs, ideal, mac_pj = self._macs(index, op)
         for span in writes:

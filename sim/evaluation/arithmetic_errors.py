@@ -24,7 +24,8 @@ Largest errors, in units of the last place, for an exponent ``x`` of a multiplie
     exponentials     255 * 2**-d                         0.55
     codes            d / step                            1/2
     row exponents    1024 * log2(sum(a))                 0.75
-    GELU             gelu(t) + 174 / 1024                0.85, of coarse columns 10.9
+    GELU             gelu(t) + 174 / 1024                0.85, of coarse columns 10.9; others'
+                                                         as golden.results.curves has them
 
 All tensors here are float64 in the units of golden's integers. Saturation, which the bounds do
 not cover, is applied to both sides of a comparison.
@@ -39,6 +40,7 @@ from golden.common import exp2, formats
 from golden.common.formats import ACC, UINT8, IntFormat
 from golden.network.network import Network
 from golden.results import gelu
+from golden.results.curves import ERRORS
 from golden.rows import layernorm
 
 from .emulator import (
@@ -48,15 +50,14 @@ from .emulator import (
     Walk,
     codes,
     exponentials,
-    gelu_shifted,
     normalize,
     power,
     real,
+    shifted,
 )
 
 EXPONENTIAL_ERROR = 0.55
 ROW_ERROR = 0.75
-GELU_ERROR, COARSE_GELU_ERROR = 0.85, 10.9
 NORM_ERROR, NORM_SLOPE = 0.75, 0.14
 _TIGHT = 1e-9  # of float64 itself, for tensors of 16 bits
 
@@ -158,9 +159,12 @@ class _Comparison(Walk):
                                     formats.LOG2)
 
     def activated(self, name, t, coarse):
-        bound = GELU_ERROR if coarse is None else torch.where(
-            torch.from_numpy(coarse != 0), COARSE_GELU_ERROR, GELU_ERROR)
-        return self._beside.compare("gelu", name, gelu_shifted(t, coarse), bound, gelu.RESULT)
+        activation = self.network.shape.activation
+        bound, of_coarse = (error + _TIGHT for error in ERRORS[activation])
+        if coarse is not None:
+            bound = torch.where(torch.from_numpy(coarse != 0), of_coarse, bound)
+        return self._beside.compare("gelu", name, shifted(activation, t, coarse), bound,
+                                    gelu.RESULT)
 
 
 class _Following(Emulation):

@@ -24,7 +24,10 @@ from golden.network.shape import BLOCK_SITES, HEAD_SITE, MERGE_SITE, MERGED
 from golden.network.vit import patches, predict
 from golden.network.vit_blocks import mean_exponent
 from golden.results import gelu
+from golden.results.curves import CURVES, curve_columns
 from golden.rows import layernorm, softmax
+
+from ..ptq.float_vit import ACTIVATIONS
 
 UNITS = ("exp2", "layernorm", "softmax", "gelu", "residual", "qkv", "scores", "hidden", "logits")
 """What can be real or golden's: the multipliers, the functions, and the rounding to 16 bits of the
@@ -52,14 +55,15 @@ def normalize(x: torch.Tensor, coarse: np.ndarray | None, epsilon: int) -> torch
     return centred * variance.clamp_min(1e-30).rsqrt()
 
 
-def gelu_shifted(t: torch.Tensor, coarse: np.ndarray | None = None) -> torch.Tensor:
-    """Return GELU with the offset that makes it unsigned, in golden's units.
+def shifted(activation: str, t: torch.Tensor, coarse: np.ndarray | None = None) -> torch.Tensor:
+    """Return GELU, or another activation, with the offset that makes it unsigned, in golden's
+    units.
 
     `coarse` says which columns are, as in :mod:`golden.results.gelu`.
     """
     unit = gelu.INPUT.one if coarse is None else torch.exp2(
         gelu.INPUT.frac - gelu.COARSE * real(coarse))
-    return torch.nn.functional.gelu(t / unit) * unit + gelu.OFFSET
+    return ACTIVATIONS[activation](t / unit) * unit + CURVES[activation].offset
 
 
 def exponentials(scores: torch.Tensor) -> torch.Tensor:
@@ -115,7 +119,9 @@ class Walk(ABC):
 
     @abstractmethod
     def activated(self, name: str, t, coarse):
-        """Return GELU with its offset; `coarse` says which columns are, None where none is."""
+        """Return the activation with its offset; `coarse` says which columns are, None where none
+        is.
+        """
 
     def run(self, pixels: np.ndarray) -> torch.Tensor:
         """Return the logits of images, (images, classes)."""
@@ -331,9 +337,10 @@ class Emulation(Walk):
 
     def activated(self, name, t, coarse):
         if "gelu" in self._integer:
-            flags = None if coarse is None else np.broadcast_to(coarse, t.shape).flatten()
-            return real(gelu.gelu(_narrow(t.flatten()), flags)).reshape(t.shape)
-        return gelu_shifted(t, coarse)
+            curve = CURVES[self.network.shape.activation]
+            made = curve_columns(curve, _narrow(t.flatten(0, -2)), [] if coarse is None else coarse)
+            return real(made).reshape(t.shape)
+        return shifted(self.network.shape.activation, t, coarse)
 
 
 def _narrow(x) -> np.ndarray:

@@ -187,7 +187,8 @@ def _optional(kind):
 
 
 _MAY_LACK = {"coarse", "prefix", "classified", "norm_pre", "epsilon_pre", "window", "merges",
-             "places", "colours", "q_norm", "k_norm", "fc_norm", "rel_pos_bias"}
+             "places", "colours", "q_norm", "k_norm", "fc_norm", "rel_pos_bias",
+             "activation"}
 """What a network, its sizes and a block may do without, and files of older versions do: it has the
 value that it has by default."""
 
@@ -215,6 +216,8 @@ def _take_apart(kind, value, name: str, arrays: dict[str, np.ndarray]):
                 if key not in usual or not np.array_equal(getattr(value, key), usual[key])}
     if kind in (int, bool):
         return kind(operator.index(value))
+    if kind is str:
+        return value
     raise TypeError(f"{name} is a {kind}, which a file has no form for")
 
 
@@ -237,7 +240,7 @@ def _put_together(kind, tree, name: str, arrays: dict[str, np.ndarray]):
     if is_dataclass(kind):
         return _dataclass(kind, tree, name, arrays)
     if type(tree) is not kind:
-        what = "an integer" if kind is int else "true or false"
+        what = {int: "an integer", str: "a name"}.get(kind, "true or false")
         raise TypeError(f"{name} must be {what}, not {tree!r}")
     return tree
 

@@ -23,7 +23,7 @@ from golden.network.shape import MERGE_SITE
 from . import observers, rounding
 from .export import Quantized, Ranges, residual_formats
 from .float_vit import FloatVit
-from .twin import OFFSET, Twin
+from .twin import Twin
 
 
 @dataclass(frozen=True)
@@ -249,14 +249,14 @@ class _Calibration:
         a = self.quantize(site + 5, a)
         t = self.map(lambda x: reference.linear(f"{index}_fc1", reference.norm(n2, x)), wanted)
         self.layer(f"{index}_fc1", a, t)
-        g = self.map(lambda t: reference.gelu(index, t), t)
+        offset, g = twin.offset, self.map(lambda t: reference.gelu(index, t), t)
         a = self.map(lambda a: twin.gelu(index, twin.linear(f"{index}_fc1", a)), a)
         self.scale(site + 6, a)
         a = self.quantize(site + 6, a)
-        wanted = self.map(lambda x, g: x + reference.linear(f"{index}_fc2", g - OFFSET),
+        wanted = self.map(lambda x, g: x + reference.linear(f"{index}_fc2", g - offset),
                           wanted, g)
-        self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), wanted, shift=OFFSET)
-        found = self.map(lambda x, a: x + twin.linear(f"{index}_fc2", a - OFFSET), found, a)
+        self.layer(f"{index}_fc2", a, self.map(torch.sub, wanted, found), wanted, shift=offset)
+        found = self.map(lambda x, a: x + twin.linear(f"{index}_fc2", a - offset), found, a)
         self._passed(index, wanted)
         return wanted, found
 

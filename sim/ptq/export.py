@@ -26,7 +26,7 @@ from golden.results import gelu
 from golden.rows import layernorm, softmax
 from golden.rows.layernorm import COARSE
 
-from .float_vit import HEAD_NORMS, LAYERS, Affine, FloatVit
+from .float_vit import HEAD_NORMS, LAYERS, Affine, FloatVit, offset_of
 
 HEADROOM = 2.0
 """How far beyond the largest value seen in calibration a 16-bit tensor reaches, at least."""
@@ -176,7 +176,7 @@ def build(source: FloatVit, weights: dict[str, Quantized], ranges: Ranges, scale
         parts = {name: layer(f"{index}.{name}", block[name], fraction, offset)
                  for name, fraction, offset in zip(
                      LAYERS, (qkv, residual, hidden, residual),
-                     (0.0, 0.0, 0.0, gelu.OFFSET / gelu.RESULT.one), strict=True)}
+                     (0.0, 0.0, 0.0, offset_of(shape)), strict=True)}
         parts |= {name: HeadNorm(_norm(block[name]), layernorm.epsilon_units(
             source.epsilon, shape.head_dim, qkv)) for name in HEAD_NORMS if name in block}
         blocks.append(Block(norm1=_norm(block["norm1"]), norm2=_norm(block["norm2"]), step=step,

@@ -3,17 +3,36 @@
 Weights are ``(inputs, outputs)``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
+from torch.nn import functional
 
 from golden.network.shape import VitShape
+from golden.results import gelu
+from golden.results.curves import CURVES
 
 LAYERS = ("qkv", "proj", "fc1", "fc2")
 """Matrix products of a block that have weights."""
 
 HEAD_NORMS = ("q_norm", "k_norm")
 """LayerNorms of queries and of keys, which a block may have."""
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "quick_gelu": lambda t: t * torch.sigmoid(1.702 * t),
+    "silu": functional.silu,
+    "relu": functional.relu,
+}
+"""What is between the layers of an MLP, by the names of :data:`golden.results.curves.CURVES`."""
+
+
+def offset_of(shape: VitShape) -> float:
+    """Return what is added to the results of a network's activation, so that none is negative."""
+    return CURVES[shape.activation].offset / gelu.RESULT.one
 
 
 @dataclass

@@ -21,8 +21,8 @@ from golden.network.precision import Precision
 from golden.network.shape import BLOCK_SITES, MERGE_SITE, VitShape
 from golden.results import gelu
 
-from .float_vit import FloatVit
-from .twin import LIMIT, OFFSET, Twin
+from .float_vit import FloatVit, offset_of
+from .twin import LIMIT, Twin
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,11 @@ def fold(source: FloatVit, ranges: ChannelRanges, strength: Strength = DEFAULT) 
 
 def _coarse(shape: VitShape, ranges: ChannelRanges) -> torch.Tensor | None:
     """Return which hidden units are to be coarse, as :attr:`FloatVit.coarse` has them."""
+    offset = offset_of(shape)
     coarse = torch.zeros(shape.depth, shape.blocks[-1].hidden, dtype=torch.uint8)
     for index, block in enumerate(shape.blocks):
         largest = ranges.largest[shape.site(index, "fc2")]
-        coarse[index, :block.hidden] = (largest - OFFSET) * HEADROOM > LIMIT - OFFSET
+        coarse[index, :block.hidden] = (largest - offset) * HEADROOM > LIMIT - offset
     return coarse if coarse.any() else None
 
 

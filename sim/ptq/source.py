@@ -18,6 +18,7 @@ from ..inputs.models import Preprocessing
 from ..inputs.torchvision_compat import timm
 from .families import beit, swin
 from .families.timm_layers import (
+    activation,
     identity,
     is_norm,
     last_norm,
@@ -88,7 +89,8 @@ def sizes(model: nn.Module) -> VitShape:
         classes=getattr(model.head, "out_features", model.embed_dim),
         prefix=model.num_prefix_tokens, classified=_classified(model),
         colours=model.patch_embed.proj.in_channels,
-        fc_norm=not _classified(model) and is_norm(model.fc_norm))
+        fc_norm=not _classified(model) and is_norm(model.fc_norm),
+        activation=activation(first.mlp))
 
 
 def _family(model: nn.Module) -> ModuleType | None:
@@ -168,7 +170,7 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         yield from missing_in_images(model.patch_embed, preprocessing)
     yield from missing_in_epsilons(model)
     for index, block in enumerate(model.blocks):
-        yield from (f"block {index}: {what}" for what in _missing_in_block(block))
+        yield from (f"block {index}: {what}" for what in _missing_in_block(block, model))
         if _normalizes_queries(block) != has_qk_norm(model):
             yield f"block {index}: queries and keys must be normalised in all blocks or in none"
     try:
@@ -177,7 +179,7 @@ def _missing(model: nn.Module, preprocessing: Preprocessing):
         yield one_line(error)
 
 
-def _missing_in_block(block: nn.Module):
+def _missing_in_block(block: nn.Module, model: nn.Module):
     if type(block) is not _TIMM.Block:
         yield f"{type(block).__name__} is not supported"
         return
@@ -193,7 +195,7 @@ def _missing_in_block(block: nn.Module):
                 yield f"{name} must be a LayerNorm with weight and bias"
     if getattr(attn, "gate", None) is not None:
         yield "gated attention is not supported"
-    yield from missing_in_mlp(block)
+    yield from missing_in_mlp(block, model.blocks[0])
     for name in ("ls1", "ls2"):
         if type(getattr(block, name)) not in {nn.Identity, timm.layers.LayerScale,
                                               getattr(_TIMM, "LayerScale", nn.Identity)}:

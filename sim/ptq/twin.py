@@ -19,9 +19,16 @@ from golden.network.shape import BLOCK_SITES, MERGE_SITE, MERGED
 from golden.results import gelu
 
 from . import windows
-from .float_vit import HEAD_NORMS, LAYERS, Affine, FloatVit, coarse_units
+from .float_vit import (
+    ACTIVATIONS,
+    HEAD_NORMS,
+    LAYERS,
+    Affine,
+    FloatVit,
+    coarse_units,
+    offset_of,
+)
 
-OFFSET = gelu.OFFSET / gelu.RESULT.one
 LIMIT = gelu.RESULT.max / gelu.RESULT.one
 """Largest value of GELU's result, which saturates."""
 
@@ -94,6 +101,8 @@ class Twin(nn.Module):
     ----------
     formats
         Of each site.
+    offset
+        What is added to GELU, or whatever activation the network has.
     scales
         Static log2 of each site's scale, ``(sites,)``.
     weight_scales
@@ -123,6 +132,7 @@ class Twin(nn.Module):
     def __init__(self, source: FloatVit, precision: AnyPrecision, step: int = 0):
         super().__init__()
         self.shape, self.precision, self.step = source.shape, precision, step
+        self.offset = offset_of(source.shape)
         precision.check(source.shape)
         self.formats = [site_format(source.shape, precision, site)
                         for site in range(source.shape.sites)]
@@ -266,17 +276,18 @@ class Twin(nn.Module):
         return self.product(weights, v)
 
     def gelu(self, index: int, t: torch.Tensor) -> torch.Tensor:
-        """Return GELU of a block's hidden units, with the offset that makes it unsigned.
+        """Return GELU of a block's hidden units, or another activation, with the offset that makes
+        it unsigned.
 
         Of coarse units what the hardware makes is their ReLU, smaller by a power of two; nothing
         is beyond :data:`LIMIT`.
         """
-        made = functional.gelu(t)
+        made = ACTIVATIONS[self.shape.activation](t)
         coarse = coarse_units(self.coarse, self.shape, index)
         if coarse is not None:
             large = (functional.relu(t) if self.active else made) * 2.0**-gelu.COARSE
             made = torch.where(coarse.bool(), large, made)
-        made = made + OFFSET
+        made = made + self.offset
         return made.clamp_max(LIMIT) if self.active else made
 
     def block(self, index: int, x: torch.Tensor, scales: torch.Tensor,
@@ -292,7 +303,7 @@ class Twin(nn.Module):
         a = self.site(self.norm(f"{index}_norm2", x), scales, first + 5, observe)
         g = self.gelu(index, self.linear(f"{index}_fc1", a))
         a = self.site(g, scales, first + 6, observe)
-        return x + self.linear(f"{index}_fc2", a - OFFSET)
+        return x + self.linear(f"{index}_fc2", a - self.offset)
 
     def merging(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """Return what is multiplied to merge patches before a block: four in line, normalised."""

@@ -19,7 +19,8 @@ from golden.core.rules import Span, spans
 from golden.memory import scratchpad
 from golden.memory.scratchpad import read_wide, stride_of
 from golden.prediction.scale_predictor import HIGHEST
-from golden.results.gelu import END, OFFSET, RESULT
+from golden.results.curves import GELU, OFFSETS, SLOPE
+from golden.results.gelu import RESULT
 from golden.rows import layernorm
 from sim.harness.verilator import Result
 from tests.cases.programs import OPCODES, PRODUCTS
@@ -27,12 +28,14 @@ from tests.cases.programs import OPCODES, PRODUCTS
 ENDS = ("low", "inside", "high", "tie")
 CORNERS = ("1", "tile - 1", "tile", "tile + 1", "2 tiles or more", "odd")
 STALLS = ("weights", "drain", "fetch", "transfer", "norm", "softmax", "predict", "reads", "writes")
-FLAGS = ("residual", "residual in place", "tap", "gelu", "rows", "offset")
+PLACES = ("below the table", "in the table", "above the table", "zero", "saturated")
+FLAGS = ("residual", "residual in place", "tap", "gelu", "table", "rows", "offset")
 
 
 def _allowed(flag: str, weights: Source, path: Path) -> bool:
     return {"residual": path is not Path.DIRECT, "residual in place": path is Path.WIDE,
             "tap": path is not Path.DIRECT, "gelu": path is Path.SITE,
+            "table": path is Path.SITE,
             "rows": weights is not Source.STREAM, "offset": path is not Path.WIDE}[flag]
 
 
@@ -60,9 +63,11 @@ def _bins() -> dict[str, list[str]]:
         "requantization by rows": ["low", "inside", "high"],
         "sums": [_name(*each) for each in product(("residual", "bias"), ("low", "high"))],
         "gelu": [_name(*each) for each in product(
-            ("plain", "coarse"),
-            ("below the table", "in the table", "above the table", "zero", "saturated"))]
+            ("plain", "coarse"), PLACES)]
         + ["no coarse columns", "coarse columns", "all columns coarse"],
+        "tables": [_name(*each) for each in product(
+            ("loaded", "wide loaded"), (*PLACES, "coarse columns"))]
+        + ["no offset", "largest offset", "steepest", "before another"],
         "softmax": [_name(*each) for each in product(
             ("exponentials", "codes"),
             ("one key", "all equal", "odd keys", "last code or zero", "one row"))]
@@ -97,6 +102,13 @@ def _name(*parts) -> str:
     return " ".join(part if isinstance(part, str) else
                     part.value if isinstance(part, Mode) or not hasattr(part, "name") or
                     isinstance(part.value, str) else part.name.lower() for part in parts)
+
+
+def _places(curve, values) -> dict[str, bool]:
+    """Return where values lie in the table of an activation, by :data:`PLACES`."""
+    there = (values <= -curve.end, abs(values) < curve.end, values >= curve.end, values == 0,
+             values > RESULT.max - curve.offset)
+    return {place: found.any() for place, found in zip(PLACES, there, strict=True)}
 
 
 class Coverage:
@@ -173,6 +185,7 @@ class _Observer:
     def __init__(self, coverage: Coverage, program: Program):
         self.hit, self.program = coverage.hit, program
         self.machine, self.config = Machine(program), program.config
+        self.tabled = False
         self.older = np.zeros(self.config.scratchpad_words, bool)
 
     def run(self) -> None:
@@ -194,7 +207,7 @@ class _Observer:
         self.requants, self.looked_up, self.measured, self.exponents = [], [], [], []
         self.columns = None
         functions = {name: getattr(golden_machine, name)
-                     for name in ("requant", "gelu_columns", "layer_norm")}
+                     for name in ("requant", "curve_columns", "layer_norm")}
         statistics, weights = golden_machine.range_unit.statistics, self.machine._weights
         multipliers = golden_machine._multipliers
 
@@ -206,9 +219,9 @@ class _Observer:
             self.coarse = np.asarray(coarse)
             return functions["layer_norm"](x, gamma, beta, epsilon, coarse)
 
-        def gelu_columns(t, coarse):
-            self.looked_up.append((t, np.asarray(coarse, bool)))
-            return functions["gelu_columns"](t, coarse)
+        def curve_columns(curve, t, coarse):
+            self.looked_up.append((curve, t, np.asarray(coarse, bool)))
+            return functions["curve_columns"](curve, t, coarse)
 
         def measure(*args):
             self.measured.append((args[0], statistics(*args)))
@@ -224,7 +237,7 @@ class _Observer:
 
         with (mock.patch.object(golden_machine, "requant", requant),
               mock.patch.object(golden_machine, "layer_norm", layer_norm),
-              mock.patch.object(golden_machine, "gelu_columns", gelu_columns),
+              mock.patch.object(golden_machine, "curve_columns", curve_columns),
               mock.patch.object(golden_machine, "_multipliers", exponents),
               mock.patch.object(golden_machine.range_unit, "statistics", measure),
               mock.patch.object(self.machine, "_weights", columns)):
@@ -273,7 +286,7 @@ class _Observer:
         place = (op.residual_address, op.residual_stride) == (op.dest, op.dest_stride)
         flags = {"residual": op.residual and not (place and path is Path.WIDE),
                  "residual in place": op.residual and place and path is Path.WIDE,
-                 **{name: getattr(op, name) for name in ("tap", "gelu", "rows", "offset")}}
+                 **{name: getattr(op, name) for name in ("tap", "gelu", "table", "rows", "offset")}}
         for flag, value in flags.items():
             if value:
                 self.hit("flags of products", _name(weights, path, flag))
@@ -295,19 +308,25 @@ class _Observer:
             self._requant("to site", self.requants[1])
         if path is not Path.DIRECT:
             self._sums(before.get("residual_address"))
-        for values, coarse in self.looked_up:
-            self._gelu(values, coarse)
+        for curve, values, coarse in self.looked_up:
+            self._gelu(curve, values, coarse)
 
-    def _gelu(self, t, coarse) -> None:
+    def _gelu(self, curve, t, coarse) -> None:
+        if curve is not GELU:
+            self._loaded(curve, t, coarse)
+            return
         for kind, values in (("plain", t[:, ~coarse]), ("coarse", t[:, coarse])):
-            for place, there in (("below the table", values <= -END),
-                                 ("above the table", values >= END),
-                                 ("in the table", abs(values) < END), ("zero", values == 0),
-                                 ("saturated", values > RESULT.max - OFFSET)):
-                self.hit("gelu", f"{kind} {place}", there.any())
+            for place, found in _places(curve, values).items():
+                self.hit("gelu", f"{kind} {place}", found)
         self.hit("gelu", "no coarse columns", not coarse.any())
         self.hit("gelu", "coarse columns", coarse.any() and not coarse.all())
         self.hit("gelu", "all columns coarse", coarse.all())
+
+    def _loaded(self, curve, t, coarse) -> None:
+        kind = "wide loaded" if curve.wide else "loaded"
+        for place, found in _places(curve, t[:, ~coarse]).items():
+            self.hit("tables", f"{kind} {place}", found)
+        self.hit("tables", f"{kind} coarse columns", coarse.any())
 
     def _length(self, op: Instruction, weights: Source) -> None:
         config, group, name = self.config, "lengths of products", weights.name.lower()
@@ -433,6 +452,15 @@ class _Observer:
         self.hit("transfers", f"{name} {'odd' if op.words % 2 else 'even'}")
 
     _store = _load
+
+    def _table(self, op: Instruction, before: dict) -> None:
+        curve = self.machine._curve
+        self.hit("tables", "no offset", not curve.offset)
+        self.hit("tables", "largest offset", curve.offset == OFFSETS.max)
+        self.hit("tables", "steepest", SLOPE.min in curve.table.slopes
+                 or SLOPE.max in curve.table.slopes)
+        self.hit("tables", "before another", self.tabled)
+        self.tabled = True
 
     def _scales(self, op: Instruction, before: dict) -> None:
         self.hit("scales", f"n % 4 = {op.n % 4}")

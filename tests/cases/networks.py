@@ -24,6 +24,9 @@ RELATIVE = {"class token": {"rel_pos_bias": True},
             "mean": {"rel_pos_bias": True, "classified": 0, "fc_norm": True}}
 """Relative positions of all tokens, a class token among them."""
 
+ACTIVATIONS = ("gelu_tanh", "quick_gelu", "silu", "relu")
+"""Of MLPs, from tables that programs load."""
+
 WINDOWS = {"window": 3, "prefix": 0, "classified": 0, "image": 24, "depth": 3, "merges": (2,)}
 """A grid of four windows, of nine in the block after it, which is merged to one."""
 

@@ -19,6 +19,7 @@ from golden.prediction import scale_unit
 from golden.prediction.range_shape import RangeShape
 from golden.prediction.scale_predictor import HIGHEST, PredictorShape
 from golden.product.mac_array import Activation
+from golden.results.curves import CURVES, SLOPE
 from golden.results.gelu import END
 from golden.rows import softmax, softmax_run
 from golden.rows.layernorm import EPSILON, HIGHEST_CHANNELS
@@ -44,7 +45,8 @@ PRODUCTS = [(mode, activation, weights, path, layout) for mode, activation in KI
 
 _ONE = LAMBDA.one
 _CHANCES = {Opcode.GEMM: 50, Opcode.SOFTMAX: 9, Opcode.NORM: 9, Opcode.LOAD: 8, Opcode.STORE: 6,
-            Opcode.PATCHES: 6, Opcode.SCALES: 6, Opcode.PREDICT: 6, Opcode.EXIT: 4}
+            Opcode.PATCHES: 6, Opcode.SCALES: 6, Opcode.PREDICT: 6, Opcode.EXIT: 4,
+            Opcode.TABLE: 4}
 
 OPCODES = (*_CHANCES, Opcode.END)
 """The opcodes of the RTL."""
@@ -362,10 +364,14 @@ class _Generator:
 
     def to_site(self, bits: int) -> dict:
         gelu = self.chance(0.5)
+        if gelu and self.chance(0.4) and self.machine._curve is None:
+            self.table()
+        table = gelu and self.machine._curve is not None and self.chance(0.5)
+        end = self.machine._curve.end if table else END
         out = self.within(0, self.config.max_sites - 1)
-        log2 = self.target(bits) - np.log2(END if gelu else 1 << self.within(2, 14))
+        log2 = self.target(bits) - np.log2(end if gelu else 1 << self.within(2, 14))
         total = round(log2) * _ONE if self.chance(0.5) else round(log2 * _ONE)
-        return {"gelu": int(gelu), "scale_out": out,
+        return {"gelu": int(gelu), "table": int(table), "scale_out": out,
                 "exponent_out": total + int(self.machine.scales[out])}
 
     def source(self, layout_rows: int, cols: int) -> dict:
@@ -466,6 +472,28 @@ class _Generator:
         units = [dict(zip(isa.SCALES, values[at:at + 4], strict=False))
                  for at in range(0, count, 4)]
         self.emit(Opcode.SCALES, self.units(units, isa.SCALES), scale_a=slot, n=count)
+
+    def table(self) -> None:
+        """A table of any values that slopes allow, or that of an activation."""
+        wide, offset = self.within(0, 1), self.pick((0, 1, 174, 511, self.within(0, 511)))
+        most = 16 * offset + 7
+        kind = self.draw.random()
+        if kind < 0.3:
+            curve = CURVES[self.pick(sorted(CURVES))]
+            values, offset, wide = curve.values, curve.offset, int(curve.wide)
+        elif kind < 0.6:  # up and down as steep as can be, and to zero at the end
+            up, down, values = SLOPE.max, -SLOPE.min, [0]
+            for left in range(62, -1, -1):
+                step = self.pick((up, -down))
+                values.append(min(max(values[-1] + step, 0), most, down * (left + 1)))
+        else:
+            values, last = [0] * 64, 0
+            for at in range(63, -1, -1):  # from the end, which is followed by zero
+                last = self.within(max(last - SLOPE.max, 0), min(last - SLOPE.min, most))
+                values[at] = last
+        units = [dict(zip(isa.TABLE, map(int, values[at:at + 4]), strict=True))
+                 for at in range(0, 64, 4)]
+        self.emit(Opcode.TABLE, self.units(units, isa.TABLE), n=64, low=-offset, wide=wide)
 
     def exit(self) -> None:
         """An EXIT that does not end the program."""

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from sim.inputs.models import Preprocessing
 from sim.inputs.torchvision_compat import timm
@@ -30,6 +31,14 @@ def swin(seed: int = 1, **options):
     return stir(made, 1.5)
 
 
+def with_activation(model, act: nn.Module):
+    """Return a model whose MLPs have another activation than the one it comes with."""
+    for module in model.modules():
+        if isinstance(module, timm.layers.Mlp):
+            module.act = act
+    return model
+
+
 SWINS = {
     "merged": swin,
     "one window at last": lambda: swin(img_size=56, window_size=7, embed_dim=24),
@@ -39,6 +48,7 @@ SWINS = {
     "no biases": lambda: swin(img_size=24, qkv_bias=False),
     "long rows": lambda: swin(img_size=24, embed_dim=264, depths=(1, 1), num_heads=(3, 6),
                               mlp_ratio=0.5),
+    "silu": lambda: with_activation(swin(img_size=24), nn.SiLU()),
 }
 """Small Swin Transformers."""
 
@@ -86,6 +96,13 @@ FAMILIES = {
                                           init_values=None),
     "beit with shared positions": lambda: beit(
         use_rel_pos_bias=False, use_shared_rel_pos_bias=True, qkv_bias=False),
+    "gelu by tanh": lambda: model(act_layer="gelu_tanh"),
+    "gelu by tanh of torch": lambda: with_activation(model(), nn.GELU(approximate="tanh")),
+    "quick gelu": lambda: model(act_layer="quick_gelu"),
+    "silu": lambda: model(act_layer="silu"),
+    "relu": lambda: model(act_layer="relu"),
+    "beit with quick gelu": lambda: with_activation(
+        beit(), timm.layers.activations.QuickGELU()),
     "one patch": lambda: model(patch_size=16),
     "many patches": lambda: model(patch_size=2),
 }

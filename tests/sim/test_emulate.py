@@ -85,7 +85,7 @@ def test_with_every_unit_of_golden_it_is_golden_where_channels_are_coarse():
                      for one in (made, *blind))
     assert error < wrong[0] / 2
     assert error < wrong[1]
-    made = emulator.gelu_shifted(torch.tensor([800.0, 800.0]), np.array([0, 1])).tolist()
+    made = emulator.shifted("gelu", torch.tensor([800.0, 800.0]), np.array([0, 1])).tolist()
     assert made == pytest.approx([800 * 0.78267 + 174, 974], abs=0.01)
 
 

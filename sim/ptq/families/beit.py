@@ -12,6 +12,7 @@ from ...inputs.models import Preprocessing
 from ...inputs.torchvision_compat import timm
 from ..float_vit import Affine, FloatVit
 from .timm_layers import (
+    activation,
     identity,
     is_norm,
     last_norm,
@@ -55,7 +56,7 @@ def sizes(model: nn.Module) -> VitShape:
         depth=len(model.blocks), heads=first.attn.num_heads, hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head, "out_features", model.embed_dim), classified=int(token),
         colours=embed.proj.in_channels, fc_norm=not token and is_norm(model.fc_norm),
-        rel_pos_bias=bool(_tables(model, first)))
+        rel_pos_bias=bool(_tables(model, first)), activation=activation(first.mlp))
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:
@@ -90,7 +91,7 @@ def _missing_in_block(model: nn.Module, block: nn.Module) -> Iterator[str]:
     if type(block.attn) is not _TIMM.Attention:
         yield f"attention {type(block.attn).__name__} is not supported"
         return
-    yield from missing_in_mlp(block)
+    yield from missing_in_mlp(block, model.blocks[0])
     found, wanted = block.attn.qkv.out_features, 3 * model.embed_dim
     if found != wanted:
         yield f"there must be {wanted} channels of queries, keys and values, not {found}"

@@ -13,6 +13,7 @@ from ...inputs.models import Preprocessing
 from ...inputs.torchvision_compat import timm
 from ..float_vit import Affine, FloatVit
 from .timm_layers import (
+    activation,
     identity,
     is_norm,
     linear,
@@ -54,7 +55,7 @@ def sizes(model: nn.Module) -> VitShape:
         heads=first.attn.num_heads, hidden=first.mlp.fc1.out_features,
         classes=getattr(model.head.fc, "out_features", model.num_features), prefix=0, classified=0,
         window=max(block.window_size[0] for block in blocks), merges=tuple(ends[:-1]),
-        colours=embed.proj.in_channels)
+        colours=embed.proj.in_channels, activation=activation(first.mlp))
 
 
 def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:
@@ -83,7 +84,7 @@ def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:
             yield f"merging by {type(stage.downsample).__name__} is not supported"
     blocks = _blocks(model)
     for index, block in enumerate(blocks):
-        yield from (f"block {index}: {what}" for what in _missing_in_block(block))
+        yield from (f"block {index}: {what}" for what in _missing_in_block(block, blocks[0]))
     try:
         shape = sizes(model)
     except ValueError as error:
@@ -93,13 +94,13 @@ def missing(model: nn.Module, preprocessing: Preprocessing) -> Iterator[str]:
         yield from (f"block {index}: {what}" for what in _other_sizes(block, size))
 
 
-def _missing_in_block(block: nn.Module) -> Iterator[str]:
+def _missing_in_block(block: nn.Module, first: nn.Module) -> Iterator[str]:
     if type(block) is not _TIMM.SwinTransformerBlock:
         yield f"{type(block).__name__} is not supported"
     elif type(block.attn) is not _TIMM.WindowAttention:
         yield f"attention {type(block.attn).__name__} is not supported"
     else:
-        yield from missing_in_mlp(block)
+        yield from missing_in_mlp(block, first)
 
 
 def _other_sizes(block: nn.Module, shape: BlockShape) -> Iterator[str]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from golden.network.shape import MOST_COLOURS
+from golden.results.curves import CURVES
 
 from ...inputs.models import Preprocessing
 from ...inputs.torchvision_compat import timm
@@ -81,13 +82,30 @@ def missing_in_epsilons(model: nn.Module) -> Iterator[str]:
         yield f"every LayerNorm must have the same epsilon, not {sorted(epsilons)}"
 
 
-def missing_in_mlp(block: nn.Module) -> Iterator[str]:
-    """Yield what is not supported of the MLP and the LayerNorms of a block."""
+_ACTIVATIONS = {nn.SiLU: "silu", nn.ReLU: "relu", timm.layers.activations.Swish: "silu",
+                timm.layers.activations.QuickGELU: "quick_gelu",
+                timm.layers.activations.GELUTanh: "gelu_tanh"}
+
+
+def activation(mlp: nn.Module) -> str | None:
+    """Return the name of an MLP's activation, as :data:`golden.results.curves.CURVES` has it; None
+    if it has none of these.
+    """
+    if type(mlp.act) is nn.GELU:
+        return {"none": "gelu", "tanh": "gelu_tanh"}[mlp.act.approximate]
+    return _ACTIVATIONS.get(type(mlp.act))
+
+
+def missing_in_mlp(block: nn.Module, first: nn.Module) -> Iterator[str]:
+    """Yield what is not supported of the MLP and the LayerNorms of a block, beside the first."""
     mlp = block.mlp
     if type(mlp) is not timm.layers.Mlp or type(mlp.norm) is not nn.Identity:
         yield f"MLP {type(mlp).__name__} is not supported"
-    elif type(mlp.act) is not nn.GELU or mlp.act.approximate != "none":
-        yield f"activation {mlp.act} is not supported, only exact GELU"
+    elif activation(mlp) is None:
+        yield f"activation {mlp.act} is not supported, only {', '.join(CURVES)}"
+    elif activation(mlp) != activation(first.mlp):
+        yield (f"all blocks must have the activation {activation(first.mlp)} of the first, not "
+               f"{activation(mlp)}")
     for name in ("norm1", "norm2"):
         if not is_norm(getattr(block, name)):
             yield f"{name} must be a LayerNorm with weight and bias"

@@ -42,6 +42,8 @@ def check(source: FloatVit, precision: AnyPrecision) -> None:
     if shape.in_windows or shape.rel_pos_bias or not shape.classified:
         raise ValueError("recipes know neither windows nor merges nor the mean of tokens nor "
                          "relative positions")
+    if shape.activation != "gelu":
+        raise ValueError(f"recipes know GELU alone, not {shape.activation}")
     if source.qk_norm:
         raise ValueError("recipes know no norms of queries and keys")
 

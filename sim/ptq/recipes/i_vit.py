@@ -14,10 +14,10 @@ import torch
 from golden.common.formats import INT8
 from golden.network.precision import Precision
 from golden.network.shape import BLOCK_SITES
+from golden.results import gelu
 
 from .. import blockwise, export, fold, observers
 from ..float_vit import FloatVit
-from ..twin import OFFSET
 from .harness import Harness, check, plain
 from .quantizers import Uniform, nearest
 
@@ -25,6 +25,7 @@ LIMIT = 2**31 - 1
 SOFTMAX_SHIFT, GELU_SHIFT = 15, 23
 PROBABILITY_BITS, SIGMOID_BITS = 16, 8
 NEWTON_STEPS = 10
+OFFSET = gelu.OFFSET / gelu.RESULT.one
 
 
 def shift_exp(codes: torch.Tensor, scale: float, shift: int) -> torch.Tensor:

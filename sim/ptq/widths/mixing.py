@@ -25,7 +25,7 @@ from golden.network.shape import MERGE_SITE, VitShape
 from .. import blockwise, observers, pipeline, rounding
 from ..float_vit import FloatVit
 from ..train import Budget
-from ..twin import OFFSET, Twin
+from ..twin import Twin
 from .mixing_costs import Costs
 
 LAYERS = ("qkv", ATTENTION, "proj", "fc1", "fc2")
@@ -245,7 +245,7 @@ class Sensitivity:
     def _round(self, name: str, precision: Precision, values: list[torch.Tensor],
                scale: torch.Tensor, fmt: IntFormat, site: int) -> None:
         """Round a layer's weights anew; its outputs keep their means."""
-        twin, shift = self.twin, OFFSET if name.endswith("fc2") else 0.0
+        twin, shift = self.twin, self.twin.offset if name.endswith("fc2") else 0.0
         weight = twin.weights[name].data.double()
         count, square, mean, before = 0, 0.0, 0.0, 0.0
         narrow = twin.scales.data[site], twin.formats[site]

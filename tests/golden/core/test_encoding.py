@@ -47,11 +47,12 @@ def test_an_example_of_every_opcode_has_all_of_its_fields():
 
 
 def test_fields_have_so_many_bits_in_all():
-    assert (sum(fmt.bits for fmt in FIELDS.values()), INSTRUCTION_BYTES) == (698, 128)
+    assert (sum(fmt.bits for fmt in FIELDS.values()), INSTRUCTION_BYTES) == (700, 128)
 
 
 @pytest.mark.parametrize(("layout", "values", "text"), UNITS,
-                         ids=["column", "channel", "scales", "codebook", "statistics", "predictor"])
+                         ids=["column", "channel", "scales", "codebook", "statistics", "predictor",
+                              "table"])
 def test_units_are_these_bytes(layout, values, text):
     data = bytes_of(text, UNIT_BYTES)
     assert pack(values, layout).to_bytes(UNIT_BYTES, "little") == data
@@ -64,7 +65,8 @@ def test_codes_are_these_numbers():
 
     assert codes(Opcode) == {
         "END": 1, "SCALES": 2, "PATCHES": 3, "LOAD": 4, "STORE": 5, "NORM": 6, "GEMM": 7,
-        "SOFTMAX": 8, "PREDICT": 9, "MEASURE": 10, "QUANTIZE": 11, "EXIT": 12}
+        "SOFTMAX": 8, "PREDICT": 9, "MEASURE": 10, "QUANTIZE": 11, "EXIT": 12,
+        "TABLE": 13}
     assert codes(Source) == {"STREAM": 0, "KEYS": 1, "VALUES": 2}
     assert codes(Path) == {"WIDE": 0, "SITE": 1, "DIRECT": 2}
     assert codes(Layout) == {"WIDE": 0, "OPERAND8": 1, "OPERAND4": 2, "WEIGHT8": 3, "WEIGHT4": 4}

@@ -73,8 +73,8 @@ def test_wrong_fields_are_refused(fields, message):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda word: 0, "opcode must be one of 1, .*, 12, not 0"),
-    (lambda word: word & ~15 | 13, "not 13"),
+    (lambda word: 0, "opcode must be one of 1, .*, 13, not 0"),
+    (lambda word: word & ~15 | 14, "not 14"),
     (lambda word: word | 2 << isa.POSITIONS["mode"], "mode must be one of w8a8, .* not code 2"),
     (lambda word: word | 7 << isa.POSITIONS["layout"], "layout must be one of wide, .* not code 7"),
     (lambda word: word | 1 << 1000, "GEMM has bits set behind its fields"),
@@ -92,7 +92,7 @@ def test_bytes_of_another_length_are_refused():
 
 
 @pytest.mark.parametrize("layout", [isa.COLUMN, isa.CHANNEL, isa.SCALES, isa.CODEBOOK,
-                                    isa.STATISTICS, isa.PREDICTOR])
+                                    isa.STATISTICS, isa.PREDICTOR, isa.TABLE])
 def test_units_have_eight_bytes_and_survive_packing(layout):
     assert sum(fmt.bits for fmt in layout.values()) == 8 * isa.UNIT_BYTES
     draw = np.random.default_rng(1)

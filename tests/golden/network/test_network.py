@@ -193,6 +193,11 @@ def test_flags_of_a_shape_are_booleans(name):
         dataclasses.replace(SHAPE, **{name: 1})
 
 
+def test_activations_have_names():
+    with pytest.raises(ValueError, match="activation must be one of gelu, .*, relu, not 'mish'"):
+        dataclasses.replace(SHAPE, activation="mish")
+
+
 def test_floats_are_refused():
     made = network(Precision(8, 8))
     with pytest.raises(TypeError, match="scales must be an integer array"):

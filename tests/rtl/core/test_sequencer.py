@@ -26,7 +26,7 @@ from tests.benches.sequencer_system import System
 from tests.benches.simulate import simulate
 from tests.benches.streams import held
 
-LEGAL = [*map(Opcode, range(1, 10)), Opcode.EXIT]
+LEGAL = [*map(Opcode, range(1, 10)), Opcode.EXIT, Opcode.TABLE]
 ILLEGAL = [code for code in range(16) if code not in LEGAL]
 
 
@@ -78,7 +78,7 @@ def model(program, exponent=9000):
         if opcode == Opcode.EXIT and exponent <= op["exponent"]:
             return takes, runs, Status.FINE, 1
         runs.append(code)
-        if opcode == Opcode.SCALES:
+        if opcode in (Opcode.SCALES, Opcode.TABLE):
             takes.append(-(-op["n"] // len(SCALES)))
         elif opcode == Opcode.NORM:
             takes.append(op["n"])

@@ -30,6 +30,10 @@ KINDS = {
     "other shapes": (network(Precision(4, 4), shape=replace(SHAPE, patch=8, dim=16, depth=1)),
                      massive(with_norm_pre(network(Precision(4, 8), 600, 5,
                                                    replace(SHAPE, prefix=3))))),
+    "activations": (network(Precision(4, 4), shape=replace(SHAPE, activation="silu")),
+                    network(Precision(8, 8), 600, 5, replace(SHAPE, activation="relu"))),
+    "activation behind GELU": (network(Precision(4, 4), shape=SHAPE), network(
+        Precision(8, 8), 600, 5, replace(SHAPE, activation="quick_gelu"))),
     "predicted first": (with_tap(network(Precision(8, 8), shape=SHAPE), SHAPE),
                         network(Precision(4, 4), seed=5, shape=SHAPE)),
 }

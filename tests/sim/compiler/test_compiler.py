@@ -22,6 +22,7 @@ from golden.network.shape import LONGEST, LONGEST_KEYS, VitShape
 from golden.network.vit import Vit
 from golden.prediction.scale_predictor import PredictorShape, ScalePredictor
 from golden.results import gelu
+from golden.results.curves import GELU, curve_columns
 from golden.results.requant import requant
 from sim.compiler import DoesNotFit, compile_network
 from sim.harness import verilator
@@ -613,12 +614,12 @@ def test_coarse_columns_are_known_where_scales_are_measured(bits):
             counts.append(op.words)
         if op.gelu and op.words and op.opcode is Opcode.MEASURE:
             t = scratchpad.read_wide(machine.scratchpad, op.source, op.source_stride, op.m, op.n)
-            wanted = 1024 * np.log2(gelu.gelu_columns(t, coarse).max()) + op.exponent
+            wanted = 1024 * np.log2(curve_columns(GELU, t, coarse).max()) + op.exponent
             assert abs(machine.scales[op.scale_a] - wanted) <= 1
         if op.gelu and op.words and op.opcode is Opcode.QUANTIZE:
             exponent = np.array([op.exponent_out - int(machine.scales[op.scale_out])])
             mantissa, shift = exp2(exponent.repeat(op.n))
-            wanted = requant(gelu.gelu_columns(t, coarse), mantissa, shift, op.low, op.high)
+            wanted = requant(curve_columns(GELU, t, coarse), mantissa, shift, op.low, op.high)
             found = scratchpad.read_operand(machine.scratchpad, op.dest, op.dest_stride, op.m, op.n,
                                             isa.Layout(op.layout), signed=bool(op.offset))
             assert (found == wanted - 8 * op.offset).all()

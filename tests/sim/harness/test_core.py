@@ -115,6 +115,19 @@ def test_relative_positions_of_all_tokens(bits, step):
     assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
 
 
+@pytest.mark.parametrize(("bits", "activation"), [
+    ("w8a8", "gelu_tanh"), ("w8a8", "quick_gelu"), ("w8a8", "silu"), ("w8a8", "relu"),
+    ("w4a4", "silu")])
+def test_other_activations(bits, activation):
+    shape = replace(SHAPE, activation=activation)
+    made = with_tap(massive(network(Precision.parse(bits), shape=shape)), shape)
+    result = run(made, CONFIGS["4x4"], pixels(1, shape)[0])
+    program = compile_network(made, CONFIGS["4x4"])
+    assert sum(op.opcode is Opcode.TABLE for _, op in program.instructions()) == 1
+    assert result.cycles == sum(timing.cycles(program, memory_model.USUAL))
+    assert result.instruction_cycles[:-1] == timing.cycles(program, memory_model.USUAL)[:-2]
+
+
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4"])
 def test_a_norm_before_the_blocks(bits):
     run(with_norm_pre(network(Precision.parse(bits), shape=SHAPE)), CONFIGS["4x4"],

@@ -167,6 +167,22 @@ def test_means_of_patches_and_relative_positions_survive(tmp_path, change):
         load(path)
 
 
+def test_an_activation_survives_and_may_lack(tmp_path):
+    path = tmp_path / "m.safetensors"
+    shape = dataclasses.replace(networks.SHAPE, activation="silu")
+    save(QuantizedModel(networks.network(Precision(8, 8), shape=shape), ABOUT), path)
+    assert load(path).network.shape == shape
+    about, arrays = parts(path)
+    for value, message in ((3, "activation must be a name, not 3"),
+                           ("mish", "activation must be one of gelu, .*, not 'mish'")):
+        about["network"]["shape"]["activation"] = value
+        path.write_bytes(quantized_model.content(about, arrays))
+        with pytest.raises(UserError, match=message):
+            load(path)
+    save(QuantizedModel(networks.network(Precision(8, 8)), ABOUT), path)
+    assert "activation" not in parts(path)[0]["network"]["shape"]
+
+
 def test_windows_and_merges_survive_and_may_lack(tmp_path):
     path = tmp_path / "m.safetensors"
     shape = dataclasses.replace(networks.SHAPE, **networks.WINDOWS)
@@ -220,7 +236,7 @@ def test_every_number_of_a_network_is_in_the_file(tmp_path):
             changed = value.copy()
             changed.flat[0] ^= 1
         else:
-            changed = value + 1
+            changed = "relu" if isinstance(value, str) else value + 1
         if isinstance(key, tuple):
             key, index = key
             whole = getattr(owner, key)

@@ -107,9 +107,9 @@ def test_swins_have_the_sizes_of_their_paper(name, dim, merges):
     ({"in_chans": 5}, "images must have 1 to 4 colours, not 5"),
     ({"in_chans": 1}, "images of 1 colours need as many means and deviations, not 3"),
     ({"img_size": (16, 32)}, "images and patches must be square"),
-    ({"act_layer": nn.SiLU}, "activation SiLU"),
-    ({"act_layer": "quick_gelu"}, "activation QuickGELU"),
-    ({"act_layer": "gelu_tanh"}, "activation GELUTanh"),
+    ({"act_layer": nn.Mish},
+     r"block 0: activation Mish\(\) is not supported, only gelu, .*, quick_gelu, silu, relu$"),
+    ({"act_layer": nn.LeakyReLU}, r"block 0: activation LeakyReLU\(.*\) is not supported, only ge"),
     ({"pos_embed": "none"}, "learned position embedding"),
     ({"block_fn": timm.models.vision_transformer.ParallelScalingBlock},
      "block 0: ParallelScalingBlock is not supported"),
@@ -197,6 +197,26 @@ def test_beits_have_the_sizes_of_their_papers(name, dim, depth):
     assert source.sizes(model) == VitShape(
         image=224, patch=16, dim=dim, depth=depth, heads=dim // 64, hidden=4 * dim, classes=1000,
         classified=0, fc_norm=True, rel_pos_bias=True)
+
+
+@pytest.mark.parametrize(("family", "first"), [
+    (vits.model, "gelu"), (vits.beit, "gelu"), (vits.swin, "gelu"),
+    (lambda: vits.model(act_layer="quick_gelu"), "quick_gelu")])
+def test_other_activations_in_some_blocks_alone_are_refused(family, first):
+    model = family()
+    last = (model.layers[-1] if hasattr(model, "layers") else model).blocks[-1]
+    last.mlp.act = nn.SiLU()
+    images = vits.preprocessing(model.patch_embed.img_size[0])
+    index = 3 if hasattr(model, "layers") else 1
+    with pytest.raises(UserError, match=f"^it cannot be quantized: block {index}: all blocks must "
+                                        f"have the activation {first} of the first, not silu$"):
+        source.read(model, images, "it")
+
+
+@pytest.mark.parametrize(("name", "activation"), [
+    ("vit_base_patch16_clip_quickgelu_224", "quick_gelu"), ("vit_base_patch16_224", "gelu")])
+def test_the_activation_is_the_models(name, activation):
+    assert source.sizes(models.meta_model(name)).activation == activation
 
 
 def test_registers_of_a_distilled_network_are_refused():
