@@ -43,8 +43,10 @@ OFFSETS = IntFormat(9, signed=False)
 """Format of an offset."""
 
 _DROP = TABLE_FRAC - RESULT.frac
-_MOST = (OFFSETS.max << _DROP) + (1 << _DROP - 1) - 1
-VALUE = IntFormat(_MOST.bit_length(), signed=False)
+MOST = (OFFSETS.max << _DROP) + (1 << _DROP - 1) - 1
+"""Largest value of a table."""
+
+VALUE = IntFormat(MOST.bit_length(), signed=False)
 """Format of a table's values."""
 
 SLOPE = IntFormat(11)

@@ -21,7 +21,7 @@ _REST_BITS = gelu.TABLE.rest_bits + 1  # of wide tables; others have a zero belo
 _REST = IntFormat(_REST_BITS, signed=False)
 _DROP = gelu.TABLE_FRAC - gelu.RESULT.frac
 _HALF = 1 << (_DROP - 1)
-_VALUE = IntFormat((curves.VALUE.max + _HALF).bit_length(), signed=False)
+_VALUE = IntFormat((curves.MOST + _HALF).bit_length(), signed=False)
 
 curve_layout = data.StructLayout({"wide": 1, "offset": shape_of(curves.OFFSETS)})
 """What a :class:`golden.results.curves.Curve` has besides its table."""
