@@ -192,6 +192,7 @@ def call(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(explore, "shape_of", lambda model: SHAPE)
     monkeypatch.setattr(explore, "begins_with_norm", lambda model: False)
+    monkeypatch.setattr(explore, "has_qk_norm", lambda model: False)
     monkeypatch.setenv("COLUMNS", "100")
     return called
 

@@ -143,6 +143,7 @@ def test_wrong_accuracies_are_one_line(tmp_path, changes, message):
 def test_the_command_searches_and_shows_accuracies(evaluated, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(explore, "shape_of", lambda model: None)
     monkeypatch.setattr(explore, "begins_with_norm", lambda model: False)
+    monkeypatch.setattr(explore, "has_qk_norm", lambda model: False)
     monkeypatch.setenv("COLUMNS", "100")
     out = tmp_path / "found.json"
     given = ["--model", "small", "--rows", "4,8", "--cols", "8,16", "--sram", "16,64", "--bits",
@@ -168,6 +169,7 @@ def test_the_command_searches_and_shows_accuracies(evaluated, tmp_path, capsys, 
 def test_mistakes_are_one_line(argv, message, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(explore, "shape_of", lambda model: None)
     monkeypatch.setattr(explore, "begins_with_norm", lambda model: False)
+    monkeypatch.setattr(explore, "has_qk_norm", lambda model: False)
     try:
         status = explore.main([*argv, "--work", str(tmp_path / "kept")])
     except SystemExit as exit:
