@@ -73,6 +73,7 @@ def write_runs(folder: Path) -> list[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explore, "shape_of", lambda model: SHAPE)
         patch.setattr(explore, "begins_with_norm", lambda model: False)
+        patch.setattr(explore, "has_qk_norm", lambda model: False)
         assert explore.main(["--model", "small", "--rows", "4,8", "--cols", "8,16", "--sram",
                              "5,304", "--bits", "w8a8,w4a4", "--workers", "1",
                              "--constraint", "luts<=60000", "--json", str(grid),

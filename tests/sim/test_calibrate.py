@@ -287,7 +287,7 @@ def _convolutions(folder):
     (_broken_image, "cannot read the image .*z.png: no image format is recognised"),
     (_missing_weights, "cannot read the weights: .*none.bin: No such file"),
     (_other_weights, "tiny.safetensors does not fit deit_tiny_patch16_224: "),
-    (_convolutions, "test_resnet cannot be quantized: only timm's VisionTransformer and Swin"),
+    (_convolutions, "test_resnet cannot be quantized: only timm's VisionTransformer, Beit and Swi"),
     (lambda folder: {"model": "vit_x", "weights": None}, "no model is called 'vit_x'"),
     (lambda folder: {"bits": "w2a4"}, "--bits: weights must have 4, 6 or 8 bits, not 2"),
     (lambda folder: {"bits": "4"}, "--bits: a precision is written like w4a4, not '4'"),

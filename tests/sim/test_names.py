@@ -44,7 +44,8 @@ def stream(encoding, monkeypatch):
 @pytest.fixture
 def call(monkeypatch):
     """Run sim.run, its model replaced by two classes, on a stdout of some encoding."""
-    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8"))
+    shape = SimpleNamespace(colours=3)
+    model = SimpleNamespace(name="猫", network=SimpleNamespace(precision="w8a8", shape=shape))
 
     def classify(model, pixels, files, floating, **options):
         found = [Guess(index, name, 1.0, 0.5) for index, name in enumerate(CLASSES)]
