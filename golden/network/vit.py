@@ -24,8 +24,7 @@ With ``lambda[s]`` of an image at site `s`, ``point`` of the network, ``m / 2**s
 ``requant`` to 16 bits saturates; bias and residual are added to that, and the sum saturates once.
 A block's places, where it has some, are added to ``s``, which saturates once more. Where there are
 windows, attention is within each: of a window smaller than others, places are those of its tokens.
-A merge puts four
-patches, by row and column, in line, and does
+A merge puts four patches, by row and column, in line, and does
 
     a    = requant(layer_norm(line), -lambda[merge] - (10 + g))   to the site's format
     x    = requant(a @ weight, lambda[merge] + exponent) + bias   16 bits

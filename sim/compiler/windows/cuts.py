@@ -1,4 +1,4 @@
-"""In how many parts a network of windows is done: as few as fit the scratchpad."""
+"""In how many parts a network of windows is done: the fastest of those that fit, about."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,13 +42,13 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
         If something does not fit in as many blocks as there can be: what is missing.
     """
     shape = network.shape
+    lacks = [(block.places is None, block.q_norm is None, block.k_norm is None)
+             for block in network.blocks]
     attention, mlps, places, merges = [], [], [], []
     for stage in range(len(shape.merges) + 1):
         own = [index for index in range(shape.depth) if shape.stage(index) == stage]
         widths = {index: tuple(network.precision.of(index, layer) for layer in LAYERS)
                   for index in own}
-        lacks = {index: (block.places is None, block.q_norm is None, block.k_norm is None)
-                 for index, block in enumerate(network.blocks)}
         kinds = {(shape.blocks[index], lacks[index], widths[index]): index
                  for index in reversed(own)}
 
@@ -150,4 +150,3 @@ def _fewest(attempt: Callable[[int], None], most: int) -> int:
         except DoesNotFit:
             low = middle
     return high
-
