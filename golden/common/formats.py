@@ -84,6 +84,7 @@ def saturate(value, low, high):
 # outer product fits one 18x18 multiplier.
 INT8 = IntFormat(8)
 UINT8 = IntFormat(8, signed=False)
+MOST_COLOURS = 4  # of a pixel, each of UINT8
 INT4 = IntFormat(4)
 UINT4 = IntFormat(4, signed=False)
 WEIGHT8 = INT8

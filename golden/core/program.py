@@ -15,7 +15,7 @@ import numpy as np
 from ..common.checks import integer, integers
 from ..common.config import AcceleratorConfig
 from ..common.files import write_folder
-from ..common.formats import UINT8
+from ..common.formats import MOST_COLOURS, UINT8
 from ..memory.scratchpad import words_of
 from . import isa
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Source
@@ -219,7 +219,7 @@ def _check_manifest(program: Program) -> None:
         region = getattr(program, name)
         check_range(name, region.address, integer(f"size of {name}", region.size, 0),
                     len(program.memory))
-    pixel = integer("colours", program.colours, 1, 4)
+    pixel = integer("colours", program.colours, 1, MOST_COLOURS)
     pixels = integer("side", program.side, 1) ** 2
     logits = 2 * integer("classes", program.classes, 1)
     for name, count, region in (("side", pixel * pixels, program.image),

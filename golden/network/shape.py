@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..common.checks import integer
+from ..common.formats import MOST_COLOURS
 from ..results.curves import CURVES
 from ..rows import softmax
 
@@ -20,8 +21,6 @@ POOL_SITE, HEAD_SITE = "pool", "head"
 
 MERGED = 4
 """Tokens that become one, of two rows and two columns: row by row, their channels in line."""
-
-MOST_COLOURS = 4
 
 WIDEST = 1024
 """Most channels of a block, those that a dot product with weights has without parts."""
@@ -176,7 +175,8 @@ class VitShape:
     merges
         Blocks before which patches are merged.
     colours
-        Bytes of a pixel, 1 to :data:`MOST_COLOURS`: red, green and blue; or gray, with or without
+        Bytes of a pixel, 1 to
+        :data:`~golden.common.formats.MOST_COLOURS`: red, green and blue; or gray, with or without
         another channel; or those and a fourth.
     fc_norm
         The last LayerNorm is of the mean of the patches, and not of each patch before it.

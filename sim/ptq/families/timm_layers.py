@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from golden.network.shape import MOST_COLOURS
+from golden.common.formats import MOST_COLOURS
 from golden.results.curves import CURVES
 
 from ...inputs.models import Preprocessing
