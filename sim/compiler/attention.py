@@ -45,7 +45,10 @@ def attention(build: LayerBuilder, index: int, block: Block, a: Matrix | Stored,
             queries = _queries(build, index, head, block, a, sites, first, rows, parts)
             places = None
             if block.places is not None:
-                places = _places(build, index, head, first, rows, at, regions), 0
+                [window] = windows_of(sizes)
+                places = load_places(build, f"{index}.places.{head}{at}",
+                                     regions[places_name(index, window)], head, shape.tokens,
+                                     first, rows), 0
             probs = probabilities(build, index, f"{index}.{{}}.{head}{at}", block, (parts["k"], 0),
                                   queries, sites, (rows, shape.tokens), places)
             mixed = f"{index}.mixing.{head}{at}"
@@ -122,14 +125,15 @@ def _queries(build: LayerBuilder, index: int, head: int, block: Block, a: Matrix
                  f"@{first}" if rows < a.rows else ""), 0
 
 
-def _places(build: LayerBuilder, index: int, head: int, first: int, rows: int, at: str,
-            regions: dict[str, Region]) -> Matrix:
-    """Load what is added to the scores of some queries of a head and all keys."""
-    sizes = build.network.shape.blocks[index]
-    made = build.matrix(f"{index}.places.{head}{at}", Layout.WIDE, rows, sizes.tokens)
-    [window] = windows_of(sizes)
-    before = (head * sizes.tokens + first) * made.stride * build.config.word_bytes
-    build.load(made, regions[places_name(index, window)].address + before)
+def load_places(build: LayerBuilder, name: str, region: Region, head: int, keys: int,
+                first: int = 0, rows: int | None = None, before: int = 0) -> Matrix:
+    """Load what is added to the scores of a head: of as many queries as `keys`, or of `rows` from
+    `first` on, behind rows for those that come `before` them.
+    """
+    rows = keys if rows is None else rows
+    made = build.matrix(name, Layout.WIDE, before + rows, keys)
+    row = (head * keys + first) * made.stride * build.config.word_bytes
+    build.load(made, region.address + row, before, rows)
     return made
 
 

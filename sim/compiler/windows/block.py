@@ -10,11 +10,10 @@ them left alone; what attention gives is written from any row on.
 from collections.abc import Callable
 
 from golden.common.config import AcceleratorConfig
-from golden.core.isa import Layout
 from golden.core.rules import operand_layout
 from golden.network.network import Block
 
-from ..attention import head_part, mix, part_layouts, probabilities
+from ..attention import head_part, load_places, mix, part_layouts, probabilities
 from ..builder import Matrix
 from ..lowering import mlp
 from ..plan import blocks, tile
@@ -68,6 +67,8 @@ def attend(stream: Stream, block: Block, group: Group, x: Matrix, tables: Tables
         q, k, v = (head_part(build, index, head, part, name, block, spaced if name == "k" else a,
                              site, at) for part, name in enumerate(part_layouts(build, index)))
         build.need(group.tokens(), len(build.steps) - begun)
+        # Rows for queries that come before a window's own in their tile.
+        above = 0 if len(windows_of(sizes)) == 1 else _tile_of(q, build.config) - 1
         for (number, window), start, apart in zip(group.windows, group.starts, group.apart,
                                                   strict=True):
             tokens, name = window.tokens, f"{index}.{{}}.{head}@{number}"
@@ -77,7 +78,9 @@ def attend(stream: Stream, block: Block, group: Group, x: Matrix, tables: Tables
             if block.places is not None:
                 key = head, window.height, window.width
                 if key not in tables:
-                    tables[key] = _places(stream, group, number, head, name)
+                    region = stream.regions[places_name(index, window)]
+                    tables[key] = load_places(build, name.format("places"), region, head, tokens,
+                                              before=above)
                 table = tables[key]
                 places = table, (table.rows - tokens - before) * table.stride
             probs = probabilities(build, index, name, block, k.row(apart, build.config), queries,
@@ -118,20 +121,6 @@ def _normalized(stream: Stream, block: Block, group: Group,
         build.norm(spaced.name, x, block.norm1, site, window.tokens, mode, first=start,
                    out=spaced.row(apart, build.config))
     return a, spaced
-
-
-def _places(stream: Stream, group: Group, number: int, head: int, name: str) -> Matrix:
-    """Load what is added to the scores of a head in windows like one of the group, behind rows for
-    queries that come before a window's own.
-    """
-    build, window = stream.build, dict(group.windows)[number]
-    layout = part_layouts(build, stream.index)["q"]
-    before = 0 if len(windows_of(stream.sizes)) == 1 else build.config.rows * (8 // layout.bits) - 1
-    made = build.matrix(name.format("places"), Layout.WIDE, before + window.tokens, window.tokens)
-    region = stream.regions[places_name(stream.index, window)]
-    build.load(made, region.address + head * window.tokens * made.stride * build.config.word_bytes,
-               before, window.tokens)
-    return made
 
 
 def _tile_of(matrix: Matrix, config: AcceleratorConfig) -> int:
