@@ -11,11 +11,10 @@ from golden.network.precision import LAYERS
 from ..allocation import allocate
 from ..layers import LayerBuilder
 from ..limits import DoesNotFit
-from ..lowering import taps_of
 from ..plan import blocks, tile
 from ..residual import Residual, embed
 from .block import lower_block
-from .embedding import embedded, embeds
+from .embedding import fetch_first
 from .groups import groups_of, windows_of
 from .network import Cuts, lower_merge
 from .stream import Stream
@@ -55,8 +54,7 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
         def lowered(groups, parts, kept, kinds=kinds):
             for index in kinds.values():
                 build = begin()
-                fetch = (embedded if index == 0 and embeds(build, taps_of(build)[0])
-                         else Stream.fetch)
+                fetch = Stream.fetch if index else fetch_first(build)
                 lower_block(Stream(build, regions, index), network.blocks[index], groups, parts,
                             kept, fetch)
                 allocate(build.matrices, config)
@@ -78,9 +76,8 @@ def cuts_of(network: Network, config: AcceleratorConfig, regions: dict[str, Regi
         embed(Residual(build, regions), regions, [])
         allocate(build.matrices, config)
 
-    first = begin()
-    itself = embeds(first, taps_of(first)[0])
-    return Cuts(1 if itself else _fewest(patches, shape.grid), tuple(attention), tuple(mlps),
+    stored = fetch_first(begin()) is Stream.fetch
+    return Cuts(_fewest(patches, shape.grid) if stored else 1, tuple(attention), tuple(mlps),
                 tuple(merges), tuple(places))
 
 

@@ -1,22 +1,26 @@
 """Patches that are embedded as the first block takes them: one window behind the other."""
 
+from collections.abc import Callable
+
 from golden.network.precision import HEAD
 from golden.product.mac_array import Activation
 
 from ..builder import Matrix
 from ..layers import LayerBuilder
+from ..lowering import taps_of
 from ..residual import patch_layers, patches_of, same_for_all
 from .groups import Group
 from .stream import Stream
 
 
-def embeds(build: LayerBuilder, taps: list) -> bool:
-    """Return whether the first block embeds its patches itself, so that they need not be stored and
-    loaded: there is a LayerNorm behind that, what is added is the same for all, and no scale is
-    predicted from it.
+def fetch_first(build: LayerBuilder) -> Callable[[Stream, Group], Matrix]:
+    """Return what gives the first block its tokens. It embeds them itself, so that they need not be
+    stored and loaded, where there is a LayerNorm behind that, what is added is the same for all,
+    and no scale is predicted from it.
     """
     network = build.network
-    return same_for_all(network) and network.norm_pre is not None and not taps
+    itself = same_for_all(network) and network.norm_pre is not None and not taps_of(build)[0]
+    return embedded if itself else Stream.fetch
 
 
 def embedded(stream: Stream, group: Group) -> Matrix:

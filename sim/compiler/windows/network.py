@@ -25,7 +25,7 @@ from ..plan import blocks
 from ..pooling import classify_mean
 from ..residual import Residual, embed
 from .block import lower_block
-from .embedding import embedded, embeds
+from .embedding import fetch_first
 from .groups import windows_of
 from .stream import Stream
 
@@ -81,7 +81,7 @@ def lower_windows(build: LayerBuilder, regions: dict[str, Region], cuts: Cuts) -
     network, shape = build.network, build.network.shape
     taps, held = taps_of(build), None
     build.begin()
-    fetch = embedded if embeds(build, taps[0]) else Stream.fetch
+    fetch = fetch_first(build)
     if fetch is Stream.fetch:
         embed(Residual(build, regions), regions, [])
     for index, block in enumerate(network.blocks):
