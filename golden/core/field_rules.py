@@ -99,7 +99,6 @@ def _check_gemm(op, config, memory_size):
         raise ValueError("path direct has no residual, GELU or tap")
     if wide and (op.gelu or op.offset):
         raise ValueError("path wide has no GELU or offset")
-    _check_gelu(op)
     if op.rows and op.weights == Source.STREAM:
         raise ValueError("row exponents go with weights of the scratchpad, not of the stream")
     most = config.rows - 1 if Layout(op.layout) in OPERANDS else 0
@@ -108,11 +107,6 @@ def _check_gemm(op, config, memory_size):
     _check_multiplier(op, config)
     if op.tap:
         _check_tap(op, config)
-
-
-def _check_gelu(op):
-    if op.table and not op.gelu:
-        raise ValueError("table is for products with gelu")
 
 
 def _check_tap(op, config):
@@ -128,7 +122,6 @@ def _check_tap(op, config):
 def _check_measure(op, config, memory_size):
     if op.words not in (0, op.n * op.gelu):
         raise ValueError(f"words must be 0, or n ({op.n}) with GELU, not {op.words}")
-    _check_gelu(op)
     _check_multiplier(op, config)
 
 

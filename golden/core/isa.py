@@ -38,10 +38,10 @@ NORM        LayerNorm of `m` rows of `n` channels, quantized: ``clip(round(acc *
                                                                      Payload: channels.
 GEMM        Operands (m, k) times weights (k, n), `start` of each column added, then by `path`:
               WIDE    ``y = clip(clip(round(acc * multiplier)) + bias + residual)``, 16 bits
-              SITE    ``clip(round(y * multiplier_out))`` with ``low, high``, GELU before that if
-                      `gelu`; ``multiplier_out = exp2(exponent_out - file[scale_out])``. `coarse`
-                      columns of GELU have less fractional bits, :mod:`golden.results.gelu`. With
-                      `table` the activation is that of the last TABLE in place of GELU
+              SITE    ``clip(round(y * multiplier_out))`` with ``low, high``, before that, if
+                      `gelu`, GELU or what the last TABLE of the run is for;
+                      ``multiplier_out = exp2(exponent_out - file[scale_out])``. `coarse` columns
+                      of GELU have less fractional bits, :mod:`golden.results.gelu`
               DIRECT  ``clip(round(acc * multiplier))`` with ``low, high``; with `rows` the row
                       exponents of the last SOFTMAX are taken off the exponent
             With `tap` the range unit watches ``y``. With `residual` a wide matrix is added.
@@ -55,17 +55,18 @@ PREDICT     The statistics of the last tap and the predictor in the payload give
                                                           Payload: statistics, predictor.
 MEASURE     ``file[scale_a] = clip(log2(largest) + exponent)``, with the largest magnitude of a wide
             matrix, 1 at least, by :func:`golden.common.log2.log2`; of its columns' extremes after
-            GELU if `gelu`, with `table` as a product has it. `words` columns say which are coarse
+            GELU, or what the last TABLE is for, if `gelu`. `words` columns say which are coarse
             for it: `n`, or 0 if none is.
                                                              Payload, if `words` > 0: columns.
-QUANTIZE    A wide matrix as SITE of a product has it: GELU, or with `table` another, if `gelu`,
-            then ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for MEASURE.
+QUANTIZE    A wide matrix as SITE of a product has it: GELU, or what the last TABLE is for, if
+            `gelu`, then ``clip(round(y * multiplier_out))`` with ``low, high``. `words` as for
+            MEASURE.
                                                              Payload, if `words` > 0: columns.
 EXIT        Ends the program if the answer is sure: if the last row exponent of the last SOFTMAX is
             `exponent` or less (:mod:`golden.network.cascade`). Otherwise it goes on.
 TABLE       Loads the table of an activation, a :class:`golden.results.curves.Curve` with ``-low``
-            as its offset, `wide` or not, which is kept until the next TABLE. `n` is the number of
-            its values.                                                          Payload: table.
+            as its offset, `wide` or not, which is kept until the next TABLE or the end of the run.
+            `n` is the number of its values.                                     Payload: table.
 END         Ends the program.
 ==========  ========================================================================================
 
@@ -206,7 +207,7 @@ FIELDS: dict[str, IntFormat] = {
     "degree": _up(2), "projected": _FLAG,
     "logits": _FLAG,
     "first_row": _up(5),
-    "table": _FLAG, "wide": _FLAG,
+    "wide": _FLAG,
 }
 """Format of each field. They lie in an instruction one behind the other in this order, each at the
 same place in all instructions; fields that an instruction does not have are zero."""
@@ -238,14 +239,13 @@ _HAS = {
     Opcode.GEMM: ("mode", "activation", "weights", "path", "gelu", "residual", "rows", "tap",
                   "m", "k", "n", "source", "source_stride", "weights_address", "weights_stride",
                   "residual_address", "residual_stride", *_MULTIPLIER, "exponent_out", "scale_out",
-                  *_LIMITS, *RANGE_FIELDS, "first_row", "table"),
+                  *_LIMITS, *RANGE_FIELDS, "first_row"),
     Opcode.SOFTMAX: ("m", "n", "source", "source_stride", "dest", "dest_stride", "step", "factor",
                      "shift"),
     Opcode.PREDICT: ("scale_a", "words", *PREDICTOR_FIELDS),
-    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words",
-                     "table"),
+    Opcode.MEASURE: ("m", "n", "source", "source_stride", "scale_a", "exponent", "gelu", "words"),
     Opcode.QUANTIZE: ("m", "n", "source", "source_stride", "gelu", "words", "exponent_out",
-                      "scale_out", *_LIMITS, "table"),
+                      "scale_out", *_LIMITS),
     Opcode.EXIT: ("exponent",),
     Opcode.TABLE: ("n", "low", "wide"),
 }

@@ -81,7 +81,7 @@ class Machine:
         self._cursor = program.stream.address
         self._tapped: tuple[np.ndarray, Instruction] | None = None
         self._codebook: np.ndarray | None = None
-        self._curve: Curve | None = None
+        self._curve = GELU
         self._last_exponent: int | None = None
 
     @property
@@ -301,12 +301,11 @@ class Machine:
         self.scales[op.scale_a:op.scale_a + op.sites] = made
         self._tapped = None
 
-
     def _measure(self, op):
         x = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
         ends = np.stack((x.min(axis=0), x.max(axis=0))).astype(np.int64)
         if op.gelu:
-            ends = self._activated(op, ends, self._coarse(op)).astype(np.int64)
+            ends = curve_columns(self._curve, ends, self._coarse(op)).astype(np.int64)
         largest = max(1, int(np.abs(ends).max()))
         value = int(log2([largest])[0]) + op.exponent
         self.scales[op.scale_a] = min(max(value, LAMBDA.min), LAMBDA.max)
@@ -314,12 +313,6 @@ class Machine:
     def _quantize(self, op):
         y = scratchpad.read_wide(self.scratchpad, op.source, op.source_stride, op.m, op.n)
         self._place(op, self._to_site(op, y.astype(np.int64), self._coarse(op)))
-
-    def _activated(self, op, t, coarse):
-        """Return GELU, or what the last TABLE is for, of a matrix."""
-        if op.table and self._curve is None:
-            raise ValueError("there has been no TABLE")
-        return curve_columns(self._curve if op.table else GELU, t, coarse)
 
     def _coarse(self, op):
         """Return which columns the payload says are coarse."""
@@ -329,7 +322,7 @@ class Machine:
     def _to_site(self, op, y, coarse):
         """Quantize 16-bit results to a site, GELU before that."""
         if op.gelu:
-            y = self._activated(op, y, coarse)
+            y = curve_columns(self._curve, y, coarse)
         out = np.full(op.n, op.exponent_out - int(self.scales[op.scale_out]))
         return requant(y, *_multipliers(out), op.low, op.high).astype(np.int64)
 

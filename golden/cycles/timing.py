@@ -27,6 +27,7 @@ from ..core.isa import (
 )
 from ..core.program import Program, ProgramError, patch_places
 from ..prediction.range_shape import RangeShape, range_cycles
+from ..results.curves import LENGTH
 from ..rows import layernorm, softmax_run
 from .memory_model import IDEAL, MemoryModel, SdramMemory
 from .prediction_cycles import prediction_cycles
@@ -38,6 +39,9 @@ START = 1
 
 RESOLVE = 4
 """Cycles in which the exponents of an instruction are added up."""
+
+SETTLED = START + LENGTH + 2
+"""First cycle in which GELU's table is where a run has it from its beginning on."""
 
 _SPLIT = len(SCALES)
 assert len(TABLE) == _SPLIT
@@ -161,7 +165,7 @@ class _Clock:
         now, steps = START, []
         for index, op in enumerate(self._carried_out()):
             begun, first = now, self._word
-            fetched = self._fetch(now)
+            fetched = self._settled(op, self._fetch(now))
             try:
                 ready, end, product = (
                     (fetched, int(drained(*self._stream, fetched)), ())
@@ -200,6 +204,10 @@ class _Clock:
         """Return the cycle after the fetch of an instruction."""
         kept, last = self._units(INSTRUCTION_UNITS, start, mark=FIELD_UNITS)
         return max(last + 1, kept + 1 + RESOLVE) + 1
+
+    def _settled(self, op: Instruction, fetched: int) -> int:
+        """Return when an instruction that has been fetched begins: with GELU, not at once."""
+        return max(fetched, SETTLED) if op.gelu else fetched
 
     def _execute(self, op: Instruction, start: int) -> tuple[int, int, tuple]:
         """Return when an instruction begins to run, the last cycle of it, and a product's parts."""

@@ -28,7 +28,7 @@ a hundredth, where a quantization step of such a column's site is larger.
 Other functions have the same equations, with tables and offsets of their own:
 :mod:`golden.results.curves`.
 
-In hardware: magnitude and table, one multiplication of 7 by 11 bits, two additions; three stages.
+In hardware: magnitude and table, one multiplication of 6 by 11 bits, two additions; three stages.
 """
 
 from math import erfc, sqrt
@@ -65,26 +65,27 @@ TABLE = Table(tuple(_sample(index) for index in range((1 << INDEX_BITS) + 1)),
 _VALUES = np.array(TABLE.values)
 _SLOPES = np.array(TABLE.slopes)
 _REST_BITS = TABLE.rest_bits
+_REST = (1 << _REST_BITS) - 1
 _DROP = TABLE_FRAC - RESULT.frac
 _HIGH = RESULT.max
 
 
 @kernel
-def curve_kernel(t, coarse, values, slopes, rest_bits, offset):
+def curve_kernel(t, coarse, values, slopes, wide, offset):
     """Return equation (2) or (3) of one value, with any table; for use inside other kernels."""
-    magnitude = abs(np.int64(t))
+    u = abs(np.int64(t)) >> wide
     positive = max(np.int64(t), 0)
-    if coarse or magnitude >= values.size << rest_bits:
+    index = u >> _REST_BITS
+    if coarse or index >= values.size:
         return min(positive + offset, _HIGH)
-    index = magnitude >> rest_bits
-    rise = round_shift(slopes[index] * (magnitude & ((1 << rest_bits) - 1)), rest_bits)
+    rise = round_shift(slopes[index] * (u & _REST), _REST_BITS)
     return positive - round_shift(values[index] + rise, _DROP) + offset
 
 
 @kernel
 def gelu_kernel(t, coarse=False):
     """Return GELU of one value, with the offset; for use inside other kernels."""
-    return curve_kernel(t, coarse, _VALUES, _SLOPES, _REST_BITS, OFFSET)
+    return curve_kernel(t, coarse, _VALUES, _SLOPES, 0, OFFSET)
 
 
 @kernel

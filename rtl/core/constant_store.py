@@ -1,4 +1,4 @@
-"""Constant store: takes the constants of instructions, and keeps scales and tables."""
+"""Constant store: takes the constants of instructions, and keeps scales."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 from golden.common import formats
 from golden.common.config import AcceleratorConfig
 from golden.core.isa import CHANNEL, CODEBOOK_UNITS, FIELDS, Opcode
+from golden.results.curves import GELU, LENGTH, SLOPE, VALUE
 
 from ..common.checks import check_config
-from ..common.shapes import joined, shape_of
+from ..common.shapes import joined, rom, shape_of
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter
 from ..results.gelu import curve_layout, entry_layout
 from ..results.result_constants import BASE
@@ -25,7 +26,8 @@ _channel_unit_layout = data.StructLayout({name: shape_of(fmt) for name, fmt in C
 
 class ConstantStore(wiring.Component):
     """Take what comes first of a payload: scales and a codebook to keep, channels for LayerNorm,
-    the table of an activation for those who keep it.
+    the table of an activation for those who keep it. In the first cycles after reset it gives them
+    that of GELU, and instructions with `gelu` wait for that.
 
     Units of channels and of the codebook are taken one per cycle, scales and tables one number per
     cycle.
@@ -46,14 +48,15 @@ class ConstantStore(wiring.Component):
     predicted : ``In(stream.Signature(LAMBDA, always_ready=True))``
         Scales for the slots from the instruction's `scale_a` on.
     resolve, resolved, base, base_out
-        `start`, `done`, ... of :class:`.scale_file.ScaleFile`, for the instruction.
+        `start`, `done`, ... of :class:`.scale_file.ScaleFile`, for the instruction; `resolved`
+        also says that there is the table that it needs.
     load, channels
         ``Out(1)``, ``Out(stream.Signature(channel_layout))``: those of LayerNorm, no more than it
         takes. It must be ready for them.
     codebook : ``Out(softmax_codebook_layout)``
         The last one.
     curve : ``Out(curve_layout)``
-        Of the last TABLE.
+        Of the last TABLE, or GELU.
     entry : ``Out(entry_layout)``
         An entry of its table.
     """
@@ -68,7 +71,8 @@ class ConstantStore(wiring.Component):
             "resolve": In(1), "resolved": Out(1), "base": Out(BASE), "base_out": Out(BASE),
             "load": Out(1), "channels": Out(stream.Signature(channel_layout)),
             "codebook": Out(softmax_codebook_layout),
-            "curve": Out(curve_layout), "entry": Out(entry_layout),
+            "curve": Out(curve_layout, init={"wide": int(GELU.wide), "offset": GELU.offset}),
+            "entry": Out(entry_layout),
         })
 
     def elaborate(self, platform):
@@ -79,6 +83,7 @@ class ConstantStore(wiring.Component):
             Opcode.NORM, Opcode.SOFTMAX, Opcode.TABLE))
         has_numbers = decoded(m, op, Opcode.SCALES, Opcode.TABLE)
         norm = phase & is_norm
+        self._settled = Signal()  # the table that the instruction needs is there
         numbers, given = self._scales(m, is_table)
 
         channel = _channel_unit_layout(units.payload)
@@ -118,12 +123,31 @@ class ConstantStore(wiring.Component):
         with m.If(given):
             m.d.sync += value.eq(number)
         m.d.comb += valid.eq(begun & (self.taken | (given & (taken != 0))))
+        first = self._first_table(m)
         m.d.sync += [
-            self.entry.valid.eq(valid),
-            self.entry.index.eq(taken - 1),
-            self.entry.value.eq(value),
-            self.entry.slope.eq(following - value),
+            self.entry.valid.eq(valid | first.valid),
+            self.entry.index.eq(Mux(valid, taken - 1, first.index)),
+            self.entry.value.eq(Mux(valid, value, first.value)),
+            self.entry.slope.eq(Mux(valid, following - value, first.slope)),
         ]
+
+    def _first_table(self, m):
+        """Return the entries of GELU, one in each of the first cycles. Should a TABLE be there as
+        soon, it is behind them.
+        """
+        given = Signal(range(LENGTH + 1))
+        entry = Signal(entry_layout)
+        settled = given[-1]
+        with m.If(~settled):
+            m.d.sync += given.eq(given + 1)
+        m.d.sync += self._settled.eq(settled | ~self.instruction.gelu)
+        m.d.comb += [
+            entry.valid.eq(~settled),
+            entry.index.eq(given),
+            entry.value.eq(rom(GELU.table.values, entry.index, VALUE)),
+            entry.slope.eq(rom(GELU.table.slopes, entry.index, SLOPE)),
+        ]
+        return entry
 
     def _scales(self, m, is_table):
         """Keep scales, given or predicted; return the splitter of numbers, when it gives one."""
@@ -142,7 +166,7 @@ class ConstantStore(wiring.Component):
                                         self.predicted.payload)),
             *joined(scales.run, op),
             scales.start.eq(self.resolve),
-            self.resolved.eq(scales.done),
+            self.resolved.eq(scales.done & self._settled),
             self.base.eq(scales.base),
             self.base_out.eq(scales.base_out),
         ]

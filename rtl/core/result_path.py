@@ -96,7 +96,7 @@ class ResultPath(wiring.Component):
         m.d.comb += [
             *joined(epilogue.run, op, "mode", "m", "n", "low", "high", "offset"),
             *(epilogue.run[name].eq(op[name] & product)
-              for name in ("gelu", "table", "residual", "tap")),
+              for name in ("gelu", "residual", "tap")),
             epilogue.run.per_row.eq(op.rows & product),
             epilogue.run.by_tiles.eq(product),
             epilogue.run.columns.eq(columns),

@@ -30,7 +30,6 @@ _PLACES = 16  # beats between input and output; no more are on their way than th
 epilogue_layout = data.StructLayout({
     "path": Path,
     "gelu": 1,
-    "table": 1,
     "residual": 1,
     "tap": 1,
     "offset": 1,
@@ -47,7 +46,7 @@ epilogue_layout = data.StructLayout({
 })
 """A matrix of results, `m` rows and `n` columns, and what becomes of its accumulators.
 
-path, gelu, table, residual, tap, low, high
+path, gelu, residual, tap, low, high
     As in :mod:`golden.core.isa`. Only SITE has GELU, DIRECT has no residual: there they do nothing.
 offset
     8 is taken off the results of SITE and DIRECT.
@@ -91,7 +90,7 @@ class Epilogue(wiring.Component):
         was at `o`, when all beats at `i`, also those that are dropped, units and residuals have
         been accepted, and all `taps` given. High after reset.
     curve, entry
-        ``In(curve_layout)``, ``In(entry_layout)``: as in :class:`.gelu.Gelu`, for `table`.
+        ``In(curve_layout)``, ``In(entry_layout)``: as in :class:`.gelu.Gelu`.
     units : ``In(stream.Signature(64))``
         If `columns`, :data:`golden.core.isa.COLUMN` units, whole tile columns one after the other.
     i : ``In(stream.Signature(accumulators_layout(config)))``
@@ -238,7 +237,6 @@ class Epilogue(wiring.Component):
             gelu.o.ready.eq(1),
             gelu.curve.eq(self.curve),
             gelu.entry.eq(self.entry),
-            gelu.loaded.eq(self.run.table),
             self.o.valid.eq(rescale.o.valid),
             self.o.p["values"].eq(rescale.o.payload),
         ]

@@ -1,4 +1,4 @@
-"""GELU, bit-exact with :func:`golden.results.gelu.gelu`, and what a table is loaded for."""
+"""Activations of MLPs, bit-exact with :func:`golden.results.curves.curve_table`."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
@@ -9,7 +9,7 @@ from golden.common.formats import IntFormat
 from golden.results import curves, gelu
 
 from ..common.checks import check_config
-from ..common.shapes import rom, shape_of
+from ..common.shapes import shape_of
 from ..common.soft_multiplier import SoftMultiplier
 
 __all__ = ["Gelu", "curve_layout", "entry_layout", "gelu_layout"]
@@ -17,7 +17,7 @@ __all__ = ["Gelu", "curve_layout", "entry_layout", "gelu_layout"]
 _MAGNITUDE = IntFormat(gelu.INPUT.bits, signed=False)
 _POSITIVE = IntFormat(gelu.INPUT.bits - 1, signed=False)
 _END_BITS = (gelu.END - 1).bit_length()
-_REST_BITS = gelu.TABLE.rest_bits + 1  # of wide tables; others have a zero below theirs
+_REST_BITS = gelu.TABLE.rest_bits
 _REST = IntFormat(_REST_BITS, signed=False)
 _DROP = gelu.TABLE_FRAC - gelu.RESULT.frac
 _HALF = 1 << (_DROP - 1)
@@ -32,7 +32,7 @@ entry_layout = data.StructLayout({
     "value": shape_of(curves.VALUE),
     "slope": shape_of(curves.SLOPE),
 })
-"""An entry of its table, if there is one now."""
+"""An entry of its table, if there is one now: a value, and the next one less it."""
 
 _stored_layout = data.StructLayout({"value": shape_of(_VALUE), "slope": shape_of(curves.SLOPE)})
 
@@ -46,7 +46,7 @@ def gelu_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class Gelu(wiring.Component):
-    """Take the GELU of each lane, or what has been loaded, with the offset that makes it unsigned.
+    """Take of each lane what its table is for, with the offset that makes it unsigned.
 
     Three-stage pipeline with a latency of :attr:`LATENCY` cycles and a throughput of one payload
     of ``config.lanes`` values per cycle. Backpressure stalls all stages at once.
@@ -61,14 +61,12 @@ class Gelu(wiring.Component):
     i : ``In(stream.Signature(gelu_layout(config)))``
         Values of the residual format, ``ACT16``.
     o : ``Out(stream.Signature(ArrayLayout(golden.results.gelu.RESULT, lanes)))``
-        Their GELU plus ``golden.results.gelu.OFFSET``.
+        Their activations plus the offset.
     entry : ``In(entry_layout)``
-        Written to the table of every lane; it stays there.
-    loaded : ``In(1)``
-        Results are by that table, whose other numbers are `curve`. Both are stable from a cycle
-        before the first payload of `i` until its results have all been at `o`.
+        Written to the table of every lane; it stays there. There is none before.
     curve : ``In(curve_layout)``
-        What it is.
+        What else there is to the table; stable from a cycle before the first payload of `i` until
+        all results have been at `o`.
     """
 
     LATENCY = 3
@@ -80,7 +78,6 @@ class Gelu(wiring.Component):
             "i": In(stream.Signature(gelu_layout(config))),
             "o": Out(stream.Signature(data.ArrayLayout(shape_of(gelu.RESULT), config.lanes))),
             "entry": In(entry_layout),
-            "loaded": In(1),
             "curve": In(curve_layout),
         })
 
@@ -88,13 +85,8 @@ class Gelu(wiring.Component):
         m = Module()
         t_valid, p_valid = Signal(), Signal()
 
-        self._loaded, self._wide = Signal(), Signal()
-        self._offset = Signal(shape_of(curves.OFFSETS))
-        m.d.sync += [
-            self._loaded.eq(self.loaded),
-            self._wide.eq(self.loaded & self.curve.wide),
-            self._offset.eq(Mux(self.loaded, self.curve.offset, gelu.OFFSET)),
-        ]
+        self._curve = Signal(curve_layout)
+        m.d.sync += self._curve.eq(self.curve)
         m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
         with m.If(self.i.ready):
             m.d.sync += [
@@ -107,7 +99,7 @@ class Gelu(wiring.Component):
         return m
 
     def _table(self, m, lane: int, index):
-        """Return the entry that has been loaded at an index."""
+        """Return the entry at an index."""
         m.submodules[f"table_{lane}"] = table = memory.Memory(
             shape=_stored_layout, depth=curves.LENGTH, init=[])
         write, read = table.write_port(), table.read_port(domain="comb")
@@ -121,17 +113,16 @@ class Gelu(wiring.Component):
         return read.data
 
     def _lane(self, m, lane: int):
-        table, below = gelu.TABLE, gelu.TABLE.rest_bits
         m.submodules[f"multiplier_{lane}"] = rise = SoftMultiplier(curves.SLOPE, _REST)
         t_slope, t_rest = rise.a, rise.b
         value = self.i.p["values"][lane]
         negative = value < 0
         magnitude = Mux(negative, -value, value)[:_MAGNITUDE.bits]
-        index = magnitude[below:_END_BITS]
-        beyond = magnitude[_END_BITS + 1:].any() | (magnitude[_END_BITS] & ~self._wide)
-        entry = self._table(m, lane, Mux(self._wide, magnitude[below + 1:_END_BITS + 1], index))
+        u = Mux(self._curve.wide, magnitude >> 1, magnitude)
+        beyond = u[_END_BITS:].any()
+        entry = self._table(m, lane, u[_REST_BITS:_END_BITS])
 
-        # Stage t: both tables, which beyond their end and in coarse columns do nothing.
+        # Stage t: the table, which beyond its end and in coarse columns does nothing.
         t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}")
         t_beyond = Signal(name=f"t_beyond_{lane}")
         t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}")
@@ -140,7 +131,7 @@ class Gelu(wiring.Component):
         p_rise = Signal.like(rise.product, name=f"p_rise_{lane}")
         p_value = Signal.like(t_value, name=f"p_value_{lane}")
         p_top = Signal(shape_of(gelu.RESULT), name=f"p_top_{lane}")
-        top = t_positive + self._offset
+        top = t_positive + self._curve.offset
 
         # Stage o: both roundings of equation (2) in one addition, the inner one by its half in
         # front of the shift, the outer one by that in the table. The output stream itself is the
@@ -150,10 +141,9 @@ class Gelu(wiring.Component):
         m.d.sync += [
             t_positive.eq(Mux(negative, 0, value)[:_POSITIVE.bits]),
             t_beyond.eq(beyond | self.i.p.coarse[lane]),
-            t_value.eq(Mux(self._loaded, entry["value"], rom(
-                [value + _HALF for value in table.values], index, _VALUE))),
-            t_slope.eq(Mux(self._loaded, entry.slope, rom(table.slopes, index, table.slope))),
-            t_rest.eq(Mux(self._wide, magnitude[:_REST_BITS], Cat(0, magnitude[:below]))),
+            t_value.eq(entry["value"]),
+            t_slope.eq(entry.slope),
+            t_rest.eq(u[:_REST_BITS]),
             p_rise.eq(Mux(t_beyond, 0, rise.product)),
             p_value.eq(Mux(t_beyond, _HALF, t_value)),
             p_top.eq(Mux(top > gelu.RESULT.max, gelu.RESULT.max, top)),

@@ -79,7 +79,7 @@ class _Random:
         """Add what is like an instruction, and loads of its operands before."""
         fields = {name: value for name, value in op.fields.items() if name not in (
             *_FREE, "weights_stride", "scale_a", "scale_b", "scale_out", "subtract_b", "rows",
-            "offset", "activation", "weights", "first_row", "table")}
+            "offset", "activation", "weights", "first_row")}
         if op.opcode is Opcode.PREDICT:
             data = self._draw.integers(0, 256, len(payload), np.uint8).tobytes()
             self.predicted = True

@@ -59,15 +59,10 @@ class LayerBuilder(Builder):
         """
         scales = [0, *self.network.scales.tolist()]
         self.emit(Opcode.SCALES, numbers_of(scales, isa.SCALES, self.config), n=len(scales))
-        if self.table:
-            curve = CURVES[self.network.shape.activation]
+        curve = CURVES[self.network.shape.activation]
+        if curve is not GELU:
             self.emit(Opcode.TABLE, numbers_of(curve.values, isa.TABLE, self.config),
                       n=len(curve.values), low=-curve.offset, wide=int(curve.wide))
-
-    @property
-    def table(self) -> bool:
-        """Whether the activation of MLPs is another than GELU, from a table."""
-        return CURVES[self.network.shape.activation] is not GELU
 
     def check_slots(self) -> None:
         """Raise :exc:`DoesNotFit` if the scale file is too small."""
@@ -138,8 +133,7 @@ class LayerBuilder(Builder):
         fmt, slot = self.site_format(site), self.slots[site]
         flags = [] if coarse is None else coarse.tolist()
         columns = units_of([{"coarse": flag} for flag in flags], isa.COLUMN, self.config)
-        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu, "table": int(gelu and self.table),
-                "words": len(flags)}
+        size = {"m": wide.rows, "n": wide.cols, "gelu": gelu, "words": len(flags)}
         self.emit(Opcode.MEASURE, columns, {"source": (wide, 0)}, scale_a=slot,
                   exponent=-point * _ONE - round(_ONE * np.log2(fmt.max)), **size)
         out = self.matrix(name, layout, wide.rows, wide.cols, signed=bool(fmt.signed or offset))
@@ -167,7 +161,7 @@ class LayerBuilder(Builder):
         made, before = out or (self.matrix(name, layout, a.rows, layer.weight[:, cols].shape[1],
                                            signed=bool(fmt.signed or offset)), 0)
         self.product(a, layer, sites[0], mode, writes={"dest": (made, before)}, cols=cols,
-                     gelu=gelu, table=int(gelu and self.table), coarse=coarse, offset=offset,
+                     gelu=gelu, coarse=coarse, offset=offset,
                      path=Path.SITE, exponent_out=-point * _ONE, scale_out=self.slots[sites[1]],
                      low=fmt.min, high=fmt.max)
         return made

@@ -29,13 +29,12 @@ ENDS = ("low", "inside", "high", "tie")
 CORNERS = ("1", "tile - 1", "tile", "tile + 1", "2 tiles or more", "odd")
 STALLS = ("weights", "drain", "fetch", "transfer", "norm", "softmax", "predict", "reads", "writes")
 PLACES = ("below the table", "in the table", "above the table", "zero", "saturated")
-FLAGS = ("residual", "residual in place", "tap", "gelu", "table", "rows", "offset")
+FLAGS = ("residual", "residual in place", "tap", "gelu", "rows", "offset")
 
 
 def _allowed(flag: str, weights: Source, path: Path) -> bool:
     return {"residual": path is not Path.DIRECT, "residual in place": path is Path.WIDE,
             "tap": path is not Path.DIRECT, "gelu": path is Path.SITE,
-            "table": path is Path.SITE,
             "rows": weights is not Source.STREAM, "offset": path is not Path.WIDE}[flag]
 
 
@@ -286,7 +285,7 @@ class _Observer:
         place = (op.residual_address, op.residual_stride) == (op.dest, op.dest_stride)
         flags = {"residual": op.residual and not (place and path is Path.WIDE),
                  "residual in place": op.residual and place and path is Path.WIDE,
-                 **{name: getattr(op, name) for name in ("tap", "gelu", "table", "rows", "offset")}}
+                 **{name: getattr(op, name) for name in ("tap", "gelu", "rows", "offset")}}
         for flag, value in flags.items():
             if value:
                 self.hit("flags of products", _name(weights, path, flag))

@@ -20,7 +20,6 @@ from golden.prediction.range_shape import RangeShape
 from golden.prediction.scale_predictor import HIGHEST, PredictorShape
 from golden.product.mac_array import Activation
 from golden.results.curves import CURVES, SLOPE
-from golden.results.gelu import END
 from golden.rows import softmax, softmax_run
 from golden.rows.layernorm import EPSILON, HIGHEST_CHANNELS
 from tests.cases.gemm_products import KINDS
@@ -364,14 +363,13 @@ class _Generator:
 
     def to_site(self, bits: int) -> dict:
         gelu = self.chance(0.5)
-        if gelu and self.chance(0.4) and self.machine._curve is None:
+        if gelu and self.chance(0.2):
             self.table()
-        table = gelu and self.machine._curve is not None and self.chance(0.5)
-        end = self.machine._curve.end if table else END
+        end = self.machine._curve.end
         out = self.within(0, self.config.max_sites - 1)
         log2 = self.target(bits) - np.log2(end if gelu else 1 << self.within(2, 14))
         total = round(log2) * _ONE if self.chance(0.5) else round(log2 * _ONE)
-        return {"gelu": int(gelu), "table": int(table), "scale_out": out,
+        return {"gelu": int(gelu), "scale_out": out,
                 "exponent_out": total + int(self.machine.scales[out])}
 
     def source(self, layout_rows: int, cols: int) -> dict:

@@ -106,7 +106,7 @@ def test_every_table_within_the_limits_gives_results_of_the_format():
 def test_compiled_equals_interpreted():
     for curve in CURVES.values():
         table, t = curve.table, EVERY[::301]
-        args = (np.array(table.values), np.array(table.slopes), table.rest_bits, curve.offset)
+        args = (np.array(table.values), np.array(table.slopes), int(curve.wide), curve.offset)
         for coarse in (False, True):
             assert curve_table(curve, coarse)[::301].tolist() == [
                 module.curve_kernel.py_func(int(value), coarse, *args) for value in t]

@@ -18,6 +18,7 @@ from golden.core import isa
 from golden.core.bit_fields import pack
 from golden.core.isa import Path
 from golden.product.tiling import tiles
+from golden.results.curves import GELU, LENGTH
 from golden.results.gelu import gelu
 from golden.results.requant import requant
 from rtl.common.operands import TileMode
@@ -26,6 +27,7 @@ from rtl.memory.row_store import row_layout
 from rtl.results import epilogue as module
 from rtl.results import rescale
 from rtl.results.epilogue import Epilogue
+from tests.benches.activation_table import load_table
 from tests.benches.simulate import simulate
 from tests.benches.streams import source
 
@@ -80,6 +82,8 @@ class Bench(wiring.Component):
             late.r_en.eq(inner.residuals.ready),
             inner.run.eq(self.run),
             inner.start.eq(self.start),
+            inner.curve.eq(self.curve),
+            inner.entry.eq(self.entry),
             self.done.eq(inner.done),
             self.o.valid.eq(inner.o.valid),
             self.o.payload.eq(inner.o.payload),
@@ -221,9 +225,10 @@ def check(runs, *, idle=0.0, late=0):
     config = runs[0].config
     dut = Bench(config)
     outputs, tapped, accepted, left, finished = [], [], [], [], []
-    now = {}
+    now = {"run": runs[0]}
 
     async def control(ctx):
+        await load_table(ctx, dut, GELU)
         for run in runs:
             now["run"] = run
             await drive(ctx, dut, run)
@@ -257,7 +262,7 @@ def check(runs, *, idle=0.0, late=0):
             ctx.set(dut.row_exponents.data, int(table[address % len(table)]))
 
     async def results(ctx):
-        for _ in range(late):
+        for _ in range(LENGTH + late):
             await ctx.tick()
         beats = [{"values": beat, "last": 0} for run in runs
                  for beat in run.beats(run.acc, run.places)]

@@ -11,6 +11,7 @@ from golden.cycles import prediction_cycles, product_cycles, timing
 from golden.cycles.memory_model import IDEAL, MemoryModel
 from golden.network.precision import Precision
 from golden.network.shape import VitShape
+from golden.results.curves import CURVES
 from rtl.common.exp2 import Exp2
 from rtl.common.log2 import Log2
 from rtl.core.core import COUNTERS, Core
@@ -25,6 +26,7 @@ from sim.compiler import compile_network
 from sim.harness import verilator
 from sim.harness.expected import golden_run
 from sim.inputs.model_lookup import open_model
+from tests.cases.activations import product, program_of, table
 from tests.cases.networks import network
 from tests.cases.programs import random_program
 from tests.random_runs import CONFIGS as RANDOM
@@ -98,6 +100,21 @@ def compare_random(seed, name):
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_random_programs(seed, name):
     compare_random(seed, name)
+
+
+@pytest.mark.verilator
+@pytest.mark.parametrize("parts", [
+    (product(16), product(32)), (table(CURVES["silu"]), product(16)),
+    (product(16), table(CURVES["relu"]), product(32), table(CURVES["gelu"]), product(48))])
+def test_a_run_that_begins_with_an_activation(parts):
+    """GELU waits for its table, and a TABLE that comes as early is behind it."""
+    program = program_of(*parts)
+    compare(program, IDEAL, *MEMORIES)
+    first = timing.timing(program, IDEAL).steps[0]
+    assert (first.fetch == timing.SETTLED) == (first.instruction.opcode is Opcode.GEMM)
+    for again in ({"runs": 2}, {"reset_at": 300}):
+        result = verilator.run(program, check=golden_run(program), ideal=True, **again)
+        assert result.ok, result.message
 
 
 @pytest.mark.long
