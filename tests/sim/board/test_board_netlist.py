@@ -26,7 +26,7 @@ from tests.sim.test_emulate import with_tap
 pytestmark = [pytest.mark.long, pytest.mark.verilator]
 
 TIME_S = 120
-"""A block on the line is 41,000 cycles: some ten seconds, on a machine with nothing else to do."""
+"""A block on the line is 41,000 cycles: ten seconds or more."""
 
 
 @pytest.fixture(scope="module")
