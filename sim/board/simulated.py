@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .port import open_port
 
 MEMORY = BOARDS["ulx3s"]
 TIME_S = 5
-"""Seconds without a byte after which a simulated board does not answer: it is slow."""
+"""Seconds without a byte after which a simulated board does not answer: its RTL is slow."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class SimulatedBoard:
         Of its core.
     memory
         Its memory, and the clock of both, which is simulated as fast as it goes.
+    verilog
+        Of what is simulated, as :func:`sim.harness.board_build.build_board` takes it.
+    time
+        Seconds without a byte after which it does not answer: more than simulating a block of
+        memory on the line takes, about 41,000 cycles.
 
     Attributes
     ----------
@@ -44,9 +50,10 @@ class SimulatedBoard:
         Of its serial port, while it runs.
     """
 
-    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY):
+    def __init__(self, config: AcceleratorConfig, memory: SdramMemory = MEMORY, *,
+                 verilog: Callable[[int], str] | None = None, time: float = TIME_S):
         self.system = System.of(config, memory)
-        self._board, self._opened = memory, None
+        self._board, self._verilog, self._time, self._opened = memory, verilog, time, None
 
     def __enter__(self) -> "SimulatedBoard":
         from rtl.soc.host_link import PAUSE_BITS
@@ -55,7 +62,8 @@ class SimulatedBoard:
         from ..harness.board_build import build_board
 
         divisor = UartReceiver.SHORTEST  # the fastest line there is: a simulation takes its time
-        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor)
+        binary = build_board(self.system.config, self._board, self.system.clock_hz // divisor,
+                             self._verilog)
         with contextlib.ExitStack() as opened, file_errors("cannot simulate"):
             place = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="vernier-")))
             self._log = place / "log"
@@ -91,7 +99,7 @@ class SimulatedBoard:
 
     def open(self):
         """Return its serial port; closing it leaves the board as it is."""
-        return open_port(self.name, time=TIME_S)
+        return open_port(self.name, time=self._time)
 
     def trouble(self) -> str:
         """Return what has ended the simulation; nothing while it goes on."""

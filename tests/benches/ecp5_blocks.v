@@ -50,8 +50,8 @@ module MULT18X18D(
     if (!known || SOURCEA || SOURCEB) $fatal(1, "MULT18X18D in a mode without a twin");
 endmodule
 
-// Block memory of 2048 bytes of 9 bits with two ports. Of a byte that the other port writes in the
-// same cycle, a port reads the complement: a netlist must not depend on it.
+// Block memory of 2048 bytes of 9 bits with two ports. Of bits that the other port writes in the
+// same cycle, a port reads the complement: a netlist must not depend on them.
 module DP16KD(
   input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4,
     DIA3, DIA2, DIA1, DIA0,
@@ -117,7 +117,7 @@ module DP16KD(
   wire write_a = CEA && WEA && !RSTA;
   wire write_b = CEB && WEB && !RSTB;
 
-  // First of the bytes at an address, how many they are, and whether they are written to.
+  // First of the bytes at an address, and how many they are.
   function [10:0] first(input integer width, input [13:0] address);
     case (width)
       36: first = {address[13:5], 2'b00};
@@ -127,13 +127,6 @@ module DP16KD(
   endfunction
   function integer count(input integer width);
     count = width > 9 ? width / 9 : 1;
-  endfunction
-  function written(input integer width, input [13:0] address, input [10:0] place);
-    integer offset;
-    begin
-      offset = place - first(width, address);
-      written = offset >= 0 && offset < count(width) && (width <= 9 || address[offset]);
-    end
   endfunction
 
   // Bits of a byte that a narrow word is.
@@ -146,6 +139,17 @@ module DP16KD(
     endcase
   endfunction
 
+  // Bits of a byte that a port writes.
+  function [8:0] written(input integer width, input [13:0] address, input [10:0] place);
+    integer offset;
+    begin
+      offset = place - first(width, address);
+      written = 0;
+      if (offset >= 0 && offset < count(width) && (width <= 9 || address[offset]))
+        written = width < 9 ? ((1 << width) - 1) << low(width, address) : 9'h1ff;
+    end
+  endfunction
+
   reg [35:0] out_a = 0, out_b = 0;
   reg [35:0] read_a, read_b;
   integer n, bit_a, bit_b;
@@ -154,10 +158,10 @@ module DP16KD(
     read_b = 0;
     for (n = 0; n < count(DATA_WIDTH_A); n = n + 1)
       read_a[9 * n +: 9] = bytes[first(DATA_WIDTH_A, address_a) + n]
-        ^ {9{write_b && written(DATA_WIDTH_B, address_b, first(DATA_WIDTH_A, address_a) + n)}};
+        ^ ({9{write_b}} & written(DATA_WIDTH_B, address_b, first(DATA_WIDTH_A, address_a) + n));
     for (n = 0; n < count(DATA_WIDTH_B); n = n + 1)
       read_b[9 * n +: 9] = bytes[first(DATA_WIDTH_B, address_b) + n]
-        ^ {9{write_a && written(DATA_WIDTH_A, address_a, first(DATA_WIDTH_B, address_b) + n)}};
+        ^ ({9{write_a}} & written(DATA_WIDTH_A, address_a, first(DATA_WIDTH_B, address_b) + n));
   end
 
 
