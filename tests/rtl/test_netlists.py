@@ -121,7 +121,7 @@ def scale_unit_runs():
 def epilogue_runs():
     for mode in Mode:
         test_epilogue.check(
-            test_epilogue.all_kinds(CORE, mode, random.Random(mode.macs)), idle=0.3, stall=0.3)
+            test_epilogue.all_kinds(CORE, mode, random.Random(mode.macs)), idle=0.3)
 
 
 def placement_runs():
