@@ -138,6 +138,7 @@ def _cut_for(network: Network, config: AcceleratorConfig, about: dict, made: dic
     build = LayerBuilder(network, config, False, plan, made)
     lower_windows(build, regions, cuts)
     build.emit(Opcode.END)
+    allocate(build.matrices, config)
     program = _linked(build, network, regions, about)
     kept = [region for name, region in regions.items() if name.startswith("residual")]
     said = {**cuts.described(), **moved(program, kept)}
@@ -170,27 +171,29 @@ def _coarsest(plan: Plan, network: Network, config: AcceleratorConfig, about: di
     long as they do not suffice, and what that passed over is gone back to by halves.
     """
     few = dict.fromkeys(PHASES, 0)  # so many blocks are too few
-    plan, program = _first_that_fits(plan, few, network, config, about, made)
+    plan, build = _first_that_fits(plan, few, network, config, made)
     for phase in PHASES:
         while passed := [count for count in counts(phase, network, config)
                          if few[phase] < count < getattr(plan, phase)]:
             fewer = replace(plan, **{phase: passed[len(passed) // 2]})
             try:
-                program = _with_plan(fewer, network, config, about, False, made)
+                build = _placed(fewer, network, config, False, made)
             except DoesNotFit:
                 few[phase] = getattr(fewer, phase)
             else:
                 plan = fewer
-    said = described(plan, program, reserve(network, config, plan))
+    regions = reserve(network, config, plan)
+    program = _linked(build, network, regions, about)
+    said = described(plan, program, regions)
     return replace(program, about={**program.about, "plan": said})
 
 
 def _first_that_fits(plan: Plan, few: dict[str, int], network: Network, config: AcceleratorConfig,
-                     about: dict, made: dict) -> tuple[Plan, Program]:
-    """Return the first plan that fits, and its program; note how many blocks were too few."""
+                     made: dict) -> tuple[Plan, LayerBuilder]:
+    """Return the first plan that fits, and what it makes; note how many blocks were too few."""
     while True:
         try:
-            return plan, _with_plan(plan, network, config, about, False, made)
+            return plan, _placed(plan, network, config, False, made)
         except DoesNotFit as error:
             phase = error.phase
             more = phase and finer(plan, phase, network, config)
@@ -201,16 +204,22 @@ def _first_that_fits(plan: Plan, few: dict[str, int], network: Network, config: 
 
 def _with_plan(plan: Plan, network: Network, config: AcceleratorConfig, about: dict, jit: bool,
                made: dict) -> Program:
-    regions = reserve(network, config, plan)
+    return _linked(_placed(plan, network, config, jit, made), network,
+                   reserve(network, config, plan), about)
+
+
+def _placed(plan: Plan, network: Network, config: AcceleratorConfig, jit: bool,
+            made: dict) -> LayerBuilder:
+    """Return the instructions of a network, and their matrices where they fit."""
     build = LayerBuilder(network, config, jit, plan, made)
-    lower(build, regions)
+    lower(build, reserve(network, config, plan))
     build.emit(Opcode.END)
-    return _linked(build, network, regions, about)
+    allocate(build.matrices, config)
+    return build
 
 
 def _linked(build: LayerBuilder, network: Network, regions: dict, about: dict) -> Program:
-    """Place matrices, and return the verified program."""
-    allocate(build.matrices, build.config)
+    """Return the verified program of what has been placed."""
     scales = "jit" if build.jit else scales_of(network)
     program = link(build, [(network, regions)], {
         "bits": str(network.precision), "scales": scales, **noted(build, network), **about})
