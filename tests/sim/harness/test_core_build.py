@@ -198,26 +198,38 @@ def test_a_cache_that_cannot_be_made(monkeypatch):
 
 
 _SLOW = """
-import subprocess, sys
+import signal, sys
 from pathlib import Path
 from sim.harness import compilation
-place = Path(sys.argv[1])
+place, hangup = Path(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGHUP, getattr(signal, hangup))  # as it is inherited: of nohup, SIG_IGN
 compilation.compile_files({"core.v": ""}, ["-c", "echo $$ > started; sleep 60 & wait"], "",
                           Path("/bin/sh"), None, place / "cores" / "abc", place / "locks")
 """
 
 
-def _slow_build(place):
+@pytest.fixture
+def started():
+    """Processes that a test has started: none is left behind."""
+    processes = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait(30)
+
+
+def _slow_build(place, started, hangup="SIG_DFL"):
     """Start a build that takes a minute; return its process, and that of what it runs."""
     for name in "cores", "locks":
         (place / name).mkdir(exist_ok=True)
-    process = subprocess.Popen([sys.executable, "-c", _SLOW, str(place)],
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, str(place), hangup],
                                cwd=Path(__file__).parents[3])
+    started.append(process)
     deadline = time.monotonic() + 60
     while True:
-        started = list((place / "cores").glob(".building-*/started"))
-        if started and started[0].read_text().strip():
-            return process, int(started[0].read_text())
+        begun = list((place / "cores").glob(".building-*/started"))
+        if begun and begun[0].read_text().strip():
+            return process, int(begun[0].read_text())
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -233,8 +245,8 @@ def _ended(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_terminated_build_leaves_nothing(tmp_path, number):
-    process, inner = _slow_build(tmp_path)
+def test_a_terminated_build_leaves_nothing(tmp_path, started, number):
+    process, inner = _slow_build(tmp_path, started)
     process.send_signal(number)
     assert process.wait(30) == 128 + number
     assert not list((tmp_path / "cores").iterdir())
@@ -244,8 +256,18 @@ def test_a_terminated_build_leaves_nothing(tmp_path, number):
         time.sleep(0.05)
 
 
-def test_the_next_build_removes_what_a_killed_one_left(monkeypatch, tmp_path):
-    process, inner = _slow_build(tmp_path)
+def test_a_build_that_is_to_outlive_its_terminal_does(tmp_path, started):
+    process, inner = _slow_build(tmp_path, started, "SIG_IGN")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert _ended(inner) or not list((tmp_path / "cores").iterdir())
+
+
+def test_the_next_build_removes_what_a_killed_one_left(monkeypatch, tmp_path, started):
+    process, inner = _slow_build(tmp_path, started)
     process.kill()
     process.wait(30)
     os.killpg(inner, signal.SIGKILL)
