@@ -101,11 +101,12 @@ class Core(wiring.Component):
                            ("constant_store", ConstantStore(config))):
             m.submodules[name] = ResetInserter(idle)(part)
         for name, part in (("product_path", ProductPath(config)),
-                           ("result_path", ResultPath(config)), ("row_path", RowPath(config))):
+                           ("result_path", ResultPath(config))):
             rests = Signal(init=1, name=f"{name}_rests", attrs={"keep": 1})
             m.d.sync += rests.eq(idle | (sequencer.phase == Phase.DRAIN))
             m.submodules[name] = ResetInserter(rests)(part)
-        m.d.sync += watched.eq(rests)
+        m.submodules.row_path = rows = RowPath(config)
+        m.d.sync += [watched.eq(rests), rows.rests.eq(rests)]
         m.submodules.prediction = ResetInserter(watched)(Prediction(config))
 
         m.d.comb += [

@@ -1,6 +1,6 @@
 """Row path: whatever is read from wide matrices row by row, LayerNorm and softmax."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
@@ -38,6 +38,8 @@ class RowPath(wiring.Component):
 
     Members
     -------
+    rests : ``In(1)``
+        Between two runs, for two cycles or more; units are reset a cycle later.
     instruction, start
         ``In(instruction_layout)``, ``In(1)``: what reads a wide matrix begins with `start`.
     read, read_free
@@ -67,7 +69,7 @@ class RowPath(wiring.Component):
         self._config = config
         self._lanes = exact_log2(config.lanes)
         super().__init__({
-            "instruction": In(instruction_layout), "start": In(1),
+            "rests": In(1), "instruction": In(instruction_layout), "start": In(1),
             "read": Out(read_signature(config)), "read_free": In(1),
             "load": In(1), "channels": In(stream.Signature(channel_layout)),
             "codebook": In(softmax_codebook_layout),
@@ -83,9 +85,13 @@ class RowPath(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, op, lanes = self._config, self.instruction, self._lanes
-        m.submodules.reader = reader = MatrixReader(config)
-        m.submodules.layernorm = layernorm = LayerNorm(config, borrows=True)
-        m.submodules.softmax = softmax = Softmax(config, borrows=True)
+        reader = MatrixReader(config)
+        layernorm, softmax = (unit(config, borrows=True) for unit in (LayerNorm, Softmax))
+        # Thousands of registers are reset: each unit's from near them.
+        for name, unit in (("reader", reader), ("layernorm", layernorm), ("softmax", softmax)):
+            rests = Signal(init=1, name=f"{name}_rests", attrs={"keep": 1})
+            m.d.sync += rests.eq(self.rests)
+            m.submodules[name] = ResetInserter(rests)(unit)
         kinds = [decoded(m, op, each) for each in (Opcode.GEMM, Opcode.NORM, Opcode.SOFTMAX)]
         self._read(m, kinds, reader, layernorm, softmax)
         self._lend(m, kinds, reader, layernorm, softmax)
@@ -189,5 +195,7 @@ class RowPath(wiring.Component):
         with m.If(softmax.exponent.valid):
             m.d.sync += [done_rows.eq(done_rows + 1),
                          self.last_exponent.eq(softmax.exponent.payload)]
-        with m.If(self.start):
+        with m.If(self.start | self.rests):
             m.d.sync += [word.eq(0), row.eq(0), done_rows.eq(0)]
+        with m.If(self.rests):
+            m.d.sync += self.last_exponent.eq(0)
