@@ -17,7 +17,7 @@ CONFIG = {"rows": 4, "cols": 8, "lanes": 4, "scale_lanes": 2, "sram_kib": 64, "b
           "stream_words": 512, "key_words": 120}
 ABOUT = {
     "format": "vernier-program",
-    "version": 2,
+    "version": 3,
     "sha256": "d51274dabb4fa867e63abc93a57a113477640921d4579eca216689e3d7de57ce",
     "config": CONFIG,
     "stream": {"address": 24, "size": 32}, "image": {"address": 0, "size": 13},

@@ -409,8 +409,8 @@ def test_a_saved_program_is_the_same(compiled, tmp_path):
     (lambda folder: (folder / "program.json").write_text("{}"), "not a program, or is damaged"),
     (lambda folder: (folder / "program.json").write_text("{"), "not a program, or is damaged"),
     (lambda folder: (folder / "program.json").write_text(
-        (folder / "program.json").read_text().replace('"version": 2', '"version": 9')),
-     "has version 9 of the format, and this program reads version 2"),
+        (folder / "program.json").read_text().replace('"version": 3', '"version": 9')),
+     "has version 9 of the format, and this program reads version 3"),
 ])
 def test_a_damaged_program_is_refused(compiled, tmp_path, change, message):
     compiled.save(tmp_path)
