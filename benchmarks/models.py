@@ -31,7 +31,7 @@ MODELS = (
     "swin_small_patch4_window7_224", "swin_base_patch4_window7_224", "vit_base_patch16_clip_224",
     "vit_base_patch16_siglip_224")
 
-COLUMNS = ["model", "bits", "GMAC", "cycles", "fps", "array", "MB", "mapping"]
+COLUMNS = ["model", "bits", "GMAC", "Mcycles", "fps", "array", "MB", "mapping"]
 
 
 def estimated(model: str, bits: str, options: list[str]) -> dict:
@@ -74,8 +74,8 @@ def _without_memory(options: list[str]) -> list[str]:
 
 def cells(row: dict) -> list[str]:
     """Return a row as text, in the order of :data:`COLUMNS`."""
-    return [row["model"], row["bits"].upper(), f"{row['macs'] / 1e9:.2f}", f"{row['cycles']:,}",
-            f"{row['fps']:.2f}", f"{100 * row['array_utilisation']:.1f} %",
+    return [row["model"], row["bits"].upper(), f"{row['macs'] / 1e9:.2f}",
+            f"{row['cycles'] / 1e6:#.4g}", f"{row['fps']:.2f}", f"{100 * row['array_utilisation']:.1f} %",
             f"{row['dram_bytes'] / 1e6:,.1f}", row["mapping"]]
 
 
