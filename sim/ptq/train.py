@@ -2,7 +2,8 @@
 
 What may be trained: static scales, or a predictor's coefficients in their place; LayerNorms and
 biases; the weights before they are rounded. The loss is the Kullback-Leibler divergence of the
-class probabilities from the float network's. No label is used.
+class probabilities from the float network's, and, where that is asked for, the error of the
+residual stream behind every block, which a few images say more of. No label is used.
 """
 
 import math
@@ -40,6 +41,8 @@ class Budget:
         stretched to the image's size.
     mix
         Share of the steps that see each image under a part of another.
+    streams
+        What the error of the residual streams (:func:`stream_error`) counts; 0 leaves it.
     seed
         Of the order and the augmentation of the images.
     """
@@ -51,6 +54,7 @@ class Budget:
     weight_rate: float = 0.0
     area: float = 0.4
     mix: float = 0.0
+    streams: float = 0.0
     seed: int = 1
 
 
@@ -137,10 +141,13 @@ class Training:
             factor = min(1.0, 10 * done + 0.1) * 0.5 * (1 + math.cos(math.pi * done))
             for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor
+            wanted_streams, streams = ([], []) if budget.streams else (None, None)
             with torch.no_grad():
-                wanted = self._reference(pixels).log_softmax(-1)
-            found = self.twin(pixels).log_softmax(-1)
+                wanted = self._reference(pixels, streams=wanted_streams).log_softmax(-1)
+            found = self.twin(pixels, streams=streams).log_softmax(-1)
             loss = functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+            if budget.streams:
+                loss = loss + budget.streams * stream_error(streams, wanted_streams)
             self._adam.zero_grad(set_to_none=True)
             loss.backward()
             self._adam.step()
@@ -148,6 +155,17 @@ class Training:
         self.twin.narrow = self._reference.narrow = False
         self.done += 1
         return total / len(self._pixels)
+
+
+def stream_error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> torch.Tensor:
+    """Return the mean squared error of residual streams behind blocks but the last, normalised as
+    LayerNorm does: 2 of streams that have nothing in common.
+
+    Behind the last block, tokens of which no class comes are free.
+    """
+    errors = [functional.mse_loss(*(functional.layer_norm(x, x.shape[-1:]) for x in pair))
+              for pair in zip(found[:-1], wanted[:-1], strict=True)]
+    return torch.stack(errors).mean() if errors else torch.zeros(())
 
 
 def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torch.Tensor:

@@ -401,7 +401,8 @@ class Twin(nn.Module):
         return self.linear("head", a)[:, 0]
 
     def forward(self, pixels: torch.Tensor, scales: torch.Tensor | None = None,
-                observe: Observe | None = None) -> torch.Tensor:
+                observe: Observe | None = None,
+                streams: list[torch.Tensor] | None = None) -> torch.Tensor:
         """Return the logits ``(images, classes)``.
 
         Parameters
@@ -411,6 +412,8 @@ class Twin(nn.Module):
             log2 of the scales of each image; without, the static and the predicted ones.
         observe : callable, optional
             Called for each site with its index and what is about to be quantized.
+        streams : list, optional
+            What is behind each block, ``(images, tokens, channels)``, is appended to it.
         """
         taps = self.taps if scales is None else ()
         if scales is None:
@@ -422,4 +425,6 @@ class Twin(nn.Module):
                     scales = tap(x, self.scales, scales)
             if index < self.shape.depth:
                 x = self.block(index, x, scales, observe)
+                if streams is not None:
+                    streams.append(x)
         return self.classify(x, scales, observe)

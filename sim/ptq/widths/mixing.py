@@ -100,7 +100,9 @@ def mixed(source: FloatVit, pixels: np.ndarray, plan: pipeline.Plan, share: floa
     pixels : uint8 array, shape (images, side, side, 3)
         Calibration images.
     plan
-        Of the calibration; what it has beyond blocks, and its precision, do not count.
+        Of the calibration; its precision does not count, and neither does what it has beyond
+        blocks but for one thing: if it trains, weights are made wider only where that is all there
+        is left to do. What their rounding loses comes back with training.
     share
         Of the cycles.
     costs
@@ -134,7 +136,9 @@ def mixed(source: FloatVit, pixels: np.ndarray, plan: pipeline.Plan, share: floa
         precision = Precision.parse(text)
         options.append(Option(block, layer, precision, gain,
                               costs.more(block, layer, precision)))
-    chosen = choose(options, budget - costs.least)
+    weighed = [one for one in options if one.precision.weights == PRECISIONS[0].weights]
+    chosen = choose(options, budget - costs.least,
+                    choose(weighed, budget - costs.least) if plan.budget.epochs else ())
     while True:  # cycles of layers add up, but for what nobody has seen yet
         precision = precision_of(PRECISIONS[0], chosen, source.shape)
         cycles = costs.frame(precision)
@@ -311,13 +315,13 @@ def _seen_of(layer: str, precision: Precision) -> tuple[int, int]:
     return 0 if layer == ATTENTION else precision.weights, precision.activations
 
 
-def choose(options: list[Option], budget: int) -> list[Option]:
+def choose(options: list[Option], budget: int, before: Sequence[Option] = ()) -> list[Option]:
     """Return at most one option of each layer, of `budget` cycles or fewer together.
 
     Step by step the layer is made wider that gains most for a cycle; what has no room any more is
-    passed over.
+    passed over. It begins with what was chosen `before`.
     """
-    chosen: dict[tuple[int, str], Option] = {}
+    chosen = {(one.block, one.layer): one for one in before}
 
     def step(option: Option) -> tuple[float, int]:
         now = chosen.get((option.block, option.layer))

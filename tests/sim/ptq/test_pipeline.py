@@ -216,6 +216,44 @@ def test_training_brings_the_network_nearer_to_the_float_one(network):
     assert relative(integer_logits(trained, images), wanted) < 0.9 * before
 
 
+def test_streams_are_compared_as_layer_norm_sees_them():
+    draw = torch.Generator().manual_seed(1)
+    one, two, last = (torch.randn((4, 50, 64), generator=draw) for _ in range(3))
+    assert train.stream_error([one, last], [3 * one + 1, two]) < 1e-4
+    assert train.stream_error([one, last], [two, last]) == pytest.approx(2, rel=0.05)
+    half = train.stream_error([one, one, last], [one, two, two])
+    assert half == pytest.approx(1, rel=0.05)
+    assert train.stream_error([last], [one]) == 0
+
+
+@pytest.mark.parametrize("streams", [0.0, 1.0])
+def test_residual_streams_are_trained_to_be_those_of_the_float_network(network, streams):
+    """Where all classes are alike, nothing else says that scales are too large."""
+    images = torch.from_numpy(vits.pixels(32))
+    twin = pipeline.quantize(network, images.numpy(), pipeline.Plan(Precision(4, 4))).twin
+    reference = Twin(network, HEAD)
+    reference.active = False
+    with torch.no_grad():
+        twin.scales += 1
+        for part in twin, reference:
+            part.weights["head"].zero_()
+            part.biases["head"].zero_()
+
+    def error():
+        found, wanted = [], []
+        with torch.inference_mode():
+            twin(images, streams=found)
+            reference(images, streams=wanted)
+        return float(train.stream_error(found, wanted))
+
+    before = error()
+    run = train.Training(twin, reference, images,
+                         train.Budget(epochs=4, batch=8, area=1.0, scale_rate=0.2, streams=streams))
+    for _ in range(4):
+        run.epoch()
+    assert error() < 0.6 * before if streams else error() == before
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_weights_are_trained_in_units_of_their_steps(network, bits):
     """One row far beyond the others must not make all the others move as far."""

@@ -1,6 +1,7 @@
 """Widths chosen for each layer: what layers gain and cost, and what is taken."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,29 @@ def test_a_layer_is_made_wider_step_by_step():
     assert choose([half, wide, other], 40) == [half, other]
     assert choose([half, wide, other], 50) == [wide, other]
     assert choose([wide], 40) == [wide]
+
+
+def test_a_choice_goes_on_from_another():
+    wide, half, other = (Option(0, "fc1", WIDE, 3.0, 2), Option(0, "fc1", HALF, 1.0, 1),
+                         Option(1, "fc1", HALF, 0.1, 1))
+    options = [half, wide, other]
+    assert choose(options, 2) == [wide]
+    assert choose(options, 2, [half]) == [wide]
+    assert choose(options, 2, [half, other]) == [half, other]
+    assert choose(options, 3, [half, other]) == [wide, other]
+
+
+def test_weights_of_a_network_that_is_trained_are_narrow_first(network, costs):
+    images = vits.pixels(8)
+    trained = replace(PLAN, budget=train.Budget(epochs=1))
+    half = costs.frame(HALF) / costs.frame(WIDE)
+    for share in (half, (half + 1) / 2):
+        found = mixing.mixed(network, images, trained, share, costs)
+        widths = {one.precision.weights for one in found.chosen}
+        assert widths == ({4} if share == half else {4, 8})
+        assert found.cycles <= share * found.widest
+    free = mixing.mixed(network, images, PLAN, half, costs)
+    assert 8 in {one.precision.weights for one in free.chosen}
 
 
 def test_no_budget_is_exceeded():
