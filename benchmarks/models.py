@@ -75,8 +75,9 @@ def _without_memory(options: list[str]) -> list[str]:
 def cells(row: dict) -> list[str]:
     """Return a row as text, in the order of :data:`COLUMNS`."""
     return [row["model"], row["bits"].upper(), f"{row['macs'] / 1e9:.2f}",
-            f"{row['cycles'] / 1e6:#.4g}", f"{row['fps']:.2f}", f"{100 * row['array_utilisation']:.1f} %",
-            f"{row['dram_bytes'] / 1e6:,.1f}", row["mapping"]]
+            f"{row['cycles'] / 1e6:#.4g}", f"{row['fps']:.2f}",
+            f"{100 * row['array_utilisation']:.1f} %", f"{row['dram_bytes'] / 1e6:,.1f}",
+            row["mapping"]]
 
 
 def markdown(rows: list[dict]) -> str:
