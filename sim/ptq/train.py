@@ -39,6 +39,9 @@ class Budget:
     area
         Smallest share of an image's area that a crop keeps, 1 for whole images. Crops are
         stretched to the image's size.
+    colour
+        By how much brightness, contrast and saturation of an image are changed at most: 1 halves
+        or doubles each; 0 leaves them.
     mix
         Share of the steps that see each image under a part of another.
     streams
@@ -53,6 +56,7 @@ class Budget:
     affine_rate: float = 0.0
     weight_rate: float = 0.0
     area: float = 0.4
+    colour: float = 0.0
     mix: float = 0.0
     streams: float = 0.0
     seed: int = 1
@@ -169,7 +173,7 @@ def stream_error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> torch
 
 
 def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torch.Tensor:
-    """Mirror, crop and mix uint8 images ``(images, side, side, 3)``."""
+    """Mirror, crop, recolour and mix uint8 images ``(images, side, side, 3)``."""
     side = pixels.shape[1]
     images = pixels.permute(0, 3, 1, 2).float()
     made = torch.empty_like(images)
@@ -184,6 +188,8 @@ def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torc
                                              align_corners=False)[0]
         if flip < 0.5:
             made[index] = made[index].flip(2)
+    if budget.colour:
+        made = recoloured(made, budget.colour, draw)
     if float(torch.rand((), generator=draw)) < budget.mix:
         share, top, left = torch.rand(3, generator=draw).tolist()
         length = round(side * math.sqrt(share))
@@ -191,6 +197,26 @@ def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torc
                          for at in (top, left))
         made[:, :, rows, columns] = made.flip(0)[:, :, rows, columns]
     return made.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def recoloured(images: torch.Tensor, most: float, draw: torch.Generator) -> torch.Tensor:
+    """Change brightness, contrast (about the mean grey) and saturation of images by factors of up
+    to ``2**most``, each image by its own: ``(images, colours, side, side)``, values 0 to 255.
+    """
+    factors = torch.exp2(most * (2 * torch.rand((3, len(images), 1, 1, 1), generator=draw) - 1))
+    bright, contrast, saturation = factors
+    made = (images * bright).clamp_(0, 255)
+    mean = _grey(made).mean((2, 3), keepdim=True)
+    made = (mean + contrast * (made - mean)).clamp_(0, 255)
+    grey = _grey(made)
+    return grey + saturation * (made - grey)
+
+
+def _grey(images: torch.Tensor) -> torch.Tensor:
+    """Return the luma of RGB (ITU-R BT.601); of other images, the mean of their colours."""
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
+    return (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
 
 
 def snap(twin: Twin) -> None:

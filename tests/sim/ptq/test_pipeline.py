@@ -226,6 +226,25 @@ def test_streams_are_compared_as_layer_norm_sees_them():
     assert train.stream_error([last], [one]) == 0
 
 
+@pytest.mark.parametrize("colours", [1, 3])
+def test_each_image_is_recoloured_by_its_own_factors(colours):
+    draw = torch.Generator().manual_seed(1)
+    images = 64 + 128 * torch.rand((2, colours, 5, 5), generator=draw)
+    assert torch.allclose(train.recoloured(images, 0.0, draw), images, atol=1e-3)
+    bright, contrast, saturation = torch.exp2(
+        0.1 * (2 * torch.rand((3, 2), generator=torch.Generator().manual_seed(2)) - 1))
+    made = train.recoloured(images, 0.1, torch.Generator().manual_seed(2))
+    assert torch.equal(made, train.recoloured(images, 0.1, torch.Generator().manual_seed(2)))
+    luma = torch.tensor([0.299, 0.587, 0.114] if colours == 3 else [1.0])
+    for index, image in enumerate(images):
+        lit = image * bright[index]
+        grey = (lit.movedim(0, -1) @ luma).mean()
+        spread = grey + contrast[index] * (lit - grey)
+        of_each = (spread.movedim(0, -1) @ luma)[None]
+        wanted = of_each + saturation[index] * (spread - of_each)
+        assert torch.allclose(made[index], wanted, atol=1e-2)
+
+
 @pytest.mark.parametrize("streams", [0.0, 1.0])
 def test_residual_streams_are_trained_to_be_those_of_the_float_network(network, streams):
     """Where all classes are alike, nothing else says that scales are too large."""
