@@ -63,7 +63,7 @@ class Budget:
 
 
 TRAINED = Budget(epochs=4, batch=10, scale_rate=0.005, affine_rate=3e-4, weight_rate=0.01,
-                 area=0.7)
+                 area=0.4, colour=0.5, mix=0.25, streams=3.0)
 """Trains everything there is to train."""
 
 
