@@ -15,16 +15,16 @@ from ..product.tiling import FILL
 from .product_feed import BEATS, feed_beats, load_keys, sizes, step_beats, stream_weights
 from .stream import WORD, cursor_of
 
-EPILOGUE = 14
+EPILOGUE = 15
 """Cycles of a result in the epilogue, from its accumulators on."""
 
 PLACEMENT = 4
 """Cycles from there to the write of the scratchpad."""
 
-FRONT, SUMS = 5, 2
+FRONT, SUMS = 6, 2
 """Cycles of it in front of the residuals, and from there to the tap."""
 
-READER = READ_LATENCY + 3
+READER = READ_LATENCY + 4
 """Cycles from a start to the first word of a wide matrix."""
 
 QUEUED = 128
@@ -119,10 +119,10 @@ def _epilogue(product, epilogue, residuals, constants, issues, cycle):
     wants_unit = (product.streamed and active and cycle >= product.start + _UNITS
                   and units // product.lanes - given_back != CONSTANT_WORDS
                   and (units % product.tile_cols != 0 or units < product.n))
-    if (ends >> (FRONT - 2)) & 1:
+    if (ends >> (FRONT - 3)) & 1:
         given_back += row_words
     front = (front << 1) & ((1 << FRONT) - 1)
-    ends = (ends << 1) & ((1 << (FRONT - 1)) - 1)
+    ends = (ends << 1) & ((1 << (FRONT - 2)) - 1)
     if accept:
         results -= 1
         front |= inside

@@ -63,7 +63,7 @@ def feed_beats(product, beats, ready):
     activations; whether it would have the weights of the next column; whether beats are left.
     `ready` says whether the array may end a tile.
     """
-    (feeding, there, _, step, tile, column, ahead, asks, first, _, _, _, c, _, d, d_what) = beats
+    (feeding, there, _, step, tile, column, ahead, asks, first, _, _, _, _, c, _, d, d_what) = beats
     d_last = d_what & _LAST != 0
     taken = d and (ready or not d_last)
     c_free = not c or not d or taken
@@ -87,8 +87,8 @@ def step_beats(product, beats, moves, offered, new_base):
     # next beat. How many have been asked for, in which of the cycles before (as bits), and these,
     # the first one first: the word of their weights and what they are the last of. Stages c and d:
     # whether a beat is there, and what it is the last of.
-    (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth, c, c_what,
-     d, d_what) = beats
+    (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth, fifth, c,
+     c_what, d, d_what) = beats
     taken, c_free, go, reads = moves
     last = step == product.k - 1
     column_last = last and tile == product.tiles - 1
@@ -99,7 +99,7 @@ def step_beats(product, beats, moves, offered, new_base):
     if c_free:
         c, c_what = int(reads), first
     if reads:
-        first, second, third, fourth = second, third, fourth, 0
+        first, second, third, fourth, fifth = second, third, fourth, fifth, 0
         ahead -= 1
     asks = (asks << 1 | int(go)) & _COMING
     if go:
@@ -112,8 +112,10 @@ def step_beats(product, beats, moves, offered, new_base):
             second = asked
         elif ahead == 2:
             third = asked
-        else:
+        elif ahead == 3:
             fourth = asked
+        else:
+            fifth = asked
         ahead += 1
         step += 1
         if last:
@@ -124,8 +126,8 @@ def step_beats(product, beats, moves, offered, new_base):
     if offered:
         there, base = 1, new_base
         column += 1
-    return (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth, c,
-            c_what, d, d_what)
+    return (feeding, there, base, step, tile, column, ahead, asks, first, second, third, fourth,
+            fifth, c, c_what, d, d_what)
 
 
 @inlined

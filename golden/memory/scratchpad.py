@@ -31,8 +31,9 @@ from ..core.isa import OPERANDS, Layout
 
 BANK_BITS = 16
 
-READ_LATENCY = 2
-"""Cycles from the request for a word to the word: each bank has its address out of a register."""
+READ_LATENCY = 3
+"""Cycles from the request for a word to the word: each bank has its address out of a
+register, and what it gives goes into one."""
 
 Memory = np.ndarray
 """uint16 (words, rows)."""

@@ -77,7 +77,7 @@ REST_BITS = 10
 INTERVAL = 6
 """Fewest cycles from one row to the next in hardware: the products that make (1)."""
 
-LATENCY = 31
+LATENCY = 32
 """Cycles of a run besides words and the sums over the lanes; see :func:`cycles`."""
 
 

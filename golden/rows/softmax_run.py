@@ -7,7 +7,7 @@ from .softmax import HIGHEST_KEYS, RECIPROCAL, STEP, reciprocal
 
 RECIPROCAL_SHIFT = IntFormat(5, signed=False)
 
-LATENCY = 15
+LATENCY = 16
 """Cycles of a run besides words, maximum and sum over the lanes; see :func:`cycles`."""
 
 

@@ -34,8 +34,8 @@ def leading_one_up(m: Module, value: Value, stages: Sequence[Sequence[int]],
             value = Mux(found, value, value << shift)[:width]
             exponent = Cat(found, exponent)
         if stage < registered:
-            n_value = Signal(width, name=f"n{stage}_value")
-            n_exponent = Signal(len(exponent), name=f"n{stage}_exponent")
+            n_value = Signal(width, name=f"n{stage}_value", reset_less=True)
+            n_exponent = Signal(len(exponent), name=f"n{stage}_exponent", reset_less=True)
             m.d.sync += [n_value.eq(value), n_exponent.eq(exponent)]
             value, exponent = n_value, n_exponent
     return exponent, value

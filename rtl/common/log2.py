@@ -81,17 +81,17 @@ class Log2(wiring.Component):
         m.submodules.multiplier = multiplier = SoftMultiplier(
             log2.TABLE.slope, IntFormat(rest_bits, signed=False))
         t_slope, t_rest = multiplier.a, multiplier.b
-        t_value = Signal(shape_of(_VALUE))
-        t_exponent = Signal.like(exponent)
+        t_value = Signal(shape_of(_VALUE), reset_less=True)
+        t_exponent = Signal.like(exponent, reset_less=True)
 
         # Stage p: product of the interpolation.
-        p_rise = Signal.like(multiplier.product)
-        p_value = Signal.like(t_value)
-        p_exponent = Signal.like(exponent)
+        p_rise = Signal.like(multiplier.product, reset_less=True)
+        p_value = Signal.like(t_value, reset_less=True)
+        p_exponent = Signal.like(exponent, reset_less=True)
 
         # Stage r: logarithm of the fraction.
-        r_fraction = Signal(shape_of(_FRACTION))
-        r_exponent = Signal.like(exponent)
+        r_fraction = Signal(shape_of(_FRACTION), reset_less=True)
+        r_exponent = Signal.like(exponent, reset_less=True)
 
         # Stage o: whole logarithm, rounded. The output stream itself is the stage register.
         whole = (r_exponent << log2.FRAC) + r_fraction

@@ -24,8 +24,9 @@ def row_layout(config: AcceleratorConfig) -> data.ArrayLayout:
 def store_signature(config: AcceleratorConfig, words: int) -> wiring.Signature:
     """A memory of `words` words with a mark for each lane, seen by its user.
 
-    `read_data` and `read_marks` are those of `read_address` from the cycle after `read_enable`
-    until the next read; anything of a word that is written in the cycle in which it is read.
+    What was read last goes into a register with `move`, in the cycle after `read_enable` at the
+    earliest, and is at `read_data` and `read_marks` from then until the next `move`. It is anything
+    of a word that is written in the cycle in which it is read.
     """
     address = range(words)
     return wiring.Signature({
@@ -35,6 +36,7 @@ def store_signature(config: AcceleratorConfig, words: int) -> wiring.Signature:
         "write_marks": Out(config.lanes),
         "read_enable": Out(1),
         "read_address": Out(address),
+        "move": Out(1),
         "read_data": In(row_layout(config)),
         "read_marks": In(config.lanes),
     })
@@ -66,6 +68,7 @@ class RowStore(wiring.Component):
         m.submodules.memory = store = memory.Memory(
             shape=word, depth=self._words, init=[], attrs=UNCHECKED)
         write, read = store.write_port(), store.read_port()
+        given = Signal(word, reset_less=True)
         m.d.comb += [
             write.en.eq(self.port.write_enable),
             write.addr.eq(self.port.write_address),
@@ -73,9 +76,11 @@ class RowStore(wiring.Component):
             write.data.marks.eq(self.port.write_marks),
             read.en.eq(self.port.read_enable),
             read.addr.eq(self.port.read_address),
-            self.port.read_data.eq(read.data.data),
-            self.port.read_marks.eq(read.data.marks),
+            self.port.read_data.eq(given.data),
+            self.port.read_marks.eq(given.marks),
         ]
+        with m.If(self.port.move):
+            m.d.sync += given.eq(read.data)
         return m
 
 
@@ -84,7 +89,7 @@ def store_lent_to(user, port, writes: bool = True):
 
     Unless it `writes`, what it writes comes from elsewhere.
     """
-    names = ["write_enable", "write_address", "read_enable", "read_address"]
+    names = ["write_enable", "write_address", "read_enable", "read_address", "move"]
     if writes:
         names += ["write_data", "write_marks"]
     return [*(getattr(port, name).eq(getattr(user, name)) for name in names),
@@ -92,14 +97,14 @@ def store_lent_to(user, port, writes: bool = True):
 
 
 class RowQueue(wiring.Component):
-    """Queue of words in a :class:`RowStore`; a word comes out two cycles after it went in.
+    """Queue of words in a :class:`RowStore`; a word comes out three cycles after it went in.
 
     Parameters
     ----------
     config : :class:`AcceleratorConfig`
         Gives the number of lanes.
     depth : int
-        Words it has room for, 2 or more, one of them behind the memory.
+        Words it has room for, 3 or more, two of them behind the memory.
 
     Members
     -------
@@ -110,7 +115,7 @@ class RowQueue(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, depth: int):
         check_config(config)
-        self._inside = integer("depth", depth, 2) - 1
+        self._inside = integer("depth", depth, 3) - 2
         word = stream.Signature(row_layout(config))
         super().__init__({
             "i": In(word),
@@ -121,20 +126,24 @@ class RowQueue(wiring.Component):
     @staticmethod
     def words(depth: int) -> int:
         """Words of the memory."""
-        return 1 << ceil_log2(depth - 1)
+        return 1 << ceil_log2(depth - 2)
 
     def elaborate(self, platform):
         m = Module()
         store = self.store
         level = Signal(range(self._inside + 1))
-        written, read = Signal(), Signal()
+        # Stage r: a word has been read. Stage o, the output: the register behind the memory.
+        r_valid = Signal()
+        written, read, move = Signal(), Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(level != self._inside),
             written.eq(self.i.valid & self.i.ready),
-            read.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            move.eq(~self.o.valid | self.o.ready),
+            read.eq((level != 0) & (~r_valid | move)),
             store.write_enable.eq(written),
             store.write_data.eq(self.i.payload),
             store.read_enable.eq(read),
+            store.move.eq(move),
             self.o.payload.eq(store.read_data),
         ]
         m.d.sync += [
@@ -142,8 +151,8 @@ class RowQueue(wiring.Component):
             store.read_address.eq(store.read_address + read),
             level.eq(level + written - read),
         ]
+        with m.If(move):
+            m.d.sync += [self.o.valid.eq(r_valid), r_valid.eq(0)]
         with m.If(read):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += r_valid.eq(1)
         return m

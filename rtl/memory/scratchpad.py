@@ -66,7 +66,7 @@ class Scratchpad(wiring.Component):
     be used. All words are zero at first.
 
     The block RAM of a large scratchpad lies all over a chip: each bank has what is read and written
-    out of registers of its own.
+    out of registers of its own, and gives what was read to one.
 
     Parameters
     ----------
@@ -127,7 +127,12 @@ class Scratchpad(wiring.Component):
                 ]
                 with m.If(enable & _within(address, start, depth, starts[-1])):
                     m.d.sync += here.eq(number)
-            m.d.comb += self.read.data[index].eq(Array(reads)[here])
+            came = Signal(name=f"came_{index}", attrs={"keep": 1})
+            data = Signal(BANK_BITS, name=f"data_{index}", reset_less=True)
+            m.d.sync += came.eq(enable)
+            with m.If(came):
+                m.d.sync += data.eq(Array(reads)[here])
+            m.d.comb += self.read.data[index].eq(data)
         return m
 
 

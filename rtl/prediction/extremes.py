@@ -99,15 +99,15 @@ class Extremes(wiring.Component):
         b_valid = Signal()
         b_access = Signal(access_layout(config))
         b_in_c = Signal()
-        b_extremes = Signal(extremes_layout(config.lanes))
+        b_extremes = Signal(extremes_layout(config.lanes), reset_less=True)
 
         # Stage c: extremes extended; about to be written, or given.
         c_valid = Signal()
         c_access = Signal(access_layout(config))
-        c_extremes = Signal(extremes_layout(config.lanes))
+        c_extremes = Signal(extremes_layout(config.lanes), reset_less=True)
 
         # Stage d: extremes just written; the memory may not have given them yet.
-        d_extremes = Signal(extremes_layout(config.lanes))
+        d_extremes = Signal(extremes_layout(config.lanes), reset_less=True)
 
         m.d.comb += [
             self.o.valid.eq(c_valid & c_access.visit),

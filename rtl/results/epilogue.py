@@ -242,7 +242,7 @@ class Epilogue(wiring.Component):
         ]
         plain = sums.o.p["values"]
         for stage in range(Gelu.LATENCY):
-            register = Signal.like(plain, name=f"plain_{stage}")
+            register = Signal.like(plain, name=f"plain_{stage}", reset_less=True)
             m.d.sync += register.eq(plain)
             plain = register
         # Stage g: what is rescaled, as its multipliers take most of a cycle.
@@ -279,4 +279,4 @@ class Epilogue(wiring.Component):
 
 assert Epilogue.LATENCY == (1 + Requant.LATENCY + ResultSums.LATENCY + Gelu.LATENCY + 1
                             + Rescale.LATENCY) < _PLACES
-assert Epilogue.SUMS == 1 + Requant.LATENCY
+assert Epilogue.SUMS == 1 + Requant.LATENCY + ResultSums.RESIDUAL

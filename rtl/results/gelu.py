@@ -123,14 +123,14 @@ class Gelu(wiring.Component):
         entry = self._table(m, lane, u[_REST_BITS:_END_BITS])
 
         # Stage t: the table, which beyond its end and in coarse columns does nothing.
-        t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}")
-        t_beyond = Signal(name=f"t_beyond_{lane}")
-        t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}")
+        t_positive = Signal(shape_of(_POSITIVE), name=f"t_positive_{lane}", reset_less=True)
+        t_beyond = Signal(name=f"t_beyond_{lane}", reset_less=True)
+        t_value = Signal(shape_of(_VALUE), name=f"t_value_{lane}", reset_less=True)
 
         # Stage p: product of the interpolation; the result but for the table's part.
-        p_rise = Signal.like(rise.product, name=f"p_rise_{lane}")
-        p_value = Signal.like(t_value, name=f"p_value_{lane}")
-        p_top = Signal(shape_of(gelu.RESULT), name=f"p_top_{lane}")
+        p_rise = Signal.like(rise.product, name=f"p_rise_{lane}", reset_less=True)
+        p_value = Signal.like(t_value, name=f"p_value_{lane}", reset_less=True)
+        p_top = Signal(shape_of(gelu.RESULT), name=f"p_top_{lane}", reset_less=True)
         top = t_positive + self._curve.offset
 
         # Stage o: both roundings of equation (2) in one addition, the inner one by its half in

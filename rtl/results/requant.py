@@ -81,17 +81,19 @@ class Requant(wiring.Component):
         acc, multiplier = operand.acc, operand.multiplier
 
         # Stage p: products of the halves of the accumulator, one 18x18 multiplier each.
-        p_low = Signal(_HALF + formats.MANTISSA.bits, name=f"p_low_{lane}")
-        p_high = Signal(signed(_HALF + formats.MANTISSA.bits), name=f"p_high_{lane}")
-        p_shift = Signal(shape_of(formats.SHIFT), name=f"p_shift_{lane}")
+        p_low = Signal(_HALF + formats.MANTISSA.bits, name=f"p_low_{lane}", reset_less=True)
+        p_high = Signal(signed(_HALF + formats.MANTISSA.bits), name=f"p_high_{lane}",
+                        reset_less=True)
+        p_shift = Signal(shape_of(formats.SHIFT), name=f"p_shift_{lane}", reset_less=True)
 
         # Stage q: exact product.
-        q_product = Signal(shape_of(PRODUCT), name=f"q_product_{lane}")
-        q_shift = Signal.like(p_shift, name=f"q_shift_{lane}")
+        q_product = Signal(shape_of(PRODUCT), name=f"q_product_{lane}", reset_less=True)
+        q_shift = Signal.like(p_shift, name=f"q_shift_{lane}", reset_less=True)
 
         # Stage s: shifted, with one fractional bit left for the rounding, or beyond all limits.
-        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
-        s_above, s_below = Signal(name=f"s_above_{lane}"), Signal(name=f"s_below_{lane}")
+        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}", reset_less=True)
+        s_above, s_below = (Signal(name=f"{name}_{lane}", reset_less=True)
+                            for name in ("s_above", "s_below"))
         twice, beyond = narrowed(q_product << 1, q_shift, _TWICE.bits)
 
         # Stage o: rounded and clamped. The output stream itself is the stage register.

@@ -81,16 +81,18 @@ class Rescale(wiring.Component):
     def _lane(self, m, lane: int, addend, low, high):
         m.submodules[f"multiplier_{lane}"] = multiplier = SoftMultiplier(ACT16, formats.MANTISSA)
         # Each lane has a copy of its own, near to it.
-        factor = Signal(multiplier_layout, name=f"factor_{lane}", attrs={"keep": 1})
+        factor = Signal(multiplier_layout, name=f"factor_{lane}", reset_less=True,
+                        attrs={"keep": 1})
         m.d.sync += factor.eq(self.multiplier)
         m.d.comb += [multiplier.a.eq(self.i.p[lane]), multiplier.b.eq(factor.mantissa)]
 
         # Stage p: exact product.
-        p_product = Signal(shape_of(PRODUCT), name=f"p_product_{lane}")
+        p_product = Signal(shape_of(PRODUCT), name=f"p_product_{lane}", reset_less=True)
 
         # Stage s: shifted, with one fractional bit left for the rounding, or beyond all limits.
-        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
-        s_above, s_below = Signal(name=f"s_above_{lane}"), Signal(name=f"s_below_{lane}")
+        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}", reset_less=True)
+        s_above, s_below = (Signal(name=f"{name}_{lane}", reset_less=True)
+                            for name in ("s_above", "s_below"))
         twice, beyond = narrowed(p_product << 1, factor.shift, _TWICE.bits)
 
         # Stage o: rounded and clamped. The output stream itself is the stage register.

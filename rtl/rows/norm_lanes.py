@@ -44,7 +44,8 @@ def affine_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def _per_lane(shape, lanes, name):
-    return [Signal(shape_of(shape), name=f"{name}_{lane}") for lane in range(lanes)]
+    return [Signal(shape_of(shape), name=f"{name}_{lane}", reset_less=True)
+            for lane in range(lanes)]
 
 
 class Normalize(wiring.Component):
@@ -93,7 +94,7 @@ class Normalize(wiring.Component):
             m.d.sync += Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids))
             for stage in "xpdtsm":
                 stage_place = Signal(len(place), name=f"{stage}_place")
-                stage_scale = Signal(row_scale_layout, name=f"{stage}_scale")
+                stage_scale = Signal(row_scale_layout, name=f"{stage}_scale", reset_less=True)
                 m.d.sync += [stage_place.eq(place), stage_scale.eq(scale)]
                 place, scale = stage_place, stage_scale
                 scales.append(scale)
@@ -171,10 +172,10 @@ class Affine(wiring.Component):
 
         # Stage r: factors in the registers of the multipliers; offsets.
         r_last = Signal()
-        r_betas = Signal(data.ArrayLayout(shape_of(BETA), lanes))
+        r_betas = Signal(data.ArrayLayout(shape_of(BETA), lanes), reset_less=True)
 
         # Stage p: products; offsets.
-        p_betas = Signal.like(r_betas)
+        p_betas = Signal.like(r_betas, reset_less=True)
         p_last = Signal()
         p_product = _per_lane(IntFormat(NORMALIZED.bits + GAMMA.bits), lanes, "p_product")
 
@@ -216,7 +217,7 @@ class Affine(wiring.Component):
         lanes = self._config.lanes
         word, lane, full = Signal(word_index(self._config)), Signal(range(lanes)), Signal()
         taken = Signal()
-        gathered = Signal((lanes - 1) * affine_constants_layout.size)
+        gathered = Signal((lanes - 1) * affine_constants_layout.size, reset_less=True)
         values = Cat(gathered, self.constants.payload)
         m.d.comb += [
             self.constants.ready.eq(self.load & ~full),

@@ -72,19 +72,21 @@ class Variance(wiring.Component):
         last = INTERVAL - 1
 
         # Stage k: sums of a row, for as many cycles as there are products.
-        k_valid, k_step, k_sums = Signal(), Signal(range(INTERVAL)), Signal(row_sums_layout)
+        k_valid, k_step = Signal(), Signal(range(INTERVAL))
+        k_sums = Signal(row_sums_layout, reset_less=True)
 
         # Stage f: two factors.
         f_valid, f_step, f_sum = Signal(), Signal.like(k_step), Signal(shape_of(SUM))
-        f_left, f_right = Signal(signed(_LIMB + 1)), Signal(signed(_LIMB + 1))
+        f_left, f_right = (Signal(signed(_LIMB + 1), name=name, reset_less=True)
+                           for name in ("f_left", "f_right"))
 
         # Stage p: their product.
         p_valid, p_step, p_sum = Signal(), Signal.like(k_step), Signal(shape_of(SUM))
-        p_product = Signal(signed(2 * _LIMB + 2))
+        p_product = Signal(signed(2 * _LIMB + 2), reset_less=True)
 
         # Stage o: sum of the products so far, signed until the last one.
-        total = Signal(signed(VARIANCE.bits + 1))
-        o_sum = Signal(shape_of(SUM))
+        total = Signal(signed(VARIANCE.bits + 1), reset_less=True)
+        o_sum = Signal(shape_of(SUM), reset_less=True)
         shifted = self._shifted(m, p_step, total)
 
         m.d.comb += [
@@ -177,7 +179,7 @@ class Root(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += Cat(valids, self.o.valid).eq(Cat(self.i.valid, valids))
             for stage in range(self.LATENCY - 1):
-                register = Signal(shape_of(SUM), name=f"sum_{stage}")
+                register = Signal(shape_of(SUM), name=f"sum_{stage}", reset_less=True)
                 m.d.sync += register.eq(total)
                 total = register
             m.d.sync += self.o.p.sum.eq(total)
@@ -190,8 +192,8 @@ class Root(wiring.Component):
         exponent, value = leading_one_up(m, value, _SHIFTS, len(_SHIFTS) - 1)
 
         # Stage a: address, the bits after the leading one below its parity.
-        a_exponent = Signal(len(exponent))
-        a_address = Signal(1 + _FRACTION_BITS)
+        a_exponent = Signal(len(exponent), reset_less=True)
+        a_address = Signal(1 + _FRACTION_BITS, reset_less=True)
         odd = value[-1]
         m.d.sync += [
             a_exponent.eq(exponent),
@@ -206,13 +208,13 @@ class Root(wiring.Component):
         m.submodules.multiplier = multiplier = SoftMultiplier(
             _SLOPE, IntFormat(REST_BITS, signed=False))
         t_slope, t_rest = multiplier.a, multiplier.b
-        t_value = Signal(shape_of(ROOT))
-        t_exponent = Signal.like(exponent)
+        t_value = Signal(shape_of(ROOT), reset_less=True)
+        t_exponent = Signal.like(exponent, reset_less=True)
 
         # Stage p: product of the interpolation.
-        p_rise = Signal(shape_of(IntFormat(_SLOPE.bits + REST_BITS)))
-        p_value = Signal.like(t_value)
-        p_exponent = Signal.like(exponent)
+        p_rise = Signal(shape_of(IntFormat(_SLOPE.bits + REST_BITS)), reset_less=True)
+        p_value = Signal.like(t_value, reset_less=True)
+        p_exponent = Signal.like(exponent, reset_less=True)
 
         # Stage o: root. The output stream itself is the stage register.
         index = address[REST_BITS:]

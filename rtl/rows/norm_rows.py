@@ -179,7 +179,7 @@ class RowBuffer(wiring.Component):
         Memory of the queue. Only if it `borrows`.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, config: AcceleratorConfig, borrows: bool = False):
         check_config(config)
@@ -212,10 +212,14 @@ class RowBuffer(wiring.Component):
 
         # Stage h: a row of which words are being read.
         h_valid, h_last = Signal(), Signal()
-        h_scale, h_word = Signal(row_scale_layout), Signal(words)
+        h_scale, h_word = Signal(row_scale_layout, reset_less=True), Signal(words, reset_less=True)
 
-        # Stage o: the word read. Beside the memory's own register:
-        o_scale, o_word, o_last = Signal(row_scale_layout), Signal(words), Signal()
+        # Stage r: the word read. Beside the memory's own register:
+        r_valid = Signal()
+        r_scale, r_word, r_last = Signal(row_scale_layout, reset_less=True), Signal(words), Signal()
+
+        # Stage o: the same, in a register behind the memory.
+        o_scale, o_word, o_last = Signal(row_scale_layout, reset_less=True), Signal(words), Signal()
 
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
@@ -225,6 +229,7 @@ class RowBuffer(wiring.Component):
             store.write_data.eq(self.i.p.values),
             store.write_marks.eq(self.i.p.coarse),
             store.read_enable.eq(advance),
+            store.move.eq(advance),
             h_last.eq(h_word == self.last_word),
             self.scales.ready.eq(advance & (~h_valid | h_last)),
             self.o.p.values.eq(store.read_data),
@@ -241,10 +246,14 @@ class RowBuffer(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 h_word.eq(h_word + 1),
-                self.o.valid.eq(h_valid),
-                o_scale.eq(h_scale),
-                o_word.eq(h_word),
-                o_last.eq(h_last),
+                r_valid.eq(h_valid),
+                r_scale.eq(h_scale),
+                r_word.eq(h_word),
+                r_last.eq(h_last),
+                self.o.valid.eq(r_valid),
+                o_scale.eq(r_scale),
+                o_word.eq(r_word),
+                o_last.eq(r_last),
             ]
         with m.If(self.scales.ready):
             m.d.sync += [

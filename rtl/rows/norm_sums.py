@@ -66,13 +66,13 @@ class RowSums(wiring.Component):
         word, sums = self.i.p, self.o.p
 
         # Stage x: values, which are in the multipliers, too.
-        x_place, x_values = Signal(_place_layout), Signal.like(word.values)
-        x_coarse = Signal(self._lanes)
+        x_place, x_values = Signal(_place_layout), Signal.like(word.values, reset_less=True)
+        x_coarse = Signal(self._lanes, reset_less=True)
 
         # Stage q: squares. Coarse channels are shifted here.
         q_place = Signal(_place_layout)
-        q_values = Signal(data.ArrayLayout(shape_of(VALUE), self._lanes))
-        q_coarse = Signal(self._lanes)
+        q_values = Signal(data.ArrayLayout(shape_of(VALUE), self._lanes), reset_less=True)
+        q_coarse = Signal(self._lanes, reset_less=True)
         q_squares = [Signal(shape_of(_SHIFTED), name=f"q_square_{lane}")
                      for lane in range(self._lanes)]
         for lane, (product, square) in enumerate(zip(self.products, q_squares, strict=True)):
@@ -120,7 +120,7 @@ class RowSums(wiring.Component):
         sums = []
         for index in range(0, len(numbers), 2):
             value = sum(numbers[index + 1:index + 2], numbers[index])
-            register = Signal(value.shape(), name=f"{name}_{index // 2}")
+            register = Signal(value.shape(), name=f"{name}_{index // 2}", reset_less=True)
             m.d.sync += register.eq(value)
             sums.append(register)
         return sums

@@ -143,11 +143,11 @@ class _Exponents(wiring.Component):
 
         # Stage a: operands.
         a_flags = Signal(flags_layout)
-        a_operands = Signal(self.i.p.values.shape())
+        a_operands = Signal(self.i.p.values.shape(), reset_less=True)
 
         # Stage r: sum of the row so far.
         r_valid = Signal()
-        r_sum = Signal(bits)
+        r_sum = Signal(bits, reset_less=True)
 
         flags, value = reduced(m, self.i.ready, a_flags, list(a_operands), 4, _sum)
         m.d.comb += [

@@ -82,8 +82,8 @@ class Results(wiring.Component):
 
         # What follows from the shape; registered, for the clock's sake.
         coded = Signal()
-        end = Signal(shape_of(_CODED))
-        amount = Signal(shape_of(_AMOUNT))
+        end = Signal(shape_of(_CODED), reset_less=True)
+        amount = Signal(shape_of(_AMOUNT), reset_less=True)
         m.d.sync += [
             coded.eq(shape.step != 0),
             end.eq((shape.step << formats.CODE.bits) - shape.step + (shape.step >> 1)),
@@ -118,34 +118,34 @@ class Results(wiring.Component):
         table = exp2.TABLE
 
         # Stage f: distance from the largest score, offset.
-        f_distance = Signal(shape_of(BASE), name=f"f_distance_{lane}")
+        f_distance = Signal(shape_of(BASE), name=f"f_distance_{lane}", reset_less=True)
 
         # Stage t: factors of the one product, in the registers of the multiplier: distance and
         # reciprocal, or those of the table.
         left = Signal(shape_of(_CODED), name=f"left_{lane}")
         right = Signal(shape_of(softmax.RECIPROCAL), name=f"right_{lane}")
-        t_value = Signal(shape_of(formats.MANTISSA), name=f"t_value_{lane}")
-        t_amount = Signal(shape_of(_AMOUNT), name=f"t_amount_{lane}")
-        t_none = Signal(name=f"t_none_{lane}")
+        t_value = Signal(shape_of(formats.MANTISSA), name=f"t_value_{lane}", reset_less=True)
+        t_amount = Signal(shape_of(_AMOUNT), name=f"t_amount_{lane}", reset_less=True)
+        t_none = Signal(name=f"t_none_{lane}", reset_less=True)
         power = (~f_distance)[:_FRAC]
         rest, index = power[:table.rest_bits], power[table.rest_bits:]
         octaves = f_distance[_FRAC:]
 
         # Stage p: exact product.
         p_product = Signal(shape_of(_PRODUCT), name=f"p_product_{lane}")
-        p_value = Signal.like(t_value, name=f"p_value_{lane}")
-        p_amount = Signal.like(t_amount, name=f"p_amount_{lane}")
-        p_none = Signal(name=f"p_none_{lane}")
+        p_value = Signal.like(t_value, name=f"p_value_{lane}", reset_less=True)
+        p_amount = Signal.like(t_amount, name=f"p_amount_{lane}", reset_less=True)
+        p_none = Signal(name=f"p_none_{lane}", reset_less=True)
 
         # Stage m: mantissa, or the part of the product that codes come from.
-        m_number = Signal(shape_of(formats.MANTISSA), name=f"m_number_{lane}")
-        m_amount = Signal.like(t_amount, name=f"m_amount_{lane}")
-        m_none = Signal(name=f"m_none_{lane}")
+        m_number = Signal(shape_of(formats.MANTISSA), name=f"m_number_{lane}", reset_less=True)
+        m_amount = Signal.like(t_amount, name=f"m_amount_{lane}", reset_less=True)
+        m_none = Signal(name=f"m_none_{lane}", reset_less=True)
         mantissa = p_value + round_shift(p_product[:table.slope.bits + table.rest_bits],
                                          table.rest_bits)
 
         # Stage s: shifted; the mantissa with one fractional bit left for the rounding.
-        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}")
+        s_twice = Signal(shape_of(_TWICE), name=f"s_twice_{lane}", reset_less=True)
 
         product = self.products[lane]
         m.d.comb += [

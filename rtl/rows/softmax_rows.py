@@ -15,6 +15,7 @@ from ..prediction.extremes import BIASED, rebiased
 from .softmax_words import (
     BASE,
     NEAREST,
+    flags_layout,
     flags_of,
     place,
     reduced,
@@ -137,23 +138,28 @@ class Largest(wiring.Component):
     @staticmethod
     def latency(config: AcceleratorConfig) -> int:
         """Cycles from the last word of a row at `i` to its result at `o`."""
-        return ceil_log2(config.lanes) + 2
+        return ceil_log2(config.lanes) + 3
 
     def elaborate(self, platform):
         m = Module()
         room = Signal()
-        flags, value = reduced(m, self.i.ready, flags_of(self.i), list(self.i.p.values), 2, _larger)
+        # Stage a: a word, as it was read far away.
+        a_flags = Signal(flags_layout)
+        a_values = Signal(self.i.p.values.shape(), reset_less=True)
+        with m.If(self.i.ready):
+            m.d.sync += [a_flags.eq(flags_of(self.i)), a_values.eq(self.i.p.values)]
+        flags, value = reduced(m, self.i.ready, a_flags, list(a_values), 2, _larger)
 
         # Stage r: largest score of the row so far.
         r_valid = Signal()
-        r_largest = Signal(shape_of(BIASED))
+        r_largest = Signal(shape_of(BIASED), reset_less=True)
         offset = Signal(range(max(NEAREST, softmax.STEP.max >> 1) + 1))
         step = self.shape.step
         base = r_largest + offset
 
         # Second result, where the first is still in stage o, the output stream itself.
         spare_valid = Signal()
-        spare_base = Signal(shape_of(BASE))
+        spare_base = Signal(shape_of(BASE), reset_less=True)
 
         m.d.sync += offset.eq(Mux(step == 0, NEAREST, step >> 1))
         m.d.comb += [

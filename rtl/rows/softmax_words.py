@@ -89,7 +89,7 @@ def reduced(m, advance, flags, values, ways, merge):
     level = 0
     while len(values) > 1:
         merged = [merge(values[n:n + ways]) for n in range(0, len(values), ways)]
-        values = [Signal(value.shape(), name=f"v{level}_value_{n}")
+        values = [Signal(value.shape(), name=f"v{level}_value_{n}", reset_less=True)
                   for n, value in enumerate(merged)]
         v_flags = Signal(flags_layout, name=f"v{level}_flags")
         with m.If(advance):

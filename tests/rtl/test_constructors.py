@@ -32,7 +32,7 @@ from rtl.soc.soc import Soc
 CONFIG = AcceleratorConfig(4, 4, lanes=4)
 CHIP = CHIPS["AS4C32M16SB"]
 OTHERS = {"chip": CHIP, "hertz": 50_000_000, "schedule": Schedule(CHIP.timing(50_000_000)),
-          "words": 2, "depth": 2, "users": 2, "flight": 3,
+          "words": 2, "depth": 3, "users": 2, "flight": 3,
           "divisor": 8, "pause": 8, "memory": BOARDS["ulx3s"], "baud": BAUD}
 """Of parameters without a default."""
 
@@ -86,7 +86,7 @@ def test_parts_of_a_core_refuse_what_is_none(name):
 
 @pytest.mark.parametrize(("make", "error", "message"), [
     (lambda: RowStore(CONFIG, 0), ValueError, "words must be 1 or more, not 0"),
-    (lambda: RowQueue(CONFIG, 1), ValueError, "depth must be 2 or more, not 1"),
+    (lambda: RowQueue(CONFIG, 2), ValueError, "depth must be 3 or more, not 2"),
     (lambda: LaneExtremes(0), ValueError, "lanes must be 1 or more, not 0"),
     (lambda: RowSums("4"), TypeError, "lanes must be an integer, not '4'"),
     (lambda: TileDrain(CONFIG, 0), ValueError, "flight must be 1 or more, not 0"),

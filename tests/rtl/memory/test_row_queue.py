@@ -13,7 +13,7 @@ from tests.benches.simulate import simulate
 from tests.benches.streams import held, latency, sink, source
 
 CONFIG = AcceleratorConfig(4, 4, lanes=4)
-DEPTHS = [2, 3, 4, 5, 6, 17]
+DEPTHS = [3, 4, 5, 6, 7, 18]
 
 
 class System(wiring.Component):
@@ -49,19 +49,19 @@ def test_gives_what_went_in(depth, idle, stall):
 
 
 def test_wrong_word_is_noticed():
-    dut, words = System(4), random_words(20)
+    dut, words = System(5), random_words(20)
     wrong = [*words[:9], [*words[9][:3], words[9][3] ^ 1], *words[10:]]
     with pytest.raises(AssertionError, match="#9: .*expected"):
         simulate(dut, source(dut.i, wrong), sink(dut.o, words, list))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_latency_is_two_cycles(depth):
+def test_latency_is_three_cycles(depth):
     dut = System(depth)
 
     async def testbench(ctx):
         for word in random_words(5):
-            assert await latency(ctx, dut.i, dut.o, word) == 2
+            assert await latency(ctx, dut.i, dut.o, word) == 3
             assert list(ctx.get(dut.o.payload)) == word
             await ctx.tick()
             assert not ctx.get(dut.o.valid)
@@ -99,13 +99,13 @@ def test_has_room_for_as_many_words_as_stated(depth):
     assert len(into) - len(out) <= depth
 
 
-@pytest.mark.parametrize("depth", [depth for depth in DEPTHS if depth > 2])
+@pytest.mark.parametrize("depth", [depth for depth in DEPTHS if depth > 3])
 def test_takes_and_gives_a_word_in_every_cycle(depth):
     into, out = accepted(System(depth), 50, lambda _: 1, random_words(99))
     assert into == list(range(50))
-    assert out == list(range(2, 50))
+    assert out == list(range(3, 50))
 
 
 def test_memory_is_the_smallest_power_of_two():
-    assert [RowQueue.words(depth) for depth in (2, 3, 4, 5, 6, 9, 10, 128, 129, 130)] == [
+    assert [RowQueue.words(depth) for depth in (3, 4, 5, 6, 7, 10, 11, 129, 130, 131)] == [
         1, 2, 4, 4, 8, 8, 16, 128, 128, 256]
