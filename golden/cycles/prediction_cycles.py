@@ -208,8 +208,8 @@ def _step_scales(prediction, scales, coefficients, statistic, cycle):
 @inlined
 def _step_units(prediction, units, stream, cursor, takes_mean, feeds, cycle):
     # Return the state of the units. Units of statistics to come, halves of one that are left, beats
-    # left of one of coefficients; whether these have been asked for; whether a unit is kept that
-    # has been read ahead.
+    # left of one of coefficients; whether these have been asked for; units that have been read
+    # ahead.
     to_come, means, coefficients, asked, kept = units
     state, arrived, freed = stream
     if cycle < prediction.start:
@@ -219,17 +219,17 @@ def _step_units(prediction, units, stream, cursor, takes_mean, feeds, cycle):
         command(cursor, to_come)
         return to_come, means, coefficients, asked, kept
     taken, last = (takes_mean, means) if to_come else (feeds, coefficients)
-    accepted = gives_unit(cursor) and not kept
-    kept = int(kept or accepted)
+    accepted = gives_unit(cursor) and kept < 2
     means -= takes_mean
     coefficients -= feeds
     if kept and last == taken:
-        kept = 0
+        kept -= 1
         if to_come:
             means = 2
             to_come -= 1
         else:
             coefficients = 4 // prediction.width
+    kept += int(accepted)
     asks = cursor[LEFT] == 0 and not asked
     if step_cursor(cursor, state, arrived, freed, cycle, accepted, False):
         freed[cursor[WORD] - 1] = cycle

@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common import formats
+from golden.common.checks import integer
 from golden.common.config import AcceleratorConfig
 from golden.common.formats import Mode
 from golden.core import isa
@@ -61,6 +62,8 @@ class OperandEdge(wiring.Component):
     ----------
     config : :class:`AcceleratorConfig`
         Array shape.
+    copies : int
+        Registers that each activation is in, for users in different places.
 
     Members
     -------
@@ -73,14 +76,15 @@ class OperandEdge(wiring.Component):
         nibble is -8.
     codebook : ``In(codebook_layout)``
         Operand of each code, one cycle later than the bytes.
-    activations : ``Out(ACTIVATION_PORT).array(rows)``
+    activations : ``Out(ACTIVATION_PORT).array(rows, copies)``
     weights : ``Out(WEIGHT_PORT).array(cols)``
     """
 
     LATENCY = 2
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, copies: int = 1):
         check_config(config)
+        self._copies = integer("copies", copies, 1)
         super().__init__({
             "valid": In(1),
             "mode": In(TileMode),
@@ -88,7 +92,7 @@ class OperandEdge(wiring.Component):
             "activation_bytes": In(data.ArrayLayout(BYTE, config.rows)),
             "weight_bytes": In(data.ArrayLayout(BYTE, config.cols)),
             "codebook": In(codebook_layout),
-            "activations": Out(shape_of(ACTIVATION_PORT)).array(config.rows),
+            "activations": Out(shape_of(ACTIVATION_PORT)).array(config.rows, copies),
             "weights": Out(shape_of(WEIGHT_PORT)).array(config.cols),
         })
 
@@ -108,10 +112,13 @@ class OperandEdge(wiring.Component):
         ]
 
         # The operands themselves are the second stage.
-        for byte, operand in zip(b_activations, self.activations, strict=True):
+        for row, (byte, copies) in enumerate(zip(b_activations, self.activations, strict=True)):
             value = Mux(b_mode == TileMode.W4A4, packed_activation(_nibbles(byte)),
                         self._activation(byte, b_activation))
-            m.d.sync += operand.eq(Mux(b_valid, value, 0))
+            for copy, operand in enumerate(copies):
+                register = Signal.like(operand, name=f"operand_{row}_{copy}", attrs={"keep": 1})
+                m.d.sync += register.eq(Mux(b_valid, value, 0))
+                m.d.comb += operand.eq(register)
         for byte, operand in zip(b_weights, self.weights, strict=True):
             m.d.sync += operand.eq(Mux(b_mode == TileMode.W8A8, byte.as_signed(),
                                        packed_weight(_nibbles(byte))))

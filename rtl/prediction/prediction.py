@@ -10,6 +10,7 @@ from golden.common.formats import ACT16
 from golden.core.isa import FIELDS, PAIRS, PREDICTOR_FIELDS, RANGE_FIELDS
 
 from ..common.checks import check_config
+from ..common.places import Places
 from ..common.shapes import joined, shape_of
 from ..common.skid_buffer import SkidBuffer
 from ..common.unit_splitter import UNIT_BITS, UnitSplitter, units_for
@@ -76,9 +77,16 @@ class Prediction(wiring.Component):
         with m.If(self.watch):
             m.d.sync += tap.eq(self.tap)
 
-        m.submodules.read_ahead = read_ahead = SkidBuffer(UNIT_BITS)
-        connect(m, flipped(self.units), read_ahead.i)
-        units = read_ahead.o
+        # Two units from far away, so that one is given in every cycle.
+        m.submodules.read_ahead = read_ahead = Places(UNIT_BITS, 2)
+        units, kept = read_ahead.o, Signal(range(3))
+        accepted = self.units.valid & self.units.ready
+        m.d.sync += kept.eq(kept + accepted - (units.valid & units.ready))
+        m.d.comb += [
+            self.units.ready.eq(kept != 2),
+            read_ahead.i.valid.eq(accepted),
+            read_ahead.i.payload.eq(self.units.payload),
+        ]
         statistics = Signal(FIELDS["statistics"].bits)  # units of them still to come
         first = statistics != 0
         with m.If(self.start):

@@ -18,6 +18,9 @@ from .tile_drain import TileDrain, accumulators_layout, starts_layout
 __all__ = ["MacArray", "operand_beat_layout", "tile_layout"]
 
 
+_NEAR = 4  # columns that have activations out of the same registers
+
+
 def tile_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What holds for all operands of a tile, and where its accumulators start."""
     return data.StructLayout({
@@ -86,7 +89,8 @@ class MacArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         flight = OperandEdge.LATENCY + Multiplier.LATENCY
-        m.submodules.edge = edge = OperandEdge(self._config)
+        m.submodules.edge = edge = OperandEdge(
+            self._config, -(-self._config.cols // _NEAR))
         m.submodules.drain = drain = TileDrain(self._config, flight)
         connect(m, drain.o, flipped(self.o))
         last = self.i.payload.last
@@ -136,7 +140,7 @@ class MacArray(wiring.Component):
             for row, elements in enumerate(rows):
                 m.submodules[f"pe_{row}_{col}"] = element = elements[col]
                 m.d.comb += [
-                    element.activation.eq(edge.activations[row]),
+                    element.activation.eq(edge.activations[row][col // _NEAR]),
                     element.weight.eq(edge.weights[col]),
                     element.mode.eq(its_mode),
                     element.last.eq(its_last),

@@ -48,7 +48,7 @@ def edge():
     fine = nibbles(w)[0] >= formats.WEIGHT4.min
     fine &= nibbles(w)[1] >= formats.WEIGHT4.min
     weights = nibbles(w)[1] * (1 << COL_SPACING) + nibbles(w)[0]
-    found, weight = dut.activations[0], dut.weights[0]
+    found, weight = dut.activations[0][0], dut.weights[0]
     for each in Mode:
         here = began & (mode == TileMode[each.name].value)
         activation = pair if each.row_slots == 2 else by_kind
