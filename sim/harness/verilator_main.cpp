@@ -605,7 +605,6 @@ private:
         outcome_.clear();
         memory_.reads = memory_.writes = 0;
         memory_.written.clear();
-        check_.begin(*top_, memory_);
         const uint16_t* watched = nullptr;
         uint16_t before = 0;
         if (watch_word_ != kNever) {
@@ -616,6 +615,8 @@ private:
         begin(0);
         transfer();
         edge();
+        // By now there is also what a run that an error has ended was about to write.
+        check_.begin(*top_, memory_);
         uint64_t since = 0;
         while (outcome_.empty()) {
             settle(false);
