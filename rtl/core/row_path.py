@@ -132,10 +132,14 @@ class RowPath(wiring.Component):
             reader.direct.eq(~product),
             reader.start.eq(self.start & (norm | soft | (product & op.residual))),
         ]
-        for wanted, user, payload in ((product, self.residuals, reader.queued),
-                                      (norm, layernorm.i, reader.placed),
-                                      (soft, softmax.i, reader.placed)):
-            m.d.comb += [user.valid.eq(reader.o.valid & wanted), user.payload.eq(payload)]
+        m.d.comb += [
+            self.residuals.valid.eq(reader.queued.valid),
+            self.residuals.payload.eq(reader.queued.payload),
+            reader.queued.ready.eq(self.residuals.ready),
+        ]
+        for wanted, user in ((norm, layernorm.i), (soft, softmax.i)):
+            m.d.comb += [user.valid.eq(reader.o.valid & wanted),
+                         user.payload.eq(reader.o.payload)]
             with m.If(wanted):
                 m.d.comb += reader.o.ready.eq(user.ready)
 
@@ -161,7 +165,7 @@ class RowPath(wiring.Component):
             with m.If(wanted):
                 m.d.comb += asked
         m.d.comb += [
-            store.port.write_data.eq(Mux(reader.direct, reader.placed.as_value(),
+            store.port.write_data.eq(Mux(reader.direct, reader.o.payload.as_value(),
                                          reader.store.write_data.as_value())),
             store.port.write_marks.eq(layernorm.store.write_marks),
         ]

@@ -48,12 +48,11 @@ class MatrixReader(wiring.Component):
     read : ``Out(read_signature(config))``
     free : ``In(1)``
         The port is; `read` asks only then.
-    o : ``Out(stream.Signature(scratchpad_word_layout(config)))``
-    queued, placed : ``Out(scratchpad_word_layout(config))``
-        Payload of `o`, of the queue and if `direct`: each for those who never take the other.
+    o, queued : ``Out(stream.Signature(scratchpad_word_layout(config)))``
+        The words: of `o` if `direct`, otherwise out of the queue.
     announced : ``Out(1)``
-        A word is read in this cycle: it will be offered :attr:`QUEUE` cycles later at the latest,
-        as soon as those before it have been taken. Unless `direct`.
+        A word is read in this cycle: it will be at `queued` :attr:`QUEUE` cycles later at the
+        latest, as soon as those before it have been taken. Unless `direct`.
     store : ``Out(store_signature(config, RowQueue.words(PLACES)))``
         Memory of the queue; unless `direct`.
     """
@@ -70,8 +69,7 @@ class MatrixReader(wiring.Component):
             "run": In(matrix_layout), "start": In(1), "direct": In(1),
             "read": Out(read_signature(config)), "free": In(1),
             "o": Out(stream.Signature(scratchpad_word_layout(config))),
-            "queued": Out(scratchpad_word_layout(config)),
-            "placed": Out(scratchpad_word_layout(config)),
+            "queued": Out(stream.Signature(scratchpad_word_layout(config))),
             "announced": Out(1),
             "store": Out(store_signature(config, RowQueue.words(self.PLACES))),
         })
@@ -83,8 +81,7 @@ class MatrixReader(wiring.Component):
         m.submodules.ahead = ahead = Places(scratchpad_word_layout(self._config).size,
                                             self.DIRECT)
         connect(m, queue.store, flipped(self.store))
-        p_valid = Signal()  # a word out of its place, if `direct`
-        p_word = Signal.like(ahead.o.payload, name="p_word", reset_less=True)
+        given = Signal.like(ahead.o.payload, name="given", reset_less=True)
         waiting = Signal()  # the cycle that the queue would take is spent before the first word
         running = Signal()
         address, row_start, tile_start = (Signal.like(run.address, name=name) for name in
@@ -94,7 +91,7 @@ class MatrixReader(wiring.Component):
         promised = Signal(range(self.PLACES + 1))
         asked = self.read.enable
         arriving = delayed(m, asked, "arriving", READ_LATENCY)
-        taken = self.o.valid & self.o.ready
+        taken = (self.o.valid & self.o.ready) | (self.queued.valid & self.queued.ready)
         tile_words, last_word = Signal.like(run.tile_words), Signal.like(run.tile_words)  # of this
         row_end = word == last_word  # tile column
         tile_end = row_end & (row + 1 == run.rows)
@@ -107,15 +104,14 @@ class MatrixReader(wiring.Component):
             queue.i.payload.eq(self.read.data),
             ahead.i.valid.eq(arriving & self.direct),
             ahead.i.payload.eq(self.read.data),
-            self.queued.eq(queue.o.payload.as_value()),
-            self.placed.eq(p_word),
-            self.o.valid.eq(Mux(self.direct, p_valid, queue.o.valid)),
-            self.o.payload.eq(Mux(self.direct, self.placed.as_value(), self.queued.as_value())),
-            ahead.o.ready.eq(~p_valid | self.o.ready),
-            queue.o.ready.eq(self.o.ready),
+            self.queued.valid.eq(queue.o.valid),
+            self.queued.payload.eq(queue.o.payload.as_value()),
+            queue.o.ready.eq(self.queued.ready),
+            ahead.o.ready.eq(~self.o.valid | self.o.ready),
+            self.o.payload.eq(given),
         ]
         with m.If(ahead.o.ready):
-            m.d.sync += [p_valid.eq(ahead.o.valid), p_word.eq(ahead.o.payload)]
+            m.d.sync += [self.o.valid.eq(ahead.o.valid), given.eq(ahead.o.payload)]
         # Whether one is taken is known late: no adder behind it.
         m.d.sync += [promised.eq(Mux(taken, promised + asked - 1, promised + asked)),
                      waiting.eq(self.start & self.direct)]

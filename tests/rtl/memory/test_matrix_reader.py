@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Assert, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -41,7 +41,14 @@ class System(wiring.Component):
         m.submodules.reader, m.submodules.store = reader, _ = self.reader, self._store
         connect(m, reader.store, self._store.port)
         connect(m, reader.read, flipped(self.read))
-        connect(m, reader.o, flipped(self.o))
+        m.d.comb += [
+            self.o.valid.eq(reader.o.valid | reader.queued.valid),
+            self.o.payload.eq(Mux(self.direct, reader.o.payload.as_value(),
+                                  reader.queued.payload.as_value())),
+            reader.o.ready.eq(self.o.ready & self.direct),
+            reader.queued.ready.eq(self.o.ready & ~self.direct),
+            Assert(~Mux(self.direct, reader.queued.valid, reader.o.valid)),
+        ]
         m.d.comb += [getattr(reader, name).eq(getattr(self, name))
                      for name in ("run", "direct", "start", "free")]
         return m
