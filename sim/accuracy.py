@@ -172,13 +172,13 @@ def _calibration(args: argparse.Namespace, floating: FloatModel) -> np.ndarray:
 
 def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
     from .evaluation.methods import Bench
-    from .ptq import train
+    from .ptq.training.budget import TRAINED, Budget
 
     source = floating.source()
     options = predictor_options.read(args, source.shape)
     return Bench(source, pixels, options,
-                 train.Budget(epochs=args.epochs, seed=args.seed),
-                 replace(train.TRAINED, epochs=args.epochs_all, seed=args.seed),
+                 Budget(epochs=args.epochs, seed=args.seed),
+                 replace(TRAINED, epochs=args.epochs_all, seed=args.seed),
                  folder(args.work / "calibration"), floating.identify(pixels), progress)
 
 

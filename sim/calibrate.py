@@ -207,8 +207,9 @@ def _parser() -> Parser:
 
 def _plan(args: argparse.Namespace, shape):
     """Return the plan that the options describe."""
-    from .ptq import blockwise, observers, pipeline, train
+    from .ptq import blockwise, observers, pipeline
     from .ptq.reconstruct import Reconstruction
+    from .ptq.training.budget import TRAINED
     from .ptq.widths.mixing import PRECISIONS
 
     if args.observer not in observers.OBSERVERS:
@@ -222,7 +223,7 @@ def _plan(args: argparse.Namespace, shape):
     return pipeline.Plan(bits,
                          options=blockwise.Options(observer=args.observer, step=args.step),
                          reconstruction=reconstruction, predictor=predictor,
-                         budget=replace(train.TRAINED, epochs=args.epochs, seed=args.seed))
+                         budget=replace(TRAINED, epochs=args.epochs, seed=args.seed))
 
 
 @command(PROG)

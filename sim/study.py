@@ -149,7 +149,8 @@ def main(argv: list[str] | None = None) -> int:
     from .evaluation import methods
     from .inputs import images
     from .inputs.float_model import FloatModel
-    from .ptq import export, train
+    from .ptq import export
+    from .ptq.training import train
 
     floating = FloatModel.create(args.model, args.weights, args.image_size)
     _, pixels = images.pixels(args.images, floating.preprocessing, args.count, progress)

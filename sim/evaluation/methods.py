@@ -17,9 +17,10 @@ from golden.network.precision import AnyPrecision
 
 from ..common.code_digest import digest as code_digest
 from ..prediction import predictor
-from ..ptq import dynamic, pipeline, train
+from ..ptq import dynamic, pipeline
 from ..ptq.checkpoint import Checkpoint
 from ..ptq.float_vit import FloatVit
+from ..ptq.training import train
 from ..ptq.twin import Twin
 from .contender import Contender, Emulated, Integer
 from .loss_oracle import LossOracle

@@ -16,11 +16,12 @@ from golden.network.network import Network
 from golden.network.precision import HEAD, AnyPrecision
 
 from ..prediction import predictor as prediction
-from . import blockwise, export, fold, train
+from . import blockwise, export, fold
 from .export import Quantized, Ranges
 from .float_vit import FloatVit
 from .reconstruct import Reconstruction, reconstruct
-from .train import Budget
+from .training import train
+from .training.budget import Budget
 from .twin import Twin
 
 
@@ -94,7 +95,7 @@ def weights(twin: Twin) -> dict[str, Quantized]:
 
 
 def network(twin: Twin, ranges: Ranges) -> Network:
-    """Return a twin as integers; its scales must be on the grid (:func:`sim.ptq.train.snap`)."""
+    """Return a twin as integers; its scales must be on the grid (:func:`.training.train.snap`)."""
     scales = np.round(twin.scales.detach().double().numpy() * LAMBDA.one).astype(np.int64)
     return export.build(twin.source(), weights(twin), ranges, scales, twin.precision, twin.step,
                         tuple(tap.export(scales) for tap in twin.taps))

@@ -19,7 +19,7 @@ from golden.network.precision import HEAD, AnyPrecision, site_format
 from golden.network.shape import BLOCK_SITES, MERGE_SITE, MERGED
 from golden.results import gelu
 
-from . import kernels, windows
+from . import windows
 from .float_vit import (
     ACTIVATIONS,
     HEAD_NORMS,
@@ -29,6 +29,7 @@ from .float_vit import (
     coarse_units,
     offset_of,
 )
+from .training import kernels
 
 LIMIT = gelu.RESULT.max / gelu.RESULT.one
 """Largest value of GELU's result, which saturates."""

@@ -24,7 +24,7 @@ from golden.network.shape import MERGE_SITE, VitShape
 
 from .. import blockwise, observers, pipeline, rounding
 from ..float_vit import FloatVit
-from ..train import Budget
+from ..training.budget import Budget
 from ..twin import Twin
 from .mixing_costs import Costs
 

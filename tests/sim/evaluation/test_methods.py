@@ -11,7 +11,8 @@ from sim.evaluation.float_reference import FloatReference
 from sim.evaluation.loss_oracle import LossOracle
 from sim.evaluation.methods import METHODS, Bench
 from sim.prediction import predictor, scale_costs
-from sim.ptq import source, train
+from sim.ptq import source
+from sim.ptq.training import train
 from sim.ptq.twin import Twin
 from tests.cases import vits
 

@@ -12,12 +12,14 @@ from golden.network.precision import HEAD, Precision, parse
 from golden.results import gelu
 from golden.rows.layernorm import COARSE
 from sim.cli import UserError
-from sim.ptq import export, fold, observers, pipeline, rounding, source, train
+from sim.ptq import export, fold, observers, pipeline, rounding, source
 from sim.ptq.checkpoint import Checkpoint
+from sim.ptq.training import augmentation, train
+from sim.ptq.training import budget as budgets
 from sim.ptq.twin import Twin
 from tests.cases import vits
 
-TRAINED = dataclasses.replace(train.TRAINED, epochs=2, batch=8)
+TRAINED = dataclasses.replace(budgets.TRAINED, epochs=2, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +232,11 @@ def test_streams_are_compared_as_layer_norm_sees_them():
 def test_each_image_is_recoloured_by_its_own_factors(colours):
     draw = torch.Generator().manual_seed(1)
     images = 64 + 128 * torch.rand((2, colours, 5, 5), generator=draw)
-    assert torch.allclose(train.recoloured(images, 0.0, draw), images, atol=1e-3)
+    assert torch.allclose(augmentation.recoloured(images, 0.0, draw), images, atol=1e-3)
     bright, contrast, saturation = torch.exp2(
         0.1 * (2 * torch.rand((3, 2), generator=torch.Generator().manual_seed(2)) - 1))
-    made = train.recoloured(images, 0.1, torch.Generator().manual_seed(2))
-    assert torch.equal(made, train.recoloured(images, 0.1, torch.Generator().manual_seed(2)))
+    made = augmentation.recoloured(images, 0.1, torch.Generator().manual_seed(2))
+    assert torch.equal(made, augmentation.recoloured(images, 0.1, torch.Generator().manual_seed(2)))
     luma = torch.tensor([0.299, 0.587, 0.114] if colours == 3 else [1.0])
     for index, image in enumerate(images):
         lit = image * bright[index]

@@ -14,8 +14,9 @@ from sim.evaluation import emulator
 from sim.inputs import quantized_model
 from sim.inputs.quantized_model import QuantizedModel
 from sim.prediction import predictor
-from sim.ptq import fold, pipeline, source, survey, train
+from sim.ptq import fold, pipeline, source, survey
 from sim.ptq.reconstruct import Reconstruction
+from sim.ptq.training import train
 from sim.ptq.twin import Twin
 from tests.cases import vits
 

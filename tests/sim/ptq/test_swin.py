@@ -16,8 +16,9 @@ from sim.compiler import compile_network
 from sim.evaluation import emulator
 from sim.inputs import models
 from sim.prediction import predictor
-from sim.ptq import fold, pipeline, source, survey, train
+from sim.ptq import fold, pipeline, source, survey
 from sim.ptq.reconstruct import Reconstruction
+from sim.ptq.training import train
 from sim.ptq.twin import Twin
 from tests.cases import vits
 

@@ -9,9 +9,10 @@ from golden.network import vit
 from golden.network.precision import Precision
 from golden.prediction import range_unit, scale_predictor
 from sim.prediction import predictor
-from sim.ptq import pipeline, source, train
+from sim.ptq import pipeline, source
 from sim.ptq.export import ResidualFormat
 from sim.ptq.tap import Tap, log_ranges, monomials, quantiles
+from sim.ptq.training import train
 from tests.cases import vits
 
 POINT = 9

@@ -9,8 +9,9 @@ import torch
 
 from golden.common.config import CORES
 from golden.network.precision import parse
-from sim.ptq import fold, pipeline, source, train
+from sim.ptq import fold, pipeline, source
 from sim.ptq.checkpoint import Checkpoint
+from sim.ptq.training import train
 from sim.ptq.widths import mixing
 from sim.ptq.widths.mixing import Option, Sensitivity, choose, precision_of
 from sim.ptq.widths.mixing_costs import Costs

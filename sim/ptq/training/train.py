@@ -8,7 +8,6 @@ residual stream behind every block, which a few images say more of. No label is 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -16,56 +15,9 @@ from torch.nn import functional
 from golden.common.formats import LAMBDA
 from golden.network.precision import AnyPrecision
 
-from .twin import Twin
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How a network is trained.
-
-    Attributes
-    ----------
-    epochs, batch
-        Passes over the images, images per step.
-    scale_rate
-        Highest learning rate (Adam) of scales, log2 units, and of a predictor's coefficients.
-    affine_rate
-        Of LayerNorms, biases, the embedding and places, for a network with 4 bits; 0 leaves them.
-        What is to be made up for is half as large with each bit more, and so is the rate (of
-        weights and activations, the fewer bits count).
-    weight_rate
-        Of weights, in units of the step that they are rounded to (of a layer's columns, the
-        geometric mean); 0 leaves them.
-    area
-        Smallest share of an image's area that a crop keeps, 1 for whole images. Crops are
-        stretched to the image's size.
-    colour
-        By how much brightness, contrast and saturation of an image are changed at most: 1 halves
-        or doubles each; 0 leaves them.
-    mix
-        Share of the steps that see each image under a part of another.
-    streams
-        What the error of the residual streams (:func:`stream_error`) counts; 0 leaves it.
-    seed
-        Of the order and the augmentation of the images.
-    """
-
-    epochs: int = 2
-    batch: int = 20
-    scale_rate: float = 0.02
-    affine_rate: float = 0.0
-    weight_rate: float = 0.0
-    area: float = 0.4
-    colour: float = 0.0
-    mix: float = 0.0
-    streams: float = 0.0
-    seed: int = 1
-
-
-TRAINED = Budget(epochs=4, batch=10, scale_rate=0.005, affine_rate=3e-4, weight_rate=0.01,
-                 area=0.4, colour=0.5, mix=0.25, streams=3.0)
-"""Trains everything there is to train."""
-
+from ..twin import Twin
+from .augmentation import augment
+from .budget import Budget
 
 _NARROW_BITS = 4
 """Widest activations and weights that are trained in bfloat16: its 8 bits of a number round as much
@@ -170,53 +122,6 @@ def stream_error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> torch
     errors = [functional.mse_loss(*(functional.layer_norm(x, x.shape[-1:]) for x in pair))
               for pair in zip(found[:-1], wanted[:-1], strict=True)]
     return torch.stack(errors).mean() if errors else torch.zeros(())
-
-
-def augment(pixels: torch.Tensor, budget: Budget, draw: torch.Generator) -> torch.Tensor:
-    """Mirror, crop, recolour and mix uint8 images ``(images, side, side, 3)``."""
-    side = pixels.shape[1]
-    images = pixels.permute(0, 3, 1, 2).float()
-    made = torch.empty_like(images)
-    for index, image in enumerate(images):
-        area, aspect, top, left, flip = torch.rand(5, generator=draw).tolist()
-        area, aspect = budget.area + (1 - budget.area) * area, math.exp((aspect - 0.5) * 0.5)
-        height, width = (min(side, max(1, round(side * math.sqrt(area * ratio))))
-                         for ratio in (aspect, 1 / aspect))
-        top, left = round(top * (side - height)), round(left * (side - width))
-        part = image[None, :, top:top + height, left:left + width]
-        made[index] = functional.interpolate(part, (side, side), mode="bicubic",
-                                             align_corners=False)[0]
-        if flip < 0.5:
-            made[index] = made[index].flip(2)
-    if budget.colour:
-        made = recoloured(made, budget.colour, draw)
-    if float(torch.rand((), generator=draw)) < budget.mix:
-        share, top, left = torch.rand(3, generator=draw).tolist()
-        length = round(side * math.sqrt(share))
-        rows, columns = (slice(round(at * (side - length)), round(at * (side - length)) + length)
-                         for at in (top, left))
-        made[:, :, rows, columns] = made.flip(0)[:, :, rows, columns]
-    return made.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def recoloured(images: torch.Tensor, most: float, draw: torch.Generator) -> torch.Tensor:
-    """Change brightness, contrast (about the mean grey) and saturation of images by factors of up
-    to ``2**most``, each image by its own: ``(images, colours, side, side)``, values 0 to 255.
-    """
-    factors = torch.exp2(most * (2 * torch.rand((3, len(images), 1, 1, 1), generator=draw) - 1))
-    bright, contrast, saturation = factors
-    made = (images * bright).clamp_(0, 255)
-    mean = _grey(made).mean((2, 3), keepdim=True)
-    made = (mean + contrast * (made - mean)).clamp_(0, 255)
-    grey = _grey(made)
-    return grey + saturation * (made - grey)
-
-
-def _grey(images: torch.Tensor) -> torch.Tensor:
-    """Return the luma of RGB (ITU-R BT.601); of other images, the mean of their colours."""
-    if images.shape[1] != 3:
-        return images.mean(1, keepdim=True)
-    return (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
 
 
 def snap(twin: Twin) -> None:
