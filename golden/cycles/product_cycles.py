@@ -24,6 +24,9 @@ PLACEMENT = 4
 FRONT, SUMS = 6, 2
 """Cycles of it in front of the residuals, and from there to the tap."""
 
+_RETURNS = FRONT - 2
+"""Cycles of it until the constants of a tile's last rows are given back."""
+
 READER = READ_LATENCY + 4
 """Cycles from a start to the first word of a wide matrix."""
 
@@ -119,10 +122,10 @@ def _epilogue(product, epilogue, residuals, constants, issues, cycle):
     wants_unit = (product.streamed and active and cycle >= product.start + _UNITS
                   and units // product.lanes - given_back != CONSTANT_WORDS
                   and (units % product.tile_cols != 0 or units < product.n))
-    if (ends >> (FRONT - 3)) & 1:
+    if (ends >> (_RETURNS - 1)) & 1:
         given_back += row_words
     front = (front << 1) & ((1 << FRONT) - 1)
-    ends = (ends << 1) & ((1 << (FRONT - 2)) - 1)
+    ends = (ends << 1) & ((1 << _RETURNS) - 1)
     if accept:
         results -= 1
         front |= inside
