@@ -1,1 +1,1 @@
-"""Training of a quantized network: the loop, the images it sees, and kernels of its quantizers."""
+"""Training of a quantized network: the loop, the images it sees, quantizers with gradients."""

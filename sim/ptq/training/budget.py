@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""What is chosen about training."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Budget:
     mix
         Share of the steps that see each image under a part of another.
     streams
-        What the error of the residual streams (:func:`stream_error`) counts; 0 leaves it.
+        What the error of the residual streams (:func:`.train.stream_error`) counts; 0 leaves it.
     seed
         Of the order and the augmentation of the images.
     """

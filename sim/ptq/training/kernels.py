@@ -1,7 +1,7 @@
 """What training spends its time on beside matrix products, in one pass over memory each.
 
 PyTorch goes over an array once for every operation; here the operations on an element follow each
-other. Same results as with PyTorch's (:mod:`sim.ptq.twin` has them for other devices), but for the
+other. Same results as with PyTorch's (:mod:`.quantizers` has them for other devices), but for the
 order in which numbers are summed. Each image, or each row, is summed by one thread, so that results
 do not depend on how many there are.
 """

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from golden.common.formats import INT4, UINT4, UINT8
-from sim.ptq import twin
+from sim.ptq.training import quantizers
 
 
 def _gradients(function, values, grad):
@@ -35,23 +35,23 @@ def test_rounding_to_a_grid(fmt, shape, shared):
         -1, *(1,) * (len(shape) - 1))
     if shared:
         scale = scale[:1]
-    _same(lambda x, lam: twin.quantize(x, lam.expand(len(x)) if shared else lam, fmt),
+    _same(lambda x, lam: quantizers.quantize(x, lam.expand(len(x)) if shared else lam, fmt),
           [x, scale], torch.randn(shape, generator=draw))
 
 
 def test_a_gradient_that_is_not_contiguous():
     x = torch.linspace(-9, 9, 24).reshape(2, 3, 4)
     grad = torch.linspace(-1, 1, 24).reshape(2, 4, 3).transpose(1, 2)
-    _same(lambda x, lam: twin.quantize(x, lam, INT4), [x, torch.tensor([0.0, 0.5])], grad)
+    _same(lambda x, lam: quantizers.quantize(x, lam, INT4), [x, torch.tensor([0.0, 0.5])], grad)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3, 5, 5), (7, 33)])
 def test_softmax(shape):
     draw = torch.Generator().manual_seed(2)
     scores = torch.randn(shape, generator=draw) * 3
-    rounding = twin.probabilities(scores, 0) - twin.probabilities(scores.double(), 0)
+    rounding = quantizers.probabilities(scores, 0) - quantizers.probabilities(scores.double(), 0)
     assert rounding.abs().max() < 1e-6  # no exponential of these is at a tie
-    _same(lambda scores: twin.probabilities(scores, 0), [scores],
+    _same(lambda scores: quantizers.probabilities(scores, 0), [scores],
           torch.randn(shape, generator=draw))
 
 
@@ -64,7 +64,7 @@ def test_results_do_not_depend_on_threads():
     try:
         for count in {1, threads}:
             numba.set_num_threads(count)
-            found.append(_gradients(lambda x, lam: twin.quantize(x, lam, INT4),
+            found.append(_gradients(lambda x, lam: quantizers.quantize(x, lam, INT4),
                                     [x, torch.full((8,), -1.0)], grad))
     finally:
         numba.set_num_threads(threads)
