@@ -27,6 +27,10 @@ from .preparation import Prepared, open_contender
 CHUNK = 25
 """Images that are run at a time."""
 
+TOGETHER = 8
+"""Chunks that all contenders run before the next ones, so that a worker has their pixels at hand.
+"""
+
 TOP = 5
 """Classes that are kept of each image, the likeliest first."""
 
@@ -166,6 +170,23 @@ def chunks(prepared: Prepared, images: Sequence[ImageFile], preprocessing: dict,
 _contender = lru_cache(maxsize=2)(open_contender)
 
 
+@lru_cache(maxsize=TOGETHER)
+def pixels_of(preprocessing: str, images: tuple[ImageFile, ...], shifted: Shifted | None):
+    """Return images as a contender takes them; `preprocessing` is in JSON."""
+    prepare, pixels = models.preprocessing_of(json.loads(preprocessing)), []
+    for image in images:
+        found, picture = image_files.read(image.path, prepare.colours)
+        if found.sha256 != image.sha256:
+            raise UserError(f"the image {image.path} was changed meanwhile; start again")
+        made = prepare.pixels(picture)
+        if shifted is not None:
+            made = shifted.shift.apply(made, image.sha256, shifted.seed)
+        pixels.append(made)
+    made = np.stack(pixels)
+    made.flags.writeable = False  # others get it, too
+    return made
+
+
 def classify(prepared: Prepared, code: str, preprocessing: dict,
              images: Sequence[ImageFile], shifted: Shifted | None = None) -> Found:
     """Run a contender on some images, in a worker.
@@ -181,17 +202,9 @@ def classify(prepared: Prepared, code: str, preprocessing: dict,
     if code_of(prepared, shifted) != code:
         raise UserError("a worker has another version of this program, or the program was changed "
                         "meanwhile; start again")
-    prepare, pixels = models.preprocessing_of(preprocessing), []
-    for image in images:
-        found, picture = image_files.read(image.path, prepare.colours)
-        if found.sha256 != image.sha256:
-            raise UserError(f"the image {image.path} was changed meanwhile; start again")
-        made = prepare.pixels(picture)
-        if shifted is not None:
-            made = shifted.shift.apply(made, image.sha256, shifted.seed)
-        pixels.append(made)
+    pixels = pixels_of(json.dumps(preprocessing, sort_keys=True), tuple(images), shifted)
     with _lock:
-        outcome = _contender(prepared.path, prepared.sha256).run(np.stack(pixels))
+        outcome = _contender(prepared.path, prepared.sha256).run(pixels)
     logits = outcome.logits
     if not np.isfinite(logits).all():
         raise UserError(f"{prepared.path.stem} gives logits that are not finite")

@@ -6,14 +6,14 @@ these files, and whatever happens to workers, each image counts once.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..cli import UserError
-from .chunks import Chunk, Found, ImageFile, Shifted, chunks, classify
+from .chunks import TOGETHER, Chunk, Found, ImageFile, Shifted, chunks, classify
 from .preparation import Prepared
 
 
@@ -117,7 +117,7 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
     plan = {(one, shifted): chunks(one, images, preprocessing, folder, shifted)
             for one in prepared for shifted in shifts}
     found = {chunk.path: chunk.load() for every in plan.values() for chunk in every}
-    todo = [chunk for every in plan.values() for chunk in every if found[chunk.path] is None]
+    todo = [chunk for chunk in _in_turn(plan, shifts) if found[chunk.path] is None]
     if todo:
         with connect() as client:
             for chunk, result in progress(_Tasks(client, todo), "Classifying"):
@@ -125,6 +125,15 @@ def evaluate(prepared: Sequence[Prepared], images: Sequence[ImageFile], preproce
                 found[chunk.path] = result
     return [_joined(one, [found[chunk.path] for chunk in every], images, shifted)
             for (one, shifted), every in plan.items()]
+
+
+def _in_turn(plan: dict, shifts: Sequence[Shifted | None]) -> Iterator[Chunk]:
+    """Give all chunks, those of the same images one soon after the other."""
+    for shifted in shifts:
+        every = [cut for (_, one), cut in plan.items() if one == shifted]
+        for first in range(0, max(map(len, every), default=0), TOGETHER):
+            for cut in every:
+                yield from cut[first:first + TOGETHER]
 
 
 def _joined(prepared: Prepared, found: list[Found], images: Sequence[ImageFile],

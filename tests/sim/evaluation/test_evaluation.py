@@ -84,6 +84,7 @@ class Bench:
 def bench(tmp_path, client):
     folder = tmp_path / "results"
     folder.mkdir()
+    chunks.pixels_of.cache_clear()
     return Bench(folder, client)
 
 
@@ -115,6 +116,18 @@ def test_interrupted_run_does_only_the_rest(bench, images, tmp_path):
     assert len(first) == 2
     assert len(bench.done) == 4
     assert not {*first} & {*bench.done}
+
+
+def test_contenders_share_the_pixels_of_an_image(bench, images, tmp_path, monkeypatch):
+    read, shifts = [], [None, chunks.Shifted(Shift("fog", 2), 1)]
+    real = chunks.image_files.read
+    monkeypatch.setattr(chunks.image_files, "read",
+                        lambda path, colours: read.append(path) or real(path, colours))
+    contenders = [prepared(tmp_path), prepared(tmp_path, "mse")]
+    found = bench(contenders, images, shifts=shifts)
+    assert [(one.prepared, one.shifted) for one in found] == [
+        (one, shifted) for one in contenders for shifted in shifts]
+    assert sorted(read) == sorted(2 * [image.path for image in images])
 
 
 def test_error_of_an_image_keeps_what_was_done(bench, images, folder, tmp_path):
