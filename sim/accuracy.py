@@ -90,6 +90,13 @@ def shift_list(text: str) -> list:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _baseline(text: str):
+    from .evaluation.comparison import Baseline
+
+    method, _, bits = text.partition(":")
+    return Baseline(method, str(any_precision(bits)) if bits else None)
+
+
 def _precisions(text: str) -> list:
     return list(dict.fromkeys(map(any_precision, split_precisions(text))))
 
@@ -119,6 +126,9 @@ def _parser() -> Parser:
         help="widths of weights (4, 6, 8) and activations (3, 4, 6, 8) (default: %(default)s)")
     add("--methods", nargs="+", default=list(DEFAULT_METHODS), metavar="NAME",
         help=f"methods, or {ALL} (default: {' '.join(DEFAULT_METHODS)})")
+    add("--against", type=_baseline, metavar="METHOD[:WxAy]",
+        help="hold all others against this one, of theirs or other widths (default: each against "
+             "its own baseline, of the same widths)")
     add("--epochs", type=up_to(None), default=2, metavar="N",
         help="train scales for N epochs (default: %(default)s)")
     add("--epochs-all", type=up_to(None), default=4, metavar="N",
@@ -199,6 +209,10 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, li
 
     known = preparation.candidates()
     methods = _methods(args.methods, known)
+    against = args.against
+    if against is not None and (against.method not in {one.name for one in methods} or
+                                against.bits not in {None, *map(str, args.bits)}):
+        raise UserError(f"--against {against} must be one of --methods, in one of --bits")
     images.files(args.calibration)  # before the weights are loaded or downloaded
     shown = chunks.listed(args.images, args.count, progress)
     floating = FloatModel.create(args.model, args.weights, args.image_size)
@@ -224,8 +238,10 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, li
     answers = evaluate([preparation.reference(floating, bench.run, contenders)])
     answers += evaluate(list(preparation.prepare(bench, methods, args.bits, contenders, _note)))
     clean = [one for one in answers if one.shifted is None]
-    rows = comparison.rows(clean, labels, known, shape.site_names(), args.seed)
-    shifted = shift_comparison.rows(answers, labels, known, args.seed) if args.shift else []
+    rows = comparison.rows(clean, labels, known, shape.site_names(), args.seed, against)
+    shifted = []
+    if args.shift:
+        shifted = shift_comparison.rows(answers, labels, known, args.seed, against)
     about = {"kind": "accuracy", "model": args.model, "weights": bench.run["weights"],
              "images": {"count": len(shown), "labels": labels is not None,
                         "sha256": [one.sha256 for one in shown]},

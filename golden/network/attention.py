@@ -8,7 +8,7 @@ from numba import prange
 
 from ..common.exp2 import exp2_kernel
 from ..common.jit import kernel, saturate
-from ..product.gemm_kernels import COLS, ROWS, multiply_share, pack_panels
+from ..product.gemm_kernels import COLS, GROUP, ROWS, WIDE, multiply_share, pack_panels
 from ..results.requant import requant_kernel
 from ..rows.softmax import softmax_codes_kernel, softmax_kernel
 from .vit_layers import HIGH, LOW, SIGNED_MASK, UNSIGNED_MASK
@@ -54,15 +54,16 @@ def attend(operands, mantissa, shift, places, step, factor, code_shift, table, c
         image, head = index // heads, index % heads
         queries, keys, values = (operands[0, image, head], operands[1, image, head],
                                  operands[2, image, head])
-        turned = np.zeros((1, 2 * -(-size // 2), wide_keys), np.int8)
+        key_words = -(-size // GROUP)
+        turned = np.zeros((1, GROUP * key_words, wide_keys), np.int8)
         for token in range(tokens):
             for c in range(size):
                 turned[0, c, token] = keys[token, c]
-        key_panels = np.empty((1, wide_keys // COLS, turned.shape[1] // 2, COLS), np.int32)
+        key_panels = np.empty((1, wide_keys // COLS, key_words + 1, COLS), np.int32)
         pack_panels(turned, key_panels)
         acc = np.empty((1, tokens, tokens), np.int32)
         multiply_share(queries.reshape(1, tokens, size), SIGNED_MASK, table[:0], key_panels, zeros,
-                       np.zeros((1, high_rows, turned.shape[1]), np.int16), 0, 1, acc)
+                       np.empty((1, high_rows, GROUP * key_words), WIDE), 0, 1, acc)
 
         weights = np.empty((1, tokens, tokens), np.uint8)
         row = np.empty(tokens, np.int16)
@@ -83,13 +84,14 @@ def attend(operands, mantissa, shift, places, step, factor, code_shift, table, c
         first = 0
         for part in range(ends.size):
             count = ends[part] - first
-            padded = np.zeros((1, 2 * -(-count // 2), wide_size), np.int8)
+            value_words = -(-count // GROUP)
+            padded = np.zeros((1, GROUP * value_words, wide_size), np.int8)
             padded[0, :count, :size] = values[first:ends[part]]
-            value_panels = np.empty((1, wide_size // COLS, padded.shape[1] // 2, COLS), np.int32)
+            value_panels = np.empty((1, wide_size // COLS, value_words + 1, COLS), np.int32)
             pack_panels(padded, value_panels)
             taken = np.ascontiguousarray(weights[:, :, first:ends[part]])
             multiply_share(taken.view(np.int8), UNSIGNED_MASK, table, value_panels, zeros,
-                           np.zeros((1, high_rows, padded.shape[1]), np.int16), 0, 1, result)
+                           np.empty((1, high_rows, GROUP * value_words), WIDE), 0, 1, result)
             for token in range(tokens):
                 place = mixed[image, token, head * size:(head + 1) * size]
                 if ends.size == 1:

@@ -11,7 +11,7 @@ from numba import get_num_threads, prange
 from ..common import formats
 from ..common.exp2 import exp2_kernel
 from ..common.jit import kernel, saturate
-from ..product.gemm_kernels import COLS, ROWS, multiply
+from ..product.gemm_kernels import COLS, GROUP, ROWS, WIDE, multiply, words
 from ..product.mac_array import prepare_weights
 from ..results.requant import requant_kernel
 from ..rows.layernorm import affine_kernel, row_kernel
@@ -161,7 +161,7 @@ class Product:
         images, rows, inputs = a.shape
         outputs = self.layer.bias.size
         out = np.empty((1, images * rows, outputs), np.int32)
-        wide = np.zeros((1, -(-images * rows // ROWS) * ROWS, 2 * self._panels.shape[2]), np.int16)
+        wide = np.empty((1, -(-images * rows // ROWS) * ROWS, GROUP * words(inputs)), WIDE)
         mask = SIGNED_MASK if a.dtype == np.int8 else UNSIGNED_MASK
         multiply(a.reshape(1, images * rows, inputs).view(np.int8), mask, NO_TABLE, self._panels,
                  self._start, wide, get_num_threads(), out)

@@ -16,7 +16,7 @@ from ..common import formats
 from ..common.checks import integer, integers
 from ..common.config import CORES, AcceleratorConfig
 from ..common.formats import IntFormat, Mode
-from .gemm_kernels import COLS, ROWS, multiply, multiply_share, pack_panels
+from .gemm_kernels import COLS, GROUP, ROWS, WIDE, multiply, multiply_share, pack_panels, words
 
 CODES = formats.CODE.max + 1
 """Entries of a codebook."""
@@ -93,8 +93,8 @@ def prepare_weights(w, mode: Mode) -> PreparedWeights:
     check_kinds(mode=mode)
     w = _matrices("w", w, mode.weight)
     batch, k, n = (1, *w.shape)[-3:]
-    panels = np.empty((batch, -(-n // COLS), -(-k // 2), COLS), np.int32)
-    padded = (batch, 2 * panels.shape[2], COLS * panels.shape[1])
+    panels = np.empty((batch, -(-n // COLS), words(k) + 1, COLS), np.int32)
+    padded = (batch, GROUP * words(k), COLS * panels.shape[1])
     whole = w.reshape(batch, k, n)
     if whole.shape != padded:
         whole = np.zeros(padded, np.int8)
@@ -152,16 +152,28 @@ def gemm(a, w, mode: Mode, activation: Activation = Activation.SIGNED, codebook=
 
     out = np.empty((*a.shape[:-1], n), np.int32)
     if out.size:
-        _multiply(a.reshape(-1, *a.shape[-2:]), table, weights.panels, padded,
-                  out.reshape(-1, *out.shape[-2:]))
+        first, *rest = _parts(table)
+        a, made = a.reshape(-1, *a.shape[-2:]), out.reshape(-1, *out.shape[-2:])
+        _multiply(a, first, weights.panels, padded, made)
+        for part in rest:
+            more = np.empty_like(made)
+            _multiply(a, part, weights.panels, np.zeros_like(padded), more)
+            made += more
     return out
+
+
+def _parts(table):
+    """Return tables, as far apart as kernels take them, that add up to one."""
+    if not table.size or int(table.max()) - int(table.min()) <= np.iinfo(WIDE).max:
+        return [table]
+    return [np.maximum(table, 0), np.minimum(table, 0)]
 
 
 def _multiply(a, table, panels, start, out):
     """Run the kernels on a batch, in parallel where that pays."""
     batch, m, k = a.shape
     mask = -1 if a.dtype == np.int8 else formats.UINT8.max
-    wide = np.empty((batch, -(-m // ROWS) * ROWS, 2 * panels.shape[2]), np.int16)
+    wide = np.empty((batch, -(-m // ROWS) * ROWS, GROUP * words(k)), WIDE)
     arguments = a.view(np.int8), mask, table, panels, start, wide
     if out.size * k < _SERIAL:
         multiply_share(*arguments, 0, 1, out)

@@ -183,7 +183,7 @@ def pixels_of(preprocessing: str, images: tuple[ImageFile, ...], shifted: Shifte
             made = shifted.shift.apply(made, image.sha256, shifted.seed)
         pixels.append(made)
     made = np.stack(pixels)
-    made.flags.writeable = False  # others get it, too
+    made.flags.writeable = False
     return made
 
 
@@ -203,8 +203,9 @@ def classify(prepared: Prepared, code: str, preprocessing: dict,
         raise UserError("a worker has another version of this program, or the program was changed "
                         "meanwhile; start again")
     pixels = pixels_of(json.dumps(preprocessing, sort_keys=True), tuple(images), shifted)
+    own = pixels.copy()  # others get these pixels, too
     with _lock:
-        outcome = _contender(prepared.path, prepared.sha256).run(pixels)
+        outcome = _contender(prepared.path, prepared.sha256).run(own)
     logits = outcome.logits
     if not np.isfinite(logits).all():
         raise UserError(f"{prepared.path.stem} gives logits that are not finite")

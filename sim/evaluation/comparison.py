@@ -198,8 +198,42 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """A method that others are held against, in place of their own.
+
+    Attributes
+    ----------
+    method
+    bits
+        None for the same as theirs.
+    """
+
+    method: str
+    bits: str | None = None
+
+    def __str__(self):
+        return self.method if self.bits is None else f"{self.method}:{self.bits}"
+
+
+def baseline(name: str, bits: str, methods: Mapping[str, Candidate],
+             against: Baseline | None) -> tuple[str | None, tuple[str, str] | None]:
+    """Return what a method is held against: as it is shown, and name and bits.
+
+    Its own baseline, unless there is another for all. Nothing is held against itself, nor is the
+    float model against any.
+    """
+    about = methods.get(name)
+    if about is None:
+        return None, None
+    if against is None:
+        return about.baseline, about.baseline and (about.baseline, bits)
+    other = against.method, against.bits or bits
+    return (None, None) if other == (name, bits) else (str(against), other)
+
+
 def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping[str, Candidate],
-         site_names: Sequence[str], seed: int = 1) -> list[Row]:
+         site_names: Sequence[str], seed: int = 1, against: Baseline | None = None) -> list[Row]:
     """Return the rows of a comparison in the order of what was run.
 
     Parameters
@@ -213,6 +247,8 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
         Of all sites.
     seed
         Of the bootstrap.
+    against
+        What all are held against; their own baselines if None.
     """
     by_name = {(one.prepared.method, one.prepared.bits): one for one in answers}
     first = by_name[FP32, FP32].top[:, 0]
@@ -223,15 +259,15 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
     made = []
     for (name, bits), one in by_name.items():
         about = methods.get(name)
-        baseline = about and about.baseline
-        other, oracle = by_name.get((baseline, bits)), by_name.get((ORACLE, bits))
+        shown, place = baseline(name, bits, methods, against)
+        other, oracle = by_name.get(place), by_name.get((ORACLE, bits))
         made.append(Row(
             name, about.title if about else "float model", about.source if about else "", bits,
             one.prepared.integer,
             None if labels is None else _share(right(one)),
             None if labels is None else _share((one.top == labels[:, None]).any(1)),
             _share(one.top[:, 0] == first),
-            baseline, None if other is None else difference(right(one), right(other), seed),
+            shown, None if other is None else difference(right(one), right(other), seed),
             sites(one, oracle, site_names) if oracle not in (None, one) else (),
             one.prepared.cost, () if one.scales is None else spread(one.scales)))
     return made

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..shifts.shift import Shift
-from .comparison import Difference, difference, interval
+from .comparison import Baseline, Difference, baseline, difference, interval
 from .evaluation import Answers
 from .preparation import FP32, Candidate
 
@@ -93,7 +93,7 @@ class ShiftRow:
 
 
 def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping[str, Candidate],
-         seed: int = 1) -> list[ShiftRow]:
+         seed: int = 1, against: Baseline | None = None) -> list[ShiftRow]:
     """Return the rows of a comparison under shifts, in the order of what was run.
 
     Parameters
@@ -105,6 +105,8 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
         What is known about the methods.
     seed
         Of the bootstrap.
+    against
+        As :func:`~.comparison.rows` takes it.
     """
     found: dict[tuple[str, str], dict[Shift | None, Answers]] = {}
     for one in answers:
@@ -119,8 +121,8 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
     made = []
     for (name, bits), every in found.items():
         about = methods.get(name)
-        baseline = about and about.baseline
-        other = found.get((baseline, bits))
+        shown, place = baseline(name, bits, methods, against)
+        other = found.get(place)
         mine, theirs = right(every), None if other is None else right(other)
         clean, *cells = (
             Cell(None if shift is None else str(shift),
@@ -129,7 +131,7 @@ def rows(answers: Sequence[Answers], labels: np.ndarray | None, methods: Mapping
                  None if theirs is None else difference(mine[shift], theirs[shift], seed))
             for shift in sorted(every, key=lambda shift: shift is not None))
         made.append(ShiftRow(name, about.title if about else "float model", bits,
-                             every[None].prepared.integer, baseline, clean, tuple(cells),
+                             every[None].prepared.integer, shown, clean, tuple(cells),
                              None if theirs is None else _mean_difference(mine, theirs, seed)))
     return made
 

@@ -318,6 +318,19 @@ def test_oracles_of_the_loss_and_their_controls(run, monkeypatch):
     assert all(cells[name][1] == f"{rows[name]['top1']:.1f}" for name in names)
 
 
+def test_all_are_held_against_one_network(run):
+    options = {"methods": ("mse", "lsq"), "bits": "w4a4,w8a8", "shift": "dark:3"}
+    document = json.loads(run(json=True, against="mse:w8a8", **options)[1])
+    plain = json.loads(run(json=True, **options)[1])
+    for made, own in ((document, plain), (document["shifts"], plain["shifts"])):
+        assert [row["baseline"] for row in made["rows"]] == [
+            None, *["mse:w8a8"] * 2, None, "mse:w8a8"]
+        assert [row["bits"] for row in made["rows"]] == ["fp32", *["w4a4"] * 2, *["w8a8"] * 2]
+        assert made["rows"][-1]["against"] == own["rows"][-1]["against"]  # lsq's own is mse
+    out = run(against="mse:w8a8", **options)[1]
+    assert out.count("mse:w8a8") == 6
+
+
 def test_calibration_is_shifted(run, inputs):
     plain = json.loads(run(json=True, methods=("mse",), shift="dark:5")[1])
     made = [json.loads(run(json=True, methods=("mse",), shift="dark:5", shift_calibration=share)[1])
@@ -405,6 +418,9 @@ def _file_as_work(folder):
     (lambda folder: {"shift_calibration": True}, "--shift-calibration needs shifts, of --shift"),
     (lambda folder: {"shift": "fog", "shift_calibration": 2},
      r"--shift-calibration: must be a number within 0\.\.1, not '2'"),
+    (lambda folder: {"against": "lsq"}, "--against lsq must be one of --methods, in one of --bits"),
+    (lambda folder: {"against": "mse:w8a8"}, "--against mse:w8a8 must be one of --methods, in one"),
+    (lambda folder: {"against": "mse:w2a2"}, "--against: weights must have 4, 6 or 8 bits, not 2"),
     (lambda folder: {"count": 0}, "--count: must be a positive integer, not '0'"),
     (lambda folder: {"workers": 0}, "--workers: must be a positive integer, not '0'"),
     (_file_as_work, "cannot make the folder .*file/calibration: "),

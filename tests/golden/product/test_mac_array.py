@@ -1,5 +1,7 @@
 """Matrix products against unbounded integers."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from numba import njit
 from golden.common.config import CORES
 from golden.common.formats import ACC, Mode
 from golden.product import gemm_kernels, mac_array
+from golden.product.gemm_kernels import Unit
 from golden.product.mac_array import Activation, gemm, prepare_weights, start_limit
 from tests.cases.configs import TEST_CONFIGS
 from tests.cases.gemm_products import KINDS, operands
@@ -96,13 +99,11 @@ def test_no_rows_or_columns_give_an_empty_product():
     assert gemm(np.zeros((2, 3), int), np.zeros((3, 0), int), Mode.W8A8).shape == (2, 0)
 
 
-@pytest.mark.parametrize("unit", [(gemm_kernels.LANES, gemm_kernels.INSTRUCTION),
-                                  (gemm_kernels.LANES, None), gemm_kernels.PORTABLE])
+@pytest.mark.parametrize("unit", [*gemm_kernels.units(), Unit(16, 2, None)], ids=str)
 @pytest.mark.parametrize("rows", [1, gemm_kernels.ROWS])
-def test_every_way_to_multiply_pairs_gives_the_same_sums(unit, rows):
-    lanes, instruction = unit
-    cols, pairs = 2 * lanes, 33
-    block = gemm_kernels.block_intrinsic(rows, lanes, instruction)
+def test_every_unit_gives_the_same_sums(unit, rows):
+    cols, count, group = 2 * unit.lanes, 33, unit.group
+    block = gemm_kernels.block_intrinsic(rows, unit)
 
     @njit
     def run(a, panel, start, out):
@@ -110,21 +111,38 @@ def test_every_way_to_multiply_pairs_gives_the_same_sums(unit, rows):
               out.ctypes.data, out.strides[0])
 
     rng = np.random.default_rng(3)
-    a = rng.integers(-255, 256, (rows, 2 * pairs)).astype(np.int16)
-    w = rng.integers(-128, 128, (2 * pairs, cols))
-    panel = w.reshape(pairs, 2, cols).transpose(0, 2, 1).astype(np.int16)
+    wide, operand = (np.int16, np.int16) if group == 2 else (np.uint8, np.int8)
+    a = rng.integers(-255 if group == 2 else 0, 256, (rows, group * count)).astype(wide)
+    w = rng.integers(-128, 128, (group * count, cols))
+    panel = w.reshape(count, group, cols).transpose(0, 2, 1).astype(operand)
     start = rng.integers(-1 << 20, 1 << 20, cols).astype(np.int32)
     out = np.empty((rows, cols), np.int32)
     run(a, np.ascontiguousarray(panel), start, out)
     assert np.array_equal(out, a.astype(np.int64) @ w + start)
 
 
+def test_largest_sums_wrap_nowhere():
+    """Extremes of all operands, whatever is added to them on the way."""
+    k = 1024
+    for mode, activation, low, high in ((Mode.W8A8, Activation.SIGNED, -128, 127),
+                                        (Mode.W8A8, Activation.UNSIGNED, 0, 255)):
+        for a, w in itertools.product((low, high), (-128, 127)):
+            found = gemm(np.full((7, k), a), np.full((k, 3), w), mode, activation)
+            assert np.array_equal(found, np.full((7, 3), k * a * w))
+    for operands_of in ([-255] * 16, [255] * 16, [-255, 255] * 8, [0, 255] * 8, [-128, 127] * 8):
+        codes = np.tile(np.arange(16), (5, k // 16))
+        found = gemm(codes, np.full((k, 2), -128), Mode.W8A8, Activation.CODE, operands_of)
+        assert np.array_equal(found, np.full((5, 2), -128 * sum(operands_of) * k // 16))
+
+
 def test_packing_is_the_same_compiled_and_interpreted():
-    w = np.random.default_rng(4).integers(-128, 128, (2, 6, 2 * gemm_kernels.COLS)).astype(np.int8)
-    panels = np.empty((2, 2, 2, 3, gemm_kernels.COLS), np.int32)
+    group, cols = gemm_kernels.GROUP, 2 * gemm_kernels.COLS
+    w = np.random.default_rng(4).integers(-128, 128, (2, 3 * group, cols)).astype(np.int8)
+    panels = np.empty((2, 2, 2, 4, gemm_kernels.COLS), np.int32)
     gemm_kernels.pack_panels(w, panels[0])
     gemm_kernels.pack_panels.py_func(w.astype(np.int64), panels[1])
     assert np.array_equal(panels[0], panels[1])
+    assert np.array_equal(panels[0, :, :, -1].reshape(2, -1), w.sum(1))
 
 
 def test_shares_of_the_work_add_up_to_all_of_it(monkeypatch):

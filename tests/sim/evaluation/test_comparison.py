@@ -99,5 +99,14 @@ def test_rows_hold_methods_against_their_baseline_and_the_oracle():
     assert (head.name, head.r_squared, head.spearman) == ("head", None, None)
     assert mine.r_squared == b.r_squared  # the mean of those that there are
 
+    against = comparison.Baseline("lsq", "w8a8")
+    others = comparison.rows(answers, np.array([1, 2, 1, 3]), known, ["a", "b", "head"],
+                             against=against)
+    assert [row.baseline for row in others] == [None, *["lsq:w8a8"] * 3, None]
+    assert [row.against and row.against.points for row in others] == [None, 25, 50, 75, None]
+    same = comparison.rows(answers, np.array([1, 2, 1, 3]), known, ["a", "b", "head"],
+                           against=comparison.Baseline("lsq"))
+    assert [row.against and row.against.points for row in same] == [None, None, 25, 50, None]
+
     unlabelled = comparison.rows(answers, None, known, ["a", "b", "head"])[3]
     assert (unlabelled.top1, unlabelled.top5, unlabelled.against.points) == (None, None, 0)

@@ -53,6 +53,15 @@ def test_agreement_is_with_the_float_model_on_the_same_pixels(rows):
     assert [cell.agreement for cell in rows["mse"].cells] == [50, 50]
 
 
+def test_all_are_held_against_one_method():
+    against = comparison.Baseline("lsq", "w4a4")
+    made = shift_comparison.rows(answers("fp32", "mse", "lsq"), LABELS, candidates(),
+                                 against=against)
+    assert [row.baseline for row in made] == [None, "lsq:w4a4", None]
+    assert [row.against and row.against.points for row in made] == [None, -25, None]
+    assert [cell.against.points for cell in (made[1].clean, *made[1].cells)] == [-25, -25, -25]
+
+
 def test_differences_are_paired_with_the_baseline_under_the_same_shift(rows):
     assert rows["fp32"].against is rows["mse"].against is None
     row = rows["lsq"]
