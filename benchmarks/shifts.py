@@ -114,18 +114,23 @@ def _call(name: str, words: Sequence, work: Path, json_to: Path | None = None) -
     return json.loads(text)
 
 
-def _accuracy(args, name: str, bits: Sequence[str], methods: Sequence[str], *more) -> list[dict]:
+def _accuracy(args, name: str, bits: Sequence[str], methods: Sequence[str], *more,
+              count: int | None = None) -> list[dict]:
     found = _call(name, [
         "sim.accuracy", "--model", args.model, *_network(args), "--calibration", args.calibration,
         "--images", args.images, "--labels", args.labels, "--bits", ",".join(bits), "--methods",
         *methods, "--epochs-all", args.epochs, "--seed", args.seed, "--shift", _shifts(args),
-        "--work", args.work / "accuracy", "--json",
-        *([] if args.workers is None else ["--workers", args.workers]), *more], args.work)
+        "--work", args.work / "accuracy", "--json", *_given("--workers", args.workers),
+        *_given("--count", args.count if count is None else count), *more], args.work)
     return found["shifts"]["rows"]
 
 
+def _given(option: str, value) -> list:
+    return [] if value is None else [option, value]
+
+
 def _network(args) -> list:
-    return [] if args.weights is None else ["--weights", args.weights]
+    return _given("--weights", args.weights)
 
 
 def _shifts(args) -> str:
@@ -175,7 +180,7 @@ def gained(args) -> list[dict]:
 
 def oracles(args) -> list[dict]:
     """Return rows of the best scales of each image, of the first images alone."""
-    return _accuracy(args, "oracles", BITS, ORACLES, "--count", args.oracle_count)
+    return _accuracy(args, "oracles", BITS, ORACLES, count=args.oracle_count)
 
 
 def _cut(args) -> dict[str, Path]:
@@ -213,8 +218,8 @@ def cascades(args) -> list[Line]:
         found = _call(f"cascade_{second}", [
             "sim.cascade", models["w4a4"], models[second], "--against", models["w8a8"],
             "--calibration", cut["held"], "--loss", LOSS, "--images", args.images, "--labels",
-            args.labels, "--shift", _shifts(args), "--seed", args.seed, "--work",
-            args.work / "cascade", "--json"], args.work)
+            args.labels, *_given("--count", args.count), "--shift", _shifts(args), "--seed",
+            args.seed, "--work", args.work / "cascade", "--json"], args.work)
         rows = {row["images"]: row for row in found["rows"]}
         mean = rows.pop("mean of shifts")
         made.append(Line(f"then {second.upper()}", "w4a4",
@@ -268,6 +273,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--calibration", type=Path, required=True, metavar="DIR")
     add("--images", type=Path, required=True, metavar="DIR")
     add("--labels", type=Path, required=True, metavar="FILE|DIR")
+    add("--count", type=positive, metavar="N",
+        help="use the first N of them; more can be added later (default: all)")
     add("--shifts", type=lambda text: text.split(","), default=list(SHIFTS), metavar="LIST",
         help="as sim.accuracy --shift takes them (default: eight families at three severities)")
     add("--mixed", default=MIXED, metavar="BITS",

@@ -9,7 +9,20 @@ Pixels are 8-bit integers as they are and need no quantizer. None trains.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import adalog, erq, fq_vit, i_vit, igq_vit, ptq4vit, repq_vit
+from . import (
+    adalog,
+    erq,
+    fq_vit,
+    gptq,
+    i_vit,
+    igq_vit,
+    is_vit,
+    outlier_suppression,
+    ptq4vit,
+    repq_vit,
+    smoothquant,
+    zeroquant,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,12 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (
     Recipe("igq-vit", "IGQ-ViT (groups per image)", "CVPR 2024", 32, igq_vit.make),
     Recipe("adalog", "AdaLog (adaptive logarithm)", "arXiv 2407.12951", 32, adalog.make),
     Recipe("erq", "ERQ (ridge regression)", "arXiv 2407.06794", 32, erq.make),
+    Recipe("is-vit", "I&S-ViT (shifted logarithm, not optimised)", "arXiv 2311.10126", 32,
+           is_vit.make),
+    Recipe("smoothquant", "SmoothQuant", "arXiv 2211.10438", 128, smoothquant.make),
+    Recipe("os-plus", "Outlier Suppression+", "arXiv 2304.09145", 32, outlier_suppression.make),
+    Recipe("gptq", "GPTQ alone", "arXiv 2210.17323", 128, gptq.make),
+    Recipe("zeroquant", "ZeroQuant (not distilled)", "arXiv 2206.01861", 32, zeroquant.make),
     Recipe("i-vit", "I-ViT (integer non-linearities, our quantizers)", "arXiv 2207.01405", 256,
            i_vit.make),
 )}
