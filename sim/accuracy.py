@@ -133,6 +133,9 @@ def _parser() -> Parser:
         help="train scales for N epochs (default: %(default)s)")
     add("--epochs-all", type=up_to(None), default=4, metavar="N",
         help="train everything for N epochs in methods that end in -all (default: %(default)s)")
+    add("--reconstruct", type=positive, default=200, metavar="N",
+        help="steps for each block in brecq and qdrop, of 20,000 in their papers (default: "
+             "%(default)s)")
     add("--seed", type=up_to(2**31 - 1), default=1, metavar="N",
         help="of training, bootstrap and shifts (default: %(default)s)")
     add("--shift", type=shift_list, default=[], metavar="NAME:SEVERITY,...",
@@ -189,7 +192,8 @@ def _bench(args: argparse.Namespace, floating: FloatModel, pixels: np.ndarray):
     return Bench(source, pixels, options,
                  Budget(epochs=args.epochs, seed=args.seed),
                  replace(TRAINED, epochs=args.epochs_all, seed=args.seed),
-                 folder(args.work / "calibration"), floating.identify(pixels), progress)
+                 folder(args.work / "calibration"), floating.identify(pixels), progress,
+                 args.reconstruct)
 
 
 def _note(text: str) -> None:
@@ -249,7 +253,8 @@ def compare(args: argparse.Namespace, connect: Callable) -> tuple[list, list, li
                              "shifted": args.shift_calibration or 0.0},
              "sites": shape.site_names(),
              "options": {"seed": args.seed, "predictor": asdict(bench.options),
-                         "scales": asdict(bench.scales), "everything": asdict(bench.everything)}}
+                         "scales": asdict(bench.scales), "everything": asdict(bench.everything),
+                         "reconstruct": bench.iterations}}
     return rows, shifted, clean, about
 
 

@@ -20,6 +20,7 @@ from ..prediction import predictor
 from ..ptq import dynamic, pipeline
 from ..ptq.checkpoint import Checkpoint
 from ..ptq.float_vit import FloatVit
+from ..ptq.reconstruct import Reconstruction
 from ..ptq.training import train
 from ..ptq.twin import Twin
 from .contender import Contender, Emulated, Integer
@@ -42,6 +43,8 @@ class Bench:
         Where intermediate results are kept.
     run
         What identifies network and images, for the checkpoints.
+    iterations
+        Steps for each block where blocks are reconstructed.
     """
 
     source: FloatVit
@@ -52,11 +55,12 @@ class Bench:
     folder: Path
     run: dict
     progress: Callable = lambda steps, what: steps
+    iterations: int = 200
 
     def result(self, precision: AnyPrecision, name: str, **changes) -> pipeline.Result:
         """Quantize by a plan; steps that plans share are done once."""
         plan = pipeline.Plan(precision, **changes)
-        static = replace(plan, predictor=None, budget=train.Budget(epochs=0))
+        static = replace(plan, predictor=None, budget=train.Budget(epochs=0), reconstruction=None)
         stages = self._stages("blocks", static, {})
         if plan.predictor is not None:
             options = plan.predictor.placed(self.source.shape.depth)
@@ -162,6 +166,14 @@ def _static(bench: Bench, precision: AnyPrecision) -> Contender:
     return Integer(bench.result(precision, "blocks").network)
 
 
+def _reconstructed(name: str, **options) -> Callable:
+    """Blocks reconstructed, with rates that get as far in fewer steps."""
+    def make(bench: Bench, precision: AnyPrecision) -> Contender:
+        how = Reconstruction.paced(bench.iterations, seed=bench.everything.seed, **options)
+        return Integer(bench.result(precision, name, reconstruction=how).network)
+    return make
+
+
 def _regressed(bench: Bench, precision: AnyPrecision) -> Contender:
     return Integer(bench.result(precision, "ridge", predictor=bench.options).network)
 
@@ -210,6 +222,10 @@ METHODS = {method.name: method for method in (
     Method("predictor", "ScalePredictor", _PAPER, _trained("predictor", "scales", predicted=True)),
     Method("shuffled", "ScalePredictor, images swapped", "",
            _trained("predictor", "scales", predicted=True, shuffled=True)),
+    Method("brecq", "BRECQ, on our scales and weights", "Li et al., arXiv 2102.05426",
+           _reconstructed("brecq", drop=0.0, mix=0.0)),
+    Method("qdrop", "QDrop, on our scales and weights", "Wei et al., arXiv 2203.05740",
+           _reconstructed("qdrop")),
     Method("lsq-all", "static, all trained", "", _trained("lsq-all", "everything",
                                                           predicted=False)),
     Method("predictor-all", "ScalePredictor, all trained", _PAPER,

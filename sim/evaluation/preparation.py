@@ -257,7 +257,8 @@ def prepare(bench: Bench, methods: list[Candidate], precisions: list[AnyPrecisio
 def _key(bench: Bench, method: Candidate) -> dict:
     key = {"run": bench.run, "code": digest(method.module)}
     if method.name in METHODS:
-        key |= {name: repr(getattr(bench, name)) for name in ("options", "scales", "everything")}
+        key |= {name: repr(getattr(bench, name)) for name in ("options", "scales", "everything",
+                                                          "iterations")}
     return key
 
 

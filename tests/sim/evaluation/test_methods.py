@@ -1,5 +1,7 @@
 """Checks: no quantized activations, no rounded weights, scales of the mirror image, of the loss."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,24 @@ def test_activations_only_has_the_float_weights_and_the_scales(bench):
     assert np.abs(before - floating).max() > 1e-3
     twin.scales.data += 3
     assert np.abs(contender.run(images).logits - before).max() > 1e-3
+
+
+def test_reconstructed_blocks_share_the_calibration_and_differ_in_what_is_learned(bench):
+    few = replace(bench, iterations=3)
+    static = made(few, "mse").network
+    brecq, again, qdrop = (made(few, name).network for name in ("brecq", "brecq", "qdrop"))
+    weights = [[layer.weight for block in one.blocks for layer in (block.qkv, block.fc1)]
+               for one in (static, brecq, again, qdrop)]
+
+    def same(one, other):
+        return all(map(np.array_equal, one, other))
+
+    assert same(weights[1], weights[2])
+    assert not same(weights[0], weights[1])
+    assert not same(weights[1], weights[3])
+    step = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(*weights[:2], strict=True))
+    assert step == 1  # of two neighbours
+    assert METHODS["brecq"].source == "Li et al., arXiv 2102.05426"
 
 
 def test_mirrored_takes_the_scales_of_the_mirror_image(bench):
