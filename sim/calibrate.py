@@ -122,19 +122,19 @@ def _choose(floating: FloatModel, pixels: np.ndarray, plan, args: argparse.Names
 
     source = floating.source()
     stages = Checkpoint(checkpoint, floating.identify(pixels) | {
-        "plan": repr(plan), "code": digest("sim.ptq.widths.mixing")})
+        "plan": repr(plan), "code": digest("sim.ptq.widths.mixing"), "by": args.widths_by})
     try:
         costs = Costs(source.shape, args.core, mixing.PRECISIONS[0],
                       norm_pre=source.norm_pre is not None, qk_norm=source.qk_norm)
         return mixing.mixed(source, pixels, plan, args.bits.value, costs, progress,
-                            stages=stages.load(), save=stages.save)
+                            by=args.widths_by, stages=stages.load(), save=stages.save)
     except ValueError as error:  # the core has no room for it, or the share is too small
         raise UserError(f"--bits mixed:{args.bits.value:g}: {one_line(error)}") from None
 
 
 def _show_choice(choice, args: argparse.Namespace, console: Console) -> None:
     """Print the widths of layers."""
-    from .ptq.widths.mixing import LAYERS, MERGE_SITE
+    from .ptq.widths.gains import LAYERS, MERGE_SITE
 
     blocks = range(1 + max(option.block for option in choice.options))
     merged = any(option.layer == MERGE_SITE for option in choice.options)
@@ -180,6 +180,10 @@ def _parser() -> Parser:
                              "differs behind them, like w4a4,0=w8a8,10-11=w8a8,3.fc1=w4a8; or "
                              "mixed:0.55, chosen for each layer so that a frame takes 0.55 of the "
                              "cycles of w8a8")
+    parser.add_argument("--widths-by", default="measured", metavar="NAME",
+                        help="what --bits mixed judges layers by: measured, the divergence with "
+                             "each of them narrow, or hawq-v2, the trace of the Hessian (default: "
+                             "%(default)s)")
     parser.add_argument("--core", type=core, default="8x16", metavar="NAME|FILE",
                         help="whose cycles count with --bits mixed: a name, or a TOML file "
                              "(default: %(default)s)")
@@ -210,8 +214,11 @@ def _plan(args: argparse.Namespace, shape):
     from .ptq import blockwise, observers, pipeline
     from .ptq.reconstruct import Reconstruction
     from .ptq.training.budget import TRAINED
-    from .ptq.widths.mixing import PRECISIONS
+    from .ptq.widths.mixing import JUDGES, PRECISIONS
 
+    if args.widths_by not in JUDGES:
+        raise UserError(f"--widths-by must be one of {', '.join(JUDGES)}, not "
+                        f"{args.widths_by!r}")
     if args.observer not in observers.OBSERVERS:
         raise UserError(f"--observer must be one of {', '.join(observers.OBSERVERS)}, "
                         f"not {args.observer!r}")

@@ -92,6 +92,11 @@ from .bit_fields import pack, unpack
 UNIT_BYTES = 8
 INSTRUCTION_BYTES = 128
 
+ENCODING = 3
+"""Version of instructions and payloads: another wherever a program for a core as it was would mean
+something else. Programs have it, and cores say it in a register of theirs.
+"""
+
 
 class Opcode(enum.IntEnum):
     """What an instruction does, see above. Zero, what empty memory holds, is none."""

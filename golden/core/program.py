@@ -21,7 +21,7 @@ from . import isa
 from .isa import INSTRUCTION_BYTES, UNIT_BYTES, Instruction, Layout, Opcode, Source
 
 FORMAT = "vernier-program"
-VERSION = 3
+VERSION = isa.ENCODING
 MEMORY, ABOUT = "memory.bin", "program.json"
 
 

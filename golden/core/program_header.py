@@ -2,6 +2,7 @@
 
 from dataclasses import astuple
 
+from .isa import ENCODING
 from .program import Program
 
 NAME = "VERNIER_PROGRAM"
@@ -12,7 +13,7 @@ def c_header(program: Program) -> str:
     image = program.colours * program.side**2
     members = {
         "config": "{" + ", ".join(map(str, astuple(program.config))) + "}",
-        "memory_bytes": len(program.memory),
+        "encoding": ENCODING, "memory_bytes": len(program.memory),
         "stream": f"0x{program.stream.address:x}", "stream_bytes": program.stream.size,
         "image": f"0x{program.image.address:x}", "image_bytes": image,
         "colours": program.colours, "pixel_bytes": program.pixel_bytes,

@@ -128,10 +128,10 @@ _PAGE = f"""\
 
 Version {VERSION} of the table, which is defined in `golden/soc/registers.py`: hardware, host
 program, C header, SVD file and this page are made of it. A register has {WORD_BYTES} bytes, the low
-one first; all of them lie within {1 << SPACE_BITS} bytes. ID, VERSION, CLOCK_HZ, MEMORY_BYTES and
-CONFIG_* say what was built; the others are zero after a reset. The interrupt line is high while a
-bit is set in both INTERRUPT_ENABLE and INTERRUPT_PENDING. A start may have several images: then
-INDEX and counters are those of the last one, and all else is of the whole run."""
+one first; all of them lie within {1 << SPACE_BITS} bytes. ID, VERSION, CLOCK_HZ, MEMORY_BYTES,
+ENCODING and CONFIG_* say what was built; the others are zero after a reset. The interrupt line is
+high while a bit is set in both INTERRUPT_ENABLE and INTERRUPT_PENDING. A start may have several
+images: then INDEX and counters are those of the last one, and all else is of the whole run."""
 
 
 def markdown() -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, fields
 
 from ..common.config import AcceleratorConfig
 from ..core.counters import COUNTER_BITS, COUNTERS
-from ..core.isa import STATUS_BITS
+from ..core.isa import ENCODING, STATUS_BITS
 from .system import System
 
 WORD_BYTES = 4
 WORD_BITS = 8 * WORD_BYTES
 IDENTITY = int.from_bytes(b"VRNR", "little")
-VERSION = 4
+VERSION = 5
 """Of this table; a host refuses another."""
 PAGE_BITS = 12
 """Memory of a core begins at a multiple of 4 KiB of its bus, which no burst of AXI4 crosses."""
@@ -118,7 +118,8 @@ def _table() -> dict[str, Register]:
           ("ID", Access.READ, 'the letters "VRNR", the first in the low byte'),
           ("VERSION", Access.READ, "version of this table of registers"),
           ("CLOCK_HZ", Access.READ, "clock of the core, in hertz; 0 if not known"),
-          ("MEMORY_BYTES", Access.READ, "external memory, in bytes"))
+          ("MEMORY_BYTES", Access.READ, "external memory, in bytes"),
+          ("ENCODING", Access.READ, "version of the instructions that the core takes"))
     block(_CONFIG, *((f"CONFIG_{one.name.upper()}", Access.READ,
                       f"{one.name} of the core's configuration")
                      for one in fields(AcceleratorConfig)))
@@ -171,7 +172,7 @@ SPACE_BITS = max(BY_ADDRESS).bit_length()
 def constants(system: System) -> dict[str, int]:
     """Return the registers whose values never change, and these."""
     return {"ID": IDENTITY, "VERSION": VERSION, "CLOCK_HZ": system.clock_hz,
-            "MEMORY_BYTES": system.memory_bytes,
+            "MEMORY_BYTES": system.memory_bytes, "ENCODING": ENCODING,
             **{f"CONFIG_{one.name.upper()}": getattr(system.config, one.name)
                for one in fields(system.config)}}
 

@@ -72,6 +72,7 @@ enum vernier_result vernier_load(struct vernier *core, const struct vernier_prog
 
     if (get(core, VERNIER_STATUS) & VERNIER_STATUS_BUSY_MASK) return VERNIER_BUSY;
     core->program = NULL;
+    if (get(core, VERNIER_ENCODING) != program->encoding) return VERNIER_OTHER_ENCODING;
     for (index = 0; index < VERNIER_CONFIG_COUNT; ++index)
         if (get(core, VERNIER_CONFIG_FIRST + 4 * index) != program->config[index])
             return VERNIER_OTHER_CONFIG;

@@ -28,6 +28,7 @@ extern "C" {
 /* Of a program; sim.compile --c-header writes one. Addresses are those of the program, from 0 on. */
 struct vernier_program {
     uint32_t config[VERNIER_CONFIG_COUNT]; /* of the core that it is for */
+    uint32_t encoding;                     /* version of its instructions */
     uint32_t memory_bytes;                 /* of memory.bin */
     uint32_t stream, stream_bytes;         /* instructions, with their payloads */
     uint32_t image, image_bytes;           /* pixels, as they are given: rows of red, green, blue */
@@ -49,6 +50,7 @@ enum vernier_result {
     VERNIER_NO_CORE,       /* there is no core at this address */
     VERNIER_OTHER_TABLE,   /* its registers are of another version than this driver */
     VERNIER_BAD_MEMORY,    /* the core cannot have its memory there */
+    VERNIER_OTHER_ENCODING, /* the program has instructions of another version */
     VERNIER_OTHER_CONFIG,  /* the program is for another core */
     VERNIER_TOO_LARGE,     /* the program needs more memory */
     VERNIER_NO_PROGRAM,    /* none has been loaded */

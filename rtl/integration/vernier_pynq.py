@@ -56,6 +56,10 @@ class Vernier(DefaultIP):
     def load(self, folder):
         """Put the program of a folder into memory that the core can reach."""
         about = json.loads((Path(folder) / "program.json").read_text())
+        taken = self.register("ENCODING")
+        if taken != about["version"]:
+            raise ValueError(f"the core takes instructions of version {taken}, and the program has "
+                             f"those of version {about['version']}")
         for name, wanted in about["config"].items():
             has = self.register(f"CONFIG_{name.upper()}")
             if has != wanted:

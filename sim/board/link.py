@@ -7,6 +7,7 @@ from typing import Protocol
 
 from golden.common.config import AcceleratorConfig
 from golden.core.counters import COUNTERS
+from golden.core.isa import ENCODING
 from golden.soc.link import BLOCK, FAULTS, SEQUENCES, Opcode, Request, Response, Status, Unstuffer
 from golden.soc.registers import IDENTITY, REGISTERS, VERSION, WORD_BITS, WORD_BYTES
 from golden.soc.system import System
@@ -98,7 +99,10 @@ class Link:
             if version != VERSION:
                 raise WrongVersion(f"the board's registers must have version {VERSION}, "
                                    f"not {version}")
-            clock_hz, memory_bytes = self._words("CLOCK_HZ", 2)
+            clock_hz, memory_bytes, encoding = self._words("CLOCK_HZ", 3)
+            if encoding != ENCODING:
+                raise WrongVersion(f"the board's core must take instructions of version {ENCODING},"
+                                   f" not {encoding}: build its bitstream again")
             names = [one.name for one in fields(AcceleratorConfig)]
             words = self._words(f"CONFIG_{names[0].upper()}", len(names))
             try:

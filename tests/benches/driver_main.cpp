@@ -51,6 +51,9 @@ void refusals(vernier& core, const Bytes& image) {
     other = VERNIER_PROGRAM;
     ++other.config[VERNIER_CONFIG_COUNT - 1];
     say("of_another_core", vernier_load(&core, &other, image.data()));
+    other = VERNIER_PROGRAM;
+    ++other.encoding;
+    say("of_another_encoding", vernier_load(&core, &other, image.data()));
     say("not_loaded", vernier_start(&core, nullptr));
 }
 

@@ -293,6 +293,7 @@ def _convolutions(folder):
     (lambda folder: {"bits": "4"}, "--bits: a precision is written like w4a4, not '4'"),
     (lambda folder: {"bits": None}, "the following arguments are required: --bits"),
     (lambda folder: {"step": 10**6}, r"--step: must be an integer within 0\.\.\d+, not '1000000'"),
+    (lambda folder: {"widths_by": "x"}, "--widths-by must be one of measured, hawq-v2, not 'x'"),
     (lambda folder: {"observer": "x"},
      "--observer must be one of minmax, percentile, mse, not 'x'"),
     (lambda folder: {"epochs": -1}, "--epochs: must be an integer of 0 or more, not '-1'"),

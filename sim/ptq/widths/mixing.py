@@ -20,43 +20,28 @@ import torch
 
 from golden.common.formats import LAMBDA, IntFormat
 from golden.network.precision import ATTENTION, AnyPrecision, Mixed, Precision
-from golden.network.shape import MERGE_SITE, VitShape
+from golden.network.shape import VitShape
 
 from .. import blockwise, observers, pipeline, rounding
 from ..float_vit import FloatVit
 from ..training.budget import Budget
 from ..twin import Twin
+from . import hessian
+from .gains import Gain, layers_of
 from .mixing_costs import Costs
-
-LAYERS = ("qkv", ATTENTION, "proj", "fc1", "fc2")
-"""Layers of a block; a merge is one more, before them."""
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(Gain):
     """A layer with other widths than the narrowest.
 
     Attributes
     ----------
-    block, layer, precision
-        Which, and its widths.
-    gain
-        How much lower the divergence is than with the narrowest.
     cycles
         How many more there are.
     """
 
-    block: int
-    layer: str
-    precision: Precision
-    gain: float
     cycles: int
-
-
-def layers_of(shape: VitShape) -> list[tuple[int, str]]:
-    """Return all layers of all blocks that have widths, in order."""
-    return [(block, layer) for block in range(shape.depth)
-            for layer in ((MERGE_SITE,) if block in shape.merges else ()) + LAYERS]
 
 
 PRECISIONS = tuple(map(Precision.parse, ("w4a4", "w4a8", "w8a8")))
@@ -87,9 +72,21 @@ class Choice:
     widest: int
 
 
+MEASURE = "measured"
+
+JUDGES: dict[str, Callable] = {
+    MEASURE: lambda made, pixels, options, progress: measure(
+        Sensitivity(made.twin, made.folded, pixels, options), PRECISIONS, progress),
+    "hawq-v2": lambda made, pixels, options, progress: hessian.measure(
+        hessian.Curvature(made.folded, pixels, options), PRECISIONS, progress)}
+"""How it is judged what layers gain: by the divergence with each of them narrow, or by the trace of
+the Hessian (:mod:`.hessian`).
+"""
+
+
 def mixed(source: FloatVit, pixels: np.ndarray, plan: pipeline.Plan, share: float, costs: Costs,
-          progress: Callable = lambda steps, what: steps, *, stages: dict | None = None,
-          save: Callable = lambda stages: None) -> Choice:
+          progress: Callable = lambda steps, what: steps, *, by: str = MEASURE,
+          stages: dict | None = None, save: Callable = lambda stages: None) -> Choice:
     """Choose widths of all layers so that a frame takes a share of the cycles that it takes with
     the widest, or fewer.
 
@@ -107,6 +104,8 @@ def mixed(source: FloatVit, pixels: np.ndarray, plan: pipeline.Plan, share: floa
         Of the cycles.
     costs
         Of layers.
+    by
+        How accuracy is judged, one of :data:`JUDGES`.
     stages, save
         As :func:`sim.ptq.pipeline.quantize` takes them.
 
@@ -127,9 +126,8 @@ def mixed(source: FloatVit, pixels: np.ndarray, plan: pipeline.Plan, share: floa
                        budget=Budget(epochs=0))
         made = pipeline.quantize(source, pixels, wide, progress, stages=stages, save=save)
         chosen = pixels[pipeline.spread(len(pixels), MEASURED)]
-        sensitivity = Sensitivity(made.twin, made.folded, torch.from_numpy(chosen), plan.options)
-        stages["options"] = [(one.block, one.layer, str(one.precision), one.gain) for one in
-                             measure(sensitivity, PRECISIONS, progress)]
+        found = JUDGES[by](made, torch.from_numpy(chosen), plan.options, progress)
+        stages["options"] = [(one.block, one.layer, str(one.precision), one.gain) for one in found]
         save(stages)
     options = []
     for block, layer, text, gain in stages["options"]:
@@ -275,16 +273,6 @@ class Sensitivity:
     def _held(values: torch.Tensor, lam: torch.Tensor, fmt: IntFormat) -> torch.Tensor:
         scale = torch.exp2(lam)
         return ((values / scale + 0.5).floor().clamp(fmt.min, fmt.max) * scale).flatten(0, -2)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What an option gains, see :class:`Option`."""
-
-    block: int
-    layer: str
-    precision: Precision
-    gain: float
 
 
 def measure(sensitivity: Sensitivity, precisions: Sequence[Precision],

@@ -29,7 +29,7 @@ def test_a_c_compiler_reads_the_header(tmp_path):
                     binary], check=True)
     printed = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
     found = {name: int(value) for name, value in map(str.split, printed.splitlines())}
-    expected = {"IDENTITY": IDENTITY, "TABLE_VERSION": 4, "CONFIG_FIRST": 0x40,
+    expected = {"IDENTITY": IDENTITY, "TABLE_VERSION": 5, "CONFIG_FIRST": 0x40,
                 "CONFIG_COUNT": len(fields(AcceleratorConfig))}
     expected |= {f"ERROR_SOURCE_IS_{one.name}": one.value for one in ErrorSource}
     for register in REGISTERS.values():
@@ -49,7 +49,7 @@ def test_the_registers_of_the_configuration_lie_one_behind_the_other():
 def test_python_reads_its_file():
     found = {}
     exec(compile(python(SYSTEM), "vernier_registers.py", "exec"), found)
-    assert (found["IDENTITY"], found["VERSION"]) == (IDENTITY, 4)
+    assert (found["IDENTITY"], found["VERSION"]) == (IDENTITY, 5)
     assert found["ADDRESSES"] == {name: one.address for name, one in REGISTERS.items()}
     assert found["MASKS"] == {(name, field.name): field.mask for name, one in REGISTERS.items()
                               for field in one.fields}

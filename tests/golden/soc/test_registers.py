@@ -32,7 +32,8 @@ def read(file, name):
 
 
 def test_addresses_are_those_that_hosts_know():
-    known = {"ID": 0, "VERSION": 4, "CLOCK_HZ": 8, "MEMORY_BYTES": 12, "CONFIG_ROWS": 0x40,
+    known = {"ID": 0, "VERSION": 4, "CLOCK_HZ": 8, "MEMORY_BYTES": 12, "ENCODING": 16,
+             "CONFIG_ROWS": 0x40,
              "CONFIG_KEY_WORDS": 0x7c, "CONTROL": 0x100, "STATUS": 0x104, "INDEX": 0x108,
              "RUNS": 0x10c, "STREAM": 0x110, "STREAM_BYTES": 0x114,
              "INTERRUPT_ENABLE": 0x118, "BASE_HIGH": 0x12c, "IMAGE_OFFSET": 0x130,

@@ -29,13 +29,15 @@ from tests.cases.networks import network, pixels
 BENCHES = Path(__file__).parents[2] / "benches"
 BUSES = "axi4", "wishbone"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-RESULTS = ("OK", "NO_CORE", "OTHER_TABLE", "BAD_MEMORY", "OTHER_CONFIG", "TOO_LARGE", "NO_PROGRAM",
-           "BUSY", "FAILED", "TIMEOUT", "NO_PLACE")  # in the order of vernier.h
+RESULTS = ("OK", "NO_CORE", "OTHER_TABLE", "BAD_MEMORY", "OTHER_ENCODING", "OTHER_CONFIG",
+           "TOO_LARGE", "NO_PROGRAM", "BUSY", "FAILED", "TIMEOUT",
+           "NO_PLACE")  # in the order of vernier.h
 EXPECTED = {
     "elsewhere": "NO_CORE", "within_a_page": "BAD_MEMORY", "beyond_the_bus": "BAD_MEMORY",
     "too_much": "BAD_MEMORY", "small": "OK", "does_not_fit": "TOO_LARGE", "opened": "OK",
     "nothing_to_start": "NO_PROGRAM", "nothing_to_await": "NO_PROGRAM",
-    "of_another_core": "OTHER_CONFIG", "not_loaded": "NO_PROGRAM", "loaded": "OK",
+    "of_another_core": "OTHER_CONFIG", "of_another_encoding": "OTHER_ENCODING",
+    "not_loaded": "NO_PROGRAM", "loaded": "OK",
     "with_broken_memory": "FAILED", "started_twice": "BUSY", "loaded_while_busy": "BUSY",
     "opened_while_busy": "BUSY", "not_yet": "TIMEOUT", "waited": "OK",
     "no_place": "NO_PLACE", "no_images": "NO_PLACE", "too_many": "NO_PLACE",

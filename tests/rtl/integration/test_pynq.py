@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from golden.common.config import CORES
-from golden.core.isa import Status
+from golden.core.isa import ENCODING, Status
 from golden.soc.register_files import python
 from golden.soc.registers import IDENTITY, REGISTERS, VERSION, Answer, ErrorSource, RegisterFile
 from golden.soc.system import System
@@ -19,7 +19,7 @@ SYSTEM = System(CORES["4x4"], 0, 1 << 31, 40)
 SIDE, IMAGE, LOGITS, CLASSES = 2, 64, 32, 3
 ABOUT = {"config": asdict(SYSTEM.config), "stream": {"address": 128, "size": 48},
          "image": {"address": IMAGE, "size": 12}, "logits": {"address": LOGITS, "size": 6},
-         "side": SIDE, "classes": CLASSES}
+         "version": ENCODING, "side": SIDE, "classes": CLASSES}
 PIXELS = np.arange(3 * SIDE ** 2, dtype=np.uint8).reshape(SIDE, SIDE, 3)
 
 
@@ -194,6 +194,10 @@ def test_refuses_what_it_cannot_run(module, tmp_path):
         core.run(np.zeros((2, 2, 3)))
     with pytest.raises(ValueError, match="the core has rows 8, and the program is for 4"):
         opened(module, System(CORES["8x16"], 0, 1 << 31, 40)).load(tmp_path)
+    older = opened(module)
+    older.register = lambda name: 2 if name == "ENCODING" else 0
+    with pytest.raises(ValueError, match="instructions of version 2, and the program has those of"):
+        older.load(tmp_path)
     with pytest.raises(RuntimeError, match="cannot have its memory at 0x1234567000"):
         opened(module, System(CORES["4x4"], 0, 1 << 31, 32)).load(tmp_path)
 

@@ -40,7 +40,7 @@ def shown(rng, core):
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: f"{system.address_bits} bits")
 def test_all_accesses_are_as_in_golden(system):
     dut, file, rng = Registers(system), RegisterFile(system), random.Random(1)
-    addresses = [one.address for one in REGISTERS.values()] + [0x10, 0x1, 0x800, 0xfffffffc]
+    addresses = [one.address for one in REGISTERS.values()] + [0x14, 0x1, 0x800, 0xfffffffc]
 
     async def testbench(ctx):
         for _ in range(1500):

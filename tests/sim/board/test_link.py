@@ -3,6 +3,7 @@ import random
 import pytest
 
 from golden.core.counters import COUNTERS
+from golden.core.isa import ENCODING
 from golden.soc.device import Device
 from golden.soc.link import BLOCK, Response, Status
 from golden.soc.registers import REGISTERS
@@ -162,9 +163,14 @@ def test_a_status_that_there_is_not_is_told():
     assert one_line(error) == "the board answers status 99, which is none"
 
 
+OTHER_ENCODING = (f"the board's core must take instructions of version {ENCODING}, not 2: build "
+                  "its bitstream again")
+
+
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("ID", 5, "what answers must be a Vernier board (0x524e5256), not 0x00000005"),
-    ("VERSION", 99, "the board's registers must have version 4, not 99"),
+    ("VERSION", 99, "the board's registers must have version 5, not 99"),
+    ("ENCODING", 2, OTHER_ENCODING),
     ("CONFIG_ROWS", 0, "the board says what cannot be: rows must be within 1..256, not 0")])
 def test_another_board_is_told(name, value, message):
     board = Board()

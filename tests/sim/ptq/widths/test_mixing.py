@@ -12,7 +12,7 @@ from golden.network.precision import parse
 from sim.ptq import fold, pipeline, source
 from sim.ptq.checkpoint import Checkpoint
 from sim.ptq.training import train
-from sim.ptq.widths import mixing
+from sim.ptq.widths import gains, mixing
 from sim.ptq.widths.mixing import Option, Sensitivity, choose, precision_of
 from sim.ptq.widths.mixing_costs import Costs
 from tests.cases import vits
@@ -42,7 +42,7 @@ def test_a_layer_is_narrow_only_while_it_is_measured(network):
     before = {name: value.clone() for name, value in found.twin.state_dict().items()}
     formats, least = list(found.twin.formats), found.divergence()
     assert 0 < least < 0.01
-    for block, layer in mixing.layers_of(network.shape):
+    for block, layer in gains.layers_of(network.shape):
         half, narrow = (found.of(block, layer, one) for one in (HALF, NARROW))
         assert half < narrow or layer == "attention"
         assert found.of(block, layer, WIDE) == pytest.approx(least, rel=1e-4)
@@ -129,7 +129,7 @@ def test_no_budget_is_exceeded():
 
 def test_a_choice_is_written_as_short_as_its_blocks_allow(network):
     shape = network.shape
-    every = [option(0, 1.0, 1, layer, WIDE) for layer in mixing.LAYERS]
+    every = [option(0, 1.0, 1, layer, WIDE) for layer in gains.LAYERS]
     assert str(precision_of(NARROW, every, shape)) == "w4a4,0=w8a8"
     every[1] = option(0, 1.0, 1, "attention", HALF)  # the same: it has no weights
     assert str(precision_of(NARROW, every, shape)) == "w4a4,0=w8a8"
