@@ -30,7 +30,7 @@ def start(inputs, out, **options):
     options = {"model": "tiny", "weights": inputs / "tiny.safetensors",
                "images": inputs / "images", "bits": "w4a4"} | options
     words = [str(word) for name, value in options.items() if value is not None
-             for word in (f"--{name}", value)]
+             for word in (f"--{name.replace('_', '-')}", value)]
     try:
         return calibrate.main([*words, "--out", str(out)])
     except SystemExit as error:
