@@ -10,6 +10,7 @@ what was interrupted goes on when the same command is given again.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sim.cli import UserError, command, folder, positive, up_to, whole_file
+from sim.accuracy import shift_list
+from sim.cli import UserError, any_precision, command, folder, positive, up_to, whole_file
 from sim.common.tables import show, table_of
 from sim.inputs.images import files
 
@@ -187,7 +189,8 @@ def _cut(args) -> dict[str, Path]:
     """Put calibration images into two folders of links: to train with, and to choose with."""
     made = {name: folder(args.work / name) for name in ("fit", "held")}
     for number, path in enumerate(files(args.calibration)):
-        link = made["held" if number % FIFTH == FIFTH - 1 else "fit"] / path.name
+        cut = made["held" if number % FIFTH == FIFTH - 1 else "fit"]
+        link = cut / f"{number:06}_{path.name}"  # names in folders of classes may be alike
         if not link.exists():
             link.symlink_to(path.absolute())
     return made
@@ -197,12 +200,14 @@ def _models(args, images: Path) -> dict[str, Path]:
     """Quantize the networks of the cascades; those with narrow weights are trained."""
     made = {}
     for bits, epochs in (("w4a4", 4 * args.epochs), ("w4a8", 2 * args.epochs), ("w8a8", 0)):
-        made[bits] = args.work / f"{bits}.safetensors"
+        words = [str(word) for word in (
+            "sim.calibrate", "--model", args.model, *_network(args), "--images", images, "--bits",
+            bits, "--epochs", epochs, "--seed", args.seed)]
+        key = hashlib.sha256(json.dumps([*words, str(args.calibration)]).encode()).hexdigest()[:8]
+        made[bits] = args.work / f"{bits}_{key}.safetensors"  # other options, another network
         if not made[bits].exists():
-            run = subprocess.run([sys.executable, *map(str, [
-                "-m", "sim.calibrate", "--model", args.model, *_network(args), "--images", images,
-                "--bits", bits, "--epochs", epochs, "--seed", args.seed, "--out", made[bits]])],
-                stdout=subprocess.DEVNULL)
+            run = subprocess.run([sys.executable, "-m", *words, "--out", str(made[bits])],
+                                 stdout=subprocess.DEVNULL)
             if run.returncode:
                 raise UserError(f"calibration of {bits} ended with status {run.returncode}")
     return made
@@ -275,9 +280,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", type=Path, required=True, metavar="FILE|DIR")
     add("--count", type=positive, metavar="N",
         help="use the first N of them; more can be added later (default: all)")
-    add("--shifts", type=lambda text: text.split(","), default=list(SHIFTS), metavar="LIST",
+    add("--shifts", type=lambda text: list(map(str, shift_list(text))), default=list(SHIFTS),
+        metavar="LIST",
         help="as sim.accuracy --shift takes them (default: eight families at three severities)")
-    add("--mixed", default=MIXED, metavar="BITS",
+    add("--mixed", type=lambda text: str(any_precision(text)), default=MIXED, metavar="BITS",
         help="widths of the mixed network (default: those chosen for DeiT-Tiny at 0.55 of the "
              "cycles of W8A8)")
     add("--epochs", type=up_to(None), default=3, metavar="N",
@@ -296,6 +302,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     args = _parser().parse_args(argv)
+    if args.markdown is not None and not args.markdown.absolute().parent.is_dir():
+        raise UserError(f"cannot write {args.markdown}: {args.markdown.parent} is not a folder")
     folder(args.work)
     lines = [*compared(args), *cascades(args)]
     whole = next(line.cycles for line in lines if (line.name, line.bits) == ("trained", "w8a8"))

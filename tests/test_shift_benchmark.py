@@ -122,11 +122,26 @@ def test_parts_see_the_same_images_and_a_fifth_of_the_calibration_is_held(called
     assert epochs == ["8", "4", "0"]
     held, fit = (sorted(path.name for path in (tmp_path / "work" / name).iterdir())
                  for name in ("held", "fit"))
-    assert held == ["4.png", "9.png"]
+    assert held == ["000004_4.png", "000009_9.png"]
     assert len(fit) == 8
-    before = len(called)
-    assert shifts.main(words) == 0
-    assert "sim.calibrate" not in {module for module, _ in called[before:]}  # they are there
+    for epochs, again in (("2", False), ("3", True)):  # the same are there, others are made
+        before = len(called)
+        assert shifts.main([*words, "--epochs", epochs]) == 0
+        assert ("sim.calibrate" in {module for module, _ in called[before:]}) == again
+
+
+@pytest.mark.parametrize(("option", "value", "message"), [
+    ("--shifts", "fgo", "no shift is called 'fgo'"),
+    ("--mixed", "w2a2", "must have 4, 6 or 8 bits"),
+    ("--markdown", "none/tables.md", "cannot write none/tables.md: none is not a folder")])
+def test_bad_input_is_told_before_anything_runs(called, words, capsys, option, value, message):
+    try:
+        status = shifts.main([*words, option, value])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert len(called) == 1
 
 
 @pytest.mark.parametrize(("module", "part"), [
