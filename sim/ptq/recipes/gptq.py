@@ -14,7 +14,7 @@ from golden.network.precision import Precision
 
 from .. import rounding
 from ..float_vit import LAYERS, FloatVit
-from .harness import Harness, operand, plain
+from .harness import Harness, calibrate, plain
 from .quantizers import SMALLEST, percentile, round_weight
 
 
@@ -32,12 +32,7 @@ def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
     """Quantize a network."""
     net = Harness(source, precision)
 
-    def choose(name: str, x: torch.Tensor) -> None:
-        if operand(name) is not None:
-            net.quantizers[name] = percentile(x, net.bits(name))
-
-    with net.observed(choose):
-        net.run(pixels, progress, "Calibrating")
+    calibrate(net, pixels, percentile, progress)
     net.round_weights(round_weight, ["patch"])
     x = net.embed(pixels)
     for index in progress(list(range(net.shape.depth)), "Rounding"):

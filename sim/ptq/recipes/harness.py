@@ -157,6 +157,17 @@ def operand(name: str) -> str | None:
     return kind if kind in OPERANDS or name == "head" else None
 
 
+def calibrate(net: Harness, pixels: torch.Tensor, choose: Callable, progress: Callable) -> None:
+    """Give each operand the quantizer ``choose(values, bits)``, one for all channels, as it passes.
+    """
+    def observe(name: str, x: torch.Tensor) -> None:
+        if operand(name) is not None:
+            net.quantizers[name] = choose(x, net.bits(name))
+
+    with net.observed(observe):
+        net.run(pixels, progress, "Calibrating")
+
+
 class ChooseByPercentile:
     """Observer that gives each operand a quantizer by RepQ-ViT's percentiles as it passes.
 

@@ -14,7 +14,7 @@ import torch
 from golden.network.precision import Precision
 
 from ..float_vit import FloatVit
-from .harness import NORMS, Harness, operand, plain
+from .harness import NORMS, Harness, calibrate, plain
 from .quantizers import SMALLEST, covering, percentile, round_weight
 from .search import Record
 from .smoothquant import divide_channels
@@ -69,10 +69,5 @@ def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
                                                net.weight_bits(name)))
     net.round_weights(round_weight)
 
-    def choose(name: str, x: torch.Tensor) -> None:
-        if operand(name) is not None:
-            net.quantizers[name] = percentile(x, net.bits(name))
-
-    with net.observed(choose):
-        net.run(pixels, progress, "Calibrating")
+    calibrate(net, pixels, percentile, progress)
     return net

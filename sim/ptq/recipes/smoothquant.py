@@ -13,7 +13,7 @@ import torch
 from golden.network.precision import Precision
 
 from ..float_vit import FloatVit
-from .harness import NORMS, Harness, operand, plain
+from .harness import NORMS, Harness, calibrate, operand, plain
 from .quantizers import SMALLEST, Uniform
 
 MIGRATION = 0.5
@@ -67,10 +67,5 @@ def make(source: FloatVit, precision: Precision, pixels: torch.Tensor,
         divide_channels(net, name, smoothing(values, net.weights[name]))
     net.round_weights(lambda weight, bits: by_magnitude(weight, bits, channels=True)(weight))
 
-    def choose(name: str, x: torch.Tensor) -> None:
-        if operand(name) is not None:
-            net.quantizers[name] = by_magnitude(x, net.bits(name))
-
-    with net.observed(choose):
-        net.run(pixels, progress, "Calibrating")
+    calibrate(net, pixels, by_magnitude, progress)
     return net
